@@ -1,0 +1,348 @@
+//! Measurements of space, scale and memory, each beside its reference in the same run.
+//!
+//! `cargo bench --bench measure -- space [GIB]`, `-- scale [CHECKPOINTS]`, `-- large [GIB]`,
+//! `-- tiny`. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are removed.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use ckptdb::{
+    Backend, DType, Direction, FileMedium, Filter, Medium, Options, Store, TensorSlice, VerifyDepth,
+};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let number = |default: u64| {
+        arguments
+            .get(1)
+            .map_or(default, |text| text.parse().unwrap())
+    };
+    match arguments.first().map(String::as_str) {
+        Some("space") => space(number(2)),
+        Some("scale") => scale(number(100_000)),
+        Some("large") => large(number(3)),
+        Some("tiny") => tiny(),
+        // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
+        _ => println!("choose one of: space, scale, large, tiny"),
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    match std::env::var_os("CKPTDB_BENCH_DIR") {
+        Some(folder) => tempfile::tempdir_in(PathBuf::from(folder)).unwrap(),
+        None => tempfile::tempdir().unwrap(),
+    }
+}
+
+/// Bytes without any pattern, as a reader, so that no size needs memory.
+struct Noise(blake3::OutputReader);
+
+impl Noise {
+    fn new(seed: u64) -> Self {
+        Self(
+            blake3::Hasher::new()
+                .update(&seed.to_le_bytes())
+                .finalize_xof(),
+        )
+    }
+}
+
+impl Read for Noise {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        self.0.fill(out);
+        Ok(out.len())
+    }
+}
+
+fn allocated(store: &Store) -> u64 {
+    store.stats().unwrap().allocated_bytes
+}
+
+fn save_noise(store: &Store, iteration: u64, bytes: u64) {
+    let source = Noise::new(iteration).take(bytes);
+    let job = store.job("noise").unwrap();
+    job.save(iteration)
+        .tensor_from("x", DType::U8, &[bytes], source)
+        .commit()
+        .unwrap();
+}
+
+/// The file after incompressible saves, after half is deleted, and after as much again.
+fn space(gib: u64) {
+    let folder = folder();
+    let store = Store::create(folder.path().join("space.ckptdb")).unwrap();
+    let piece = 64 << 20;
+    let count = gib * 1024 / 64;
+    for iteration in 0..count {
+        save_noise(&store, iteration, piece);
+    }
+    let full = allocated(&store);
+    let raw = count * piece;
+    println!(
+        "saved {raw} bytes in {count} checkpoints: the file takes {full}, {:+.3} %",
+        percent(full, raw)
+    );
+    let checkpoints: Vec<_> = store
+        .list(&Filter::default())
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    for checkpoint in checkpoints.iter().skip(1).step_by(2) {
+        checkpoint.delete(true).unwrap();
+    }
+    let reclaimed = store.reclaim(true).unwrap();
+    println!(
+        "deleted {} checkpoints, {} bytes",
+        reclaimed.checkpoints, reclaimed.bytes
+    );
+    for iteration in count..count + reclaimed.checkpoints {
+        save_noise(&store, iteration, piece);
+    }
+    let again = allocated(&store);
+    println!(
+        "saved as much again: the file takes {again}, {:+.3} % of before",
+        percent(again, full)
+    );
+    for checkpoint in store
+        .list(&Filter::default())
+        .unwrap()
+        .map(Result::unwrap)
+        .skip(1)
+        .step_by(2)
+    {
+        checkpoint.delete(true).unwrap();
+    }
+    store.reclaim(true).unwrap();
+    let begun = Instant::now();
+    let compacted = store.compact().unwrap();
+    println!(
+        "deleted half and compacted: {} -> {} bytes in {:.2} s",
+        compacted.before,
+        compacted.after,
+        begun.elapsed().as_secs_f64()
+    );
+    assert!(store.verify(VerifyDepth::Quick).unwrap().is_clean());
+}
+
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn percent(found: u64, reference: u64) -> f64 {
+    100.0 * (found as f64 / reference as f64 - 1.0)
+}
+
+/// A medium that counts reads.
+#[derive(Debug)]
+struct Counting(FileMedium, Arc<AtomicU64>);
+
+#[derive(Debug)]
+struct CountingBackend(Box<dyn Backend>, Arc<AtomicU64>);
+
+impl Medium for Counting {
+    fn open(&self) -> std::io::Result<Box<dyn Backend>> {
+        Ok(Box::new(CountingBackend(
+            self.0.open()?,
+            Arc::clone(&self.1),
+        )))
+    }
+    fn path(&self) -> &std::path::Path {
+        self.0.path()
+    }
+}
+
+impl Backend for CountingBackend {
+    fn len(&self) -> std::io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.read(offset, out)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.0.write(offset, data)
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.0.set_len(len)
+    }
+    fn sync(&self) -> std::io::Result<()> {
+        self.0.sync()
+    }
+    fn try_lock(&self) -> std::io::Result<bool> {
+        self.0.try_lock()
+    }
+    fn unlock(&self) -> std::io::Result<()> {
+        self.0.unlock()
+    }
+    fn allocated(&self) -> std::io::Result<u64> {
+        self.0.allocated()
+    }
+}
+
+/// Queries and opening beside the number of checkpoints, with the reads that each takes cold.
+#[expect(clippy::cast_precision_loss, reason = "synthetic metrics")]
+fn scale(checkpoints: u64) {
+    let folder = folder();
+    println!(
+        "checkpoints  open          latest          best            list 20       \
+              (median time warm, reads of the file cold)"
+    );
+    for total in [checkpoints / 100, checkpoints / 10, checkpoints] {
+        let path = folder.path().join(format!("{total}.ckptdb"));
+        let store = Store::create(&path).unwrap();
+        let jobs: Vec<_> = (0..50)
+            .map(|j| store.job(&format!("job/{j}")).unwrap())
+            .collect();
+        for job in &jobs {
+            job.declare_metric("score", Direction::Max).unwrap();
+        }
+        for n in 0..total {
+            let job = &jobs[usize::try_from(n % 50).unwrap()];
+            let score = ((n * 7919) % 10_007) as f64;
+            let save = job
+                .save(n / 50)
+                .bytes("state", b"small")
+                .metric("score", score);
+            save.commit().unwrap();
+        }
+        store.close();
+        let reads = Arc::new(AtomicU64::new(0));
+        let medium = || Arc::new(Counting(FileMedium::new(&path), Arc::clone(&reads)));
+        let cold = |run: &dyn Fn(&Store)| {
+            let store = Store::open_in(medium(), Options::default()).unwrap();
+            let before = reads.load(Ordering::Relaxed);
+            run(&store);
+            reads.load(Ordering::Relaxed) - before
+        };
+        let begun = Instant::now();
+        let store = Store::open_in(medium(), Options::default()).unwrap();
+        let opened = begun.elapsed();
+        let job = store.job("job/7").unwrap();
+        let warm = |run: &dyn Fn()| {
+            let mut times: Vec<_> = (0..201)
+                .map(|_| {
+                    let begun = Instant::now();
+                    run();
+                    begun.elapsed()
+                })
+                .collect();
+            times.sort_unstable();
+            times[100]
+        };
+        let filter = Filter {
+            job: Some("job/7".to_owned()),
+            limit: Some(20),
+            ..Filter::default()
+        };
+        let times = [
+            warm(&|| drop(job.latest().unwrap())),
+            warm(&|| drop(job.best("score").unwrap())),
+            warm(&|| assert!(store.list(&filter).unwrap().count() <= 20)),
+        ];
+        drop(job);
+        drop(store);
+        let counts = [
+            cold(&|store| drop(store.job("job/7").unwrap().latest().unwrap())),
+            cold(&|store| drop(store.job("job/7").unwrap().best("score").unwrap())),
+            cold(&|store| assert!(store.list(&filter).unwrap().count() <= 20)),
+        ];
+        println!(
+            "{total:11}  {opened:>8.2?}  {:>8.2?} {:>4}  {:>8.2?} {:>4}  {:>8.2?} {:>4}",
+            times[0], counts[0], times[1], counts[1], times[2], counts[2]
+        );
+    }
+}
+
+/// One tensor larger than the memory budget, in and out, beside a plain write and sync.
+fn large(gib: u64) {
+    let folder = folder();
+    let bytes = gib << 30;
+    let plain = folder.path().join("plain");
+    let begun = Instant::now();
+    let mut file = File::create(&plain).unwrap();
+    let mut source = Noise::new(1).take(bytes);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = source.read(&mut buffer).unwrap();
+        if count == 0 {
+            break;
+        }
+        file.write_all(&buffer[..count]).unwrap();
+    }
+    file.sync_data().unwrap();
+    let reference = begun.elapsed();
+    drop(file);
+    std::fs::remove_file(&plain).unwrap();
+    let before = peak_memory();
+    let store = Store::create(folder.path().join("large.ckptdb")).unwrap();
+    let begun = Instant::now();
+    save_noise(&store, 1, bytes);
+    let saved = begun.elapsed();
+    let latest = store.job("noise").unwrap().latest().unwrap().unwrap();
+    let begun = Instant::now();
+    let mut sum = blake3::Hasher::new();
+    latest.copy_to("x", &mut sum).unwrap();
+    let loaded = begun.elapsed();
+    let mut expected = blake3::Hasher::new();
+    std::io::copy(&mut Noise::new(1).take(bytes), &mut expected).unwrap();
+    assert_eq!(sum.finalize(), expected.finalize());
+    println!(
+        "{gib} GiB: save {saved:.2?} ({:.2} of plain write + sync's speed), load {loaded:.2?}; \
+         peak memory {} MiB (before: {} MiB)",
+        reference.as_secs_f64() / saved.as_secs_f64(),
+        peak_memory() >> 10,
+        before >> 10
+    );
+}
+
+/// Peak resident memory in KiB, as Linux counts it.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .unwrap_or(0)
+}
+
+/// 20,000 tiny tensors: saved, saved with one changed, one read.
+fn tiny() {
+    let folder = folder();
+    let store = Store::create(folder.path().join("tiny.ckptdb")).unwrap();
+    let mut tensors: Vec<Vec<u8>> = Vec::new();
+    for seed in 0..20_000 {
+        let mut data = vec![0; 256];
+        Noise::new(seed).read_exact(&mut data).unwrap();
+        tensors.push(data);
+    }
+    for iteration in 0..3 {
+        let begun = Instant::now();
+        let job = store.job("tiny").unwrap();
+        let named = tensors.iter().enumerate().map(|(i, data)| {
+            let tensor = TensorSlice::new(DType::F32, &[8, 8], data).unwrap();
+            (
+                format!("layers.{}.block.{}.weight", i / 100, i % 100),
+                tensor,
+            )
+        });
+        let saved = job.save(iteration).tensors(named).commit().unwrap();
+        println!(
+            "iteration {iteration}: {} entries in {:.2?}, {} new chunks, {} new bytes, file {}",
+            saved.checkpoint.entries,
+            begun.elapsed(),
+            saved.new_chunks,
+            saved.new_bytes,
+            allocated(&store)
+        );
+        tensors[777][0] ^= 1;
+    }
+    let latest = store.job("tiny").unwrap().latest().unwrap().unwrap();
+    let begun = Instant::now();
+    latest.tensor("layers.77.block.7.weight").unwrap();
+    println!("one of them read in {:.2?}", begun.elapsed());
+}

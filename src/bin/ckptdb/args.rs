@@ -1,0 +1,133 @@
+//! What the command line accepts at its top; each command's own options stand in its file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{commands, demo};
+
+const EXIT_CODES: &str = "\
+References:
+  vit@latest  vit@25000  vit@best:val_loss  vit@tag:NAME  vit@event:final  vit@latest~2  id:12
+
+Exit codes:
+  0 ok, 1 failed, 2 usage, 3 verify found damage, 4 reference not found,
+  10 no store, 11 store in use, 12 disk full, 130 interrupted";
+
+/// A checkpoint store for single-node training: one file, no server.
+#[derive(Debug, Parser)]
+#[command(name = "ckptdb", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The store [default: `CKPTDB_STORE`, else the one *.ckptdb in this folder or above].
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "PATH",
+        help_heading = "Global options"
+    )]
+    pub(crate) store: Option<PathBuf>,
+    /// Print one JSON document instead of text.
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+    /// When to colour; `NO_COLOR` is respected too.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(hide_possible_values = false, help_heading = "Global options")]
+    pub(crate) color: ColorWhen,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ColorWhen {
+    /// On a terminal.
+    Auto,
+    /// Even when piped.
+    Always,
+    /// Not at all.
+    Never,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create an empty store.
+    Init(commands::init::Args),
+    /// Save files as a checkpoint.
+    Save(commands::save::Args),
+    /// Write a checkpoint's entries to files.
+    Export(commands::export::Args),
+    /// List checkpoints, newest first.
+    Ls(commands::ls::Args),
+    /// List jobs, or delete one.
+    Jobs(JobsArgs),
+    /// Show everything on a checkpoint.
+    Show(commands::show::Args),
+    /// Show the newest checkpoint of a job.
+    Latest(commands::latest::Args),
+    /// Show the best checkpoints of a job by a metric.
+    Best(commands::best::Args),
+    /// Name a checkpoint, or remove a name.
+    Tag(commands::tag::Args),
+    /// Protect checkpoints from every removal.
+    Pin(commands::pin::Args),
+    /// End the protection of a pin.
+    Unpin(commands::pin::UnpinArgs),
+    /// Add attributes to a saved checkpoint.
+    Annotate(commands::annotate::Args),
+    /// Delete checkpoints; they can be undeleted for a while.
+    Delete(commands::delete::Args),
+    /// Bring deleted checkpoints back.
+    Undelete(commands::undelete::Args),
+    /// Free the space of deleted checkpoints whose undo window is over.
+    Reclaim(commands::reclaim::Args),
+    /// Shrink the file to what it holds.
+    Compact,
+    /// Check what is stored against its hashes; changes nothing.
+    Verify(commands::verify::Args),
+    /// Show what the store holds and what it takes on the disk.
+    Stats,
+    /// Declare metrics.
+    Metric(MetricArgs),
+    /// Train something small and show what the store does.
+    Demo(demo::Args),
+    /// Print the version.
+    Version,
+}
+
+/// `jobs` alone lists them.
+#[derive(Debug, Args)]
+pub(crate) struct JobsArgs {
+    #[command(subcommand)]
+    pub(crate) action: Option<JobsAction>,
+}
+
+/// What can be done to a job.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsAction {
+    /// Delete a job with all its checkpoints; they can be undeleted for a while.
+    Delete(commands::jobs_delete::Args),
+}
+
+/// `metric` does nothing by itself.
+#[derive(Debug, Args)]
+pub(crate) struct MetricArgs {
+    #[command(subcommand)]
+    pub(crate) action: MetricAction,
+}
+
+/// What can be done to a metric.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetricAction {
+    /// Say which way a metric is better.
+    Declare(commands::metric::DeclareArgs),
+}

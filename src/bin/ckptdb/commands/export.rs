@@ -1,0 +1,135 @@
+//! `export`: a checkpoint's entries become files.
+
+use std::path::{Path, PathBuf};
+
+use ckptdb::interop::{self, Exported};
+use ckptdb::name::printable;
+use ckptdb::{Checkpoint, Store};
+use serde_json::json;
+
+use super::save::has_extension;
+use crate::failure::{Exit, Failure};
+use crate::lookup;
+use crate::output::{Progress, Style, human, json};
+
+/// Entries that a note names before it only counts.
+const NAMED: usize = 3;
+
+/// Options of `export`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The checkpoint.
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// Where to: a *.safetensors file takes the tensors, any other path is a folder.
+    #[arg(short, long, value_name = "PATH")]
+    output: PathBuf,
+    /// Write the bytes of this entry alone.
+    #[arg(long, value_name = "NAME", conflicts_with = "only")]
+    entry: Option<String>,
+    /// Only entries whose name matches this pattern with * and ?; may be repeated.
+    #[arg(long, value_name = "GLOB")]
+    only: Vec<String>,
+    /// Write over what is there.
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Writes the files and says what they hold.
+pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
+    let checkpoint = lookup::checkpoint(store, &args.reference)?;
+    check_free(&args.output, args.force)?;
+    check_selection(args, &checkpoint)?;
+    let progress = Progress::start("exporting");
+    let written = write(args, &checkpoint)?;
+    drop(progress);
+    if style.json {
+        let body = json!({
+            "checkpoint": json::checkpoint(&checkpoint),
+            "path": args.output.display().to_string(),
+            "tensors": written.tensors,
+            "files": written.files,
+            "bytes": written.bytes,
+            "skipped": written.skipped,
+        });
+        return style.document("export", &body);
+    }
+    note_skipped(&written.skipped, style);
+    style.line(format_args!(
+        "exported {} to {}: {}",
+        human::labelled(&checkpoint),
+        args.output.display(),
+        human::size(written.bytes),
+    ))
+}
+
+fn write(args: &Args, checkpoint: &Checkpoint) -> Result<Exported, Failure> {
+    let only = |name: &str| selects(&args.only, name);
+    let target = &args.output;
+    Ok(match &args.entry {
+        Some(entry) => interop::write_entry(checkpoint, entry, target)?,
+        None if has_extension(target, "safetensors") => {
+            interop::write_safetensors(checkpoint, &only, target)?
+        }
+        None => interop::write_folder(checkpoint, &only, target)?,
+    })
+}
+
+/// No pattern selects everything; several select what any of them matches.
+fn selects(patterns: &[String], name: &str) -> bool {
+    patterns.is_empty()
+        || patterns
+            .iter()
+            .any(|pattern| lookup::matches(pattern, name))
+}
+
+/// A pattern that matches nothing is a mistake: an empty file would hide it.
+fn check_selection(args: &Args, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    if args.only.is_empty() {
+        return Ok(());
+    }
+    let entries = checkpoint.entries()?;
+    if entries.iter().any(|entry| selects(&args.only, &entry.name)) {
+        return Ok(());
+    }
+    let reference = human::reference(checkpoint);
+    Err(Failure::new(
+        Exit::NotFound,
+        format!("no entry matches `{}`", args.only.join("`, `")),
+    )
+    .hint(format!("ckptdb show {reference} --entries")))
+}
+
+/// Fails if something would be written over. An empty folder holds nothing.
+fn check_free(path: &Path, force: bool) -> Result<(), Failure> {
+    let is_empty_folder = path
+        .read_dir()
+        .is_ok_and(|mut listing| listing.next().is_none());
+    if force || !path.exists() || is_empty_folder {
+        return Ok(());
+    }
+    Err(
+        Failure::new(Exit::Failed, format!("`{}` exists already", path.display()))
+            .hint("write over it with --force, or choose another path"),
+    )
+}
+
+fn note_skipped(skipped: &[String], style: &Style) {
+    if skipped.is_empty() {
+        return;
+    }
+    let named: Vec<_> = skipped
+        .iter()
+        .take(NAMED)
+        .map(|name| printable(name))
+        .collect();
+    let more = match skipped.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    style.note(format_args!(
+        "note: {} left out, being no tensors: {}{more}",
+        human::count(skipped.len() as u64, "entry", "entries"),
+        named.join(", "),
+    ));
+}

@@ -1,0 +1,65 @@
+//! `pin` and `unpin`: what no removal touches.
+
+use std::io::Write;
+
+use ckptdb::{Checkpoint, Store};
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::lookup;
+use crate::output::{Style, human, json};
+
+/// Options of `pin`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The checkpoints.
+    #[arg(value_name = "REF", required = true)]
+    references: Vec<String>,
+    /// Unpin instead.
+    #[arg(long)]
+    pub(crate) remove: bool,
+}
+
+/// Options of `unpin`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UnpinArgs {
+    /// The checkpoints.
+    #[arg(value_name = "REF", required = true)]
+    references: Vec<String>,
+}
+
+/// Pins, or unpins with `--remove`.
+pub(crate) fn run(args: &Args, pinned: bool, store: &Store, style: &Style) -> Result<(), Failure> {
+    set(&args.references, pinned, store, style)
+}
+
+/// Unpins.
+pub(crate) fn run_unpin(args: &UnpinArgs, store: &Store, style: &Style) -> Result<(), Failure> {
+    set(&args.references, false, store, style)
+}
+
+/// All references are looked up before the first is changed, so that a mistyped one changes
+/// nothing.
+fn set(references: &[String], pinned: bool, store: &Store, style: &Style) -> Result<(), Failure> {
+    let found = references
+        .iter()
+        .map(|reference| lookup::checkpoint(store, reference));
+    let checkpoints: Vec<Checkpoint> = found.collect::<Result<_, _>>()?;
+    for checkpoint in &checkpoints {
+        checkpoint.set_pinned(pinned)?;
+    }
+    if style.json {
+        let mut changed = Vec::new();
+        for checkpoint in &checkpoints {
+            changed.push(json::checkpoint(&*checkpoint.refresh()?));
+        }
+        let body = json!({ "pinned": pinned, "checkpoints": changed });
+        return style.document(if pinned { "pin" } else { "unpin" }, &body);
+    }
+    let mut out = style.out();
+    for checkpoint in &checkpoints {
+        let verb = if pinned { "pinned" } else { "unpinned" };
+        writeln!(out, "{verb} {}", human::labelled(checkpoint))?;
+    }
+    Ok(out.flush()?)
+}

@@ -1,0 +1,169 @@
+//! `show`: everything on one checkpoint.
+
+use std::io::Write;
+
+use ckptdb::name::printable;
+use ckptdb::{Checkpoint, CheckpointId, EntryInfo, EntryKind, Event, JobInfo, Store};
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::lookup;
+use crate::output::{Style, Table, human, json};
+
+/// Entries that are shown unless asked otherwise.
+const ENTRIES: usize = 20;
+
+/// Options of `show`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The checkpoint, for instance vit@latest, vit@25000 or id:12.
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// Show all entries instead of the first 20. JSON has all of them.
+    #[arg(long)]
+    entries: bool,
+}
+
+/// Shows the checkpoint.
+pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
+    let checkpoint = find(store, &args.reference)?;
+    let entries = checkpoint.entries()?;
+    if style.json {
+        let entries: Vec<_> = entries.iter().map(json::entry).collect();
+        let body = json!({ "checkpoint": json::checkpoint(&checkpoint), "entries": entries });
+        return style.document("show", &body);
+    }
+    let mut out = style.out();
+    let title = style.strong(&human::labelled(&checkpoint));
+    writeln!(out, "{title}")?;
+    for (label, value) in facts(store, &checkpoint, style)? {
+        writeln!(out, "  {label:<12}{value}")?;
+    }
+    if !entries.is_empty() {
+        writeln!(out)?;
+        let shown = if args.entries { entries.len() } else { ENTRIES };
+        entry_table(entries.iter().take(shown)).write(&mut out, style)?;
+        let more = entries.len().saturating_sub(shown) as u64;
+        if more > 0 {
+            writeln!(out, "  ...  {} more (--entries)", human::thousands(more))?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+/// A deleted checkpoint is shown too when it is named by its id.
+fn find(store: &Store, reference: &str) -> Result<Checkpoint, Failure> {
+    let deleted = || store.resolve_deleted(reference).ok();
+    let by_id = reference.starts_with("id:");
+    match by_id.then(deleted).flatten() {
+        Some(checkpoint) => Ok(checkpoint),
+        None => lookup::checkpoint(store, reference),
+    }
+}
+
+/// Label and value, a line each. A label stands only once before several values.
+fn facts(
+    store: &Store,
+    checkpoint: &Checkpoint,
+    style: &Style,
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    let mut facts = vec![("saved", style.when_in_full(checkpoint.saved_at))];
+    if let Some(time) = checkpoint.deleted_at {
+        let undo = format!("ckptdb undelete {}", checkpoint.id);
+        facts.push((
+            "deleted",
+            format!("{}; undo: {undo}", style.when_in_full(time)),
+        ));
+    }
+    if checkpoint.abandoned {
+        facts.push(("abandoned", "a rollback left its line behind".to_owned()));
+    }
+    if checkpoint.pinned {
+        facts.push(("pinned", "yes".to_owned()));
+    }
+    facts.push(("size", sizes(checkpoint)));
+    let events: Vec<_> = checkpoint.events.iter().map(Event::to_string).collect();
+    facts.push(("events", printable(&events.join(", "))));
+    if let Some(parent) = checkpoint.parent {
+        facts.push(("parent", parent_label(store, parent)));
+    }
+    if !checkpoint.tags.is_empty() {
+        let tags: Vec<_> = checkpoint.tags.iter().map(|tag| printable(tag)).collect();
+        facts.push(("tags", tags.join(", ")));
+    }
+    extend(&mut facts, "metrics", metric_lines(store, checkpoint)?);
+    let attribute =
+        |(name, value): (&String, &String)| format!("{} = {}", printable(name), printable(value));
+    extend(
+        &mut facts,
+        "attributes",
+        checkpoint.attributes.iter().map(attribute).collect(),
+    );
+    facts.push(("content", checkpoint.content.to_string()));
+    Ok(facts)
+}
+
+fn extend(facts: &mut Vec<(&'static str, String)>, label: &'static str, lines: Vec<String>) {
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    facts.extend(labels.zip(lines));
+}
+
+fn sizes(checkpoint: &Checkpoint) -> String {
+    let entries = human::count(checkpoint.entries, "entry", "entries");
+    let logical = human::size(checkpoint.logical_bytes);
+    format!(
+        "{logical} in {entries}, {} new",
+        human::size(checkpoint.new_bytes)
+    )
+}
+
+/// The parent by name while it is there.
+fn parent_label(store: &Store, parent: CheckpointId) -> String {
+    match store.resolve(&parent.to_string()) {
+        Ok(found) => human::labelled(&found),
+        Err(_) => format!("{parent} (deleted)"),
+    }
+}
+
+/// `val_loss = 0.3 (min, best)`, a line each.
+fn metric_lines(store: &Store, checkpoint: &Checkpoint) -> Result<Vec<String>, Failure> {
+    let job = store.job(&checkpoint.job)?;
+    let info = job.info()?;
+    let mut lines = Vec::new();
+    for (name, &value) in &checkpoint.metrics {
+        let mut line = format!("{} = {}", printable(name), human::metric(value));
+        if let Some(direction) = info
+            .as_ref()
+            .and_then(|info: &JobInfo| info.metrics.get(name))
+        {
+            let is_best = job.best(name)?.is_some_and(|best| best.id == checkpoint.id);
+            let best = if is_best { ", best" } else { "" };
+            line = format!("{line}  ({direction}{best})");
+        }
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+fn entry_table<'a>(entries: impl Iterator<Item = &'a EntryInfo>) -> Table {
+    let mut table = Table::new(2)
+        .left("ENTRY")
+        .left("KIND")
+        .left("DTYPE")
+        .left("SHAPE");
+    table = table.right("SIZE");
+    for entry in entries {
+        let (dtype, shape) = match &entry.kind {
+            EntryKind::Tensor { dtype, shape } => (dtype.name().to_owned(), format!("{shape:?}")),
+            EntryKind::Document | EntryKind::File => (String::new(), String::new()),
+        };
+        table.row(vec![
+            printable(&entry.name).into(),
+            entry.kind.name().into(),
+            dtype.into(),
+            shape.into(),
+            human::size(entry.bytes).into(),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,89 @@
+//! `stats`: what the store holds and what it takes.
+
+use std::io::Write;
+
+use ckptdb::{Stats, Store};
+use serde_json::{Value, json};
+
+use super::jobs;
+use crate::failure::Failure;
+use crate::output::{Style, human, json};
+
+/// Prints the store's statistics.
+pub(crate) fn run(store: &Store, style: &Style) -> Result<(), Failure> {
+    print(store, style)
+}
+
+/// Prints the store's statistics, for whoever has a store open.
+pub(crate) fn print(store: &Store, style: &Style) -> Result<(), Failure> {
+    let stats = store.stats()?;
+    if style.json {
+        return style.document("stats", &document(store, &stats));
+    }
+    let mut out = style.out();
+    writeln!(out, "{}", style.strong(&store.path().display().to_string()))?;
+    for (label, value) in facts(&stats) {
+        writeln!(out, "  {label:<14}{value}")?;
+    }
+    if !stats.per_job.is_empty() {
+        writeln!(out)?;
+        jobs::table(&stats.per_job, 2, style).write(&mut out, style)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn facts(stats: &Stats) -> Vec<(&'static str, String)> {
+    let times = |small| human::ratio(stats.logical_bytes, small);
+    let with_ratio = |bytes| match times(bytes) {
+        Some(ratio) => format!("{}  ({ratio} smaller)", human::size(bytes)),
+        None => human::size(bytes),
+    };
+    let deleted = match stats.deleted {
+        0 => String::new(),
+        deleted => format!(", {} deleted", human::thousands(deleted)),
+    };
+    let mut facts = vec![
+        (
+            "checkpoints",
+            format!("{}{deleted}", human::thousands(stats.checkpoints)),
+        ),
+        ("jobs", human::thousands(stats.jobs)),
+        ("logical", human::size(stats.logical_bytes)),
+        ("unique", with_ratio(stats.unique_bytes)),
+        ("stored", with_ratio(stats.stored_bytes)),
+        ("on disk", human::size(stats.allocated_bytes)),
+    ];
+    if stats.file_bytes != stats.allocated_bytes {
+        facts.push(("file length", human::size(stats.file_bytes)));
+    }
+    if stats.reclaimable_bytes > 0 {
+        facts.push(("reclaimable", human::size(stats.reclaimable_bytes)));
+    }
+    facts.push(("chunks", human::thousands(stats.chunks)));
+    facts.push(("nodes", human::thousands(stats.nodes)));
+    facts.push(("log entries", human::thousands(stats.log_entries)));
+    facts.push(("format", stats.format.to_string()));
+    facts.push(("store id", stats.store.to_string()));
+    facts
+}
+
+fn document(store: &Store, stats: &Stats) -> Value {
+    json!({
+        "path": store.path().display().to_string(),
+        "store": stats.store.to_string(),
+        "format": stats.format,
+        "jobs": stats.jobs,
+        "checkpoints": stats.checkpoints,
+        "deleted": stats.deleted,
+        "log_entries": stats.log_entries,
+        "chunks": stats.chunks,
+        "nodes": stats.nodes,
+        "logical_bytes": stats.logical_bytes,
+        "unique_bytes": stats.unique_bytes,
+        "stored_bytes": stats.stored_bytes,
+        "file_bytes": stats.file_bytes,
+        "allocated_bytes": stats.allocated_bytes,
+        "reclaimable_bytes": stats.reclaimable_bytes,
+        "per_job": stats.per_job.iter().map(json::job).collect::<Vec<_>>(),
+    })
+}

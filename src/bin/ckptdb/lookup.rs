@@ -1,0 +1,180 @@
+//! Finding what the user named: jobs, ids, events, and names by pattern.
+
+use std::path::Path;
+
+use ckptdb::name::printable;
+use ckptdb::reference::Reference;
+use ckptdb::{Checkpoint, CheckpointId, Event, JobInfo, Store};
+
+use crate::failure::{Exit, Failure};
+
+/// How many names an error message lists.
+const LISTED: usize = 8;
+
+/// The checkpoint that a reference names in this store. A reference may name its store; one that
+/// names another must not be taken for one of this.
+pub(crate) fn checkpoint(store: &Store, text: &str) -> Result<Checkpoint, Failure> {
+    let reference: Reference = text.parse()?;
+    match &reference.store {
+        Some(other) if Path::new(other) != store.path() => {
+            let message = format!("`{}` is about another store", printable(text));
+            let hint = format!("name the store with -s {}", printable(other));
+            Err(Failure::usage(message).hint(hint))
+        }
+        _ => Ok(store.resolve(text)?),
+    }
+}
+
+/// The job with this name.
+pub(crate) fn job(store: &Store, name: &str) -> Result<JobInfo, Failure> {
+    let jobs = store.jobs()?;
+    match jobs.iter().position(|job| job.name == name) {
+        Some(index) => jobs.into_iter().nth(index).ok_or_else(|| no_job(name, &[])),
+        None => Err(no_job(name, &jobs)),
+    }
+}
+
+/// The job with this name; without a name, the only one in the store.
+pub(crate) fn one_job(store: &Store, name: Option<&str>) -> Result<JobInfo, Failure> {
+    if let Some(name) = name {
+        return job(store, name);
+    }
+    let mut jobs = store.jobs()?;
+    match jobs.len() {
+        0 => Err(Failure::new(Exit::NotFound, "the store has no job yet")),
+        1 => jobs.pop().ok_or_else(|| no_job("", &[])),
+        _ => Err(Failure::usage("several jobs").hint(format!("name one: {}", names(&jobs)))),
+    }
+}
+
+/// The jobs that match a name or a pattern; without one, all jobs.
+pub(crate) fn jobs(store: &Store, pattern: Option<&str>) -> Result<Vec<JobInfo>, Failure> {
+    let mut jobs = store.jobs()?;
+    if let Some(pattern) = pattern {
+        if !jobs.iter().any(|job| matches(pattern, &job.name)) {
+            return Err(no_job(pattern, &jobs));
+        }
+        jobs.retain(|job| matches(pattern, &job.name));
+    }
+    Ok(jobs)
+}
+
+fn no_job(name: &str, jobs: &[JobInfo]) -> Failure {
+    let failure = Failure::new(Exit::NotFound, format!("no job `{}`", printable(name)));
+    match nearest(name, jobs.iter().map(|job| job.name.as_str())) {
+        Some(near) => failure.hint(format!("did you mean `{}`?", printable(near))),
+        None if jobs.is_empty() => failure.hint("the store has no job yet"),
+        None => failure.hint(format!("there are: {}", names(jobs))),
+    }
+}
+
+fn names(jobs: &[JobInfo]) -> String {
+    let listed: Vec<_> = jobs
+        .iter()
+        .take(LISTED)
+        .map(|job| printable(&job.name))
+        .collect();
+    let more = jobs.len().saturating_sub(LISTED);
+    let rest = if more == 0 {
+        String::new()
+    } else {
+        format!(", and {more} more")
+    };
+    format!("{}{rest}", listed.join(", "))
+}
+
+/// Checks an event filter: a family word, or one event in full.
+pub(crate) fn check_event(text: &str) -> Result<(), Failure> {
+    if Event::WORDS.contains(&text) {
+        return Ok(());
+    }
+    let Err(error) = text.parse::<Event>() else {
+        return Ok(());
+    };
+    match nearest(text, Event::WORDS.into_iter()) {
+        Some(near) => Err(Failure::from(error).hint(format!("did you mean `{near}`?"))),
+        None => Err(error.into()),
+    }
+}
+
+/// Reads `id:12` or `12`.
+pub(crate) fn checkpoint_id(text: &str) -> Result<CheckpointId, String> {
+    let digits = text.strip_prefix("id:").unwrap_or(text);
+    let number = digits
+        .parse()
+        .map_err(|_| "an id looks like id:12".to_owned())?;
+    Ok(CheckpointId::new(number))
+}
+
+/// The candidate that a slip of the finger or two would make of the name.
+fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let slips = 1 + name.len() / 4;
+    let scored = candidates.map(|other| (strsim::damerau_levenshtein(name, other), other));
+    let (distance, nearest) = scored.min_by_key(|(distance, _)| *distance)?;
+    (distance <= slips).then_some(nearest)
+}
+
+/// Whether `text` matches a pattern in which `*` stands for any characters and `?` for one.
+pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let text: Vec<char> = text.chars().collect();
+    let (mut at, mut read) = (0, 0);
+    // Where the last star stood, and how far the text was when it last took a character more.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(&c) = text.get(read) {
+        match (pattern.get(at), star) {
+            (Some('*'), _) => {
+                star = Some((at, read));
+                at += 1;
+            }
+            (Some(&p), _) if p == '?' || p == c => {
+                at += 1;
+                read += 1;
+            }
+            (_, Some((star_at, taken))) => {
+                star = Some((star_at, taken + 1));
+                at = star_at + 1;
+                read = taken + 1;
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern.iter().skip(at).all(|&p| p == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_the_whole_name() {
+        for (pattern, text) in [
+            ("", ""),
+            ("*", ""),
+            ("a*c", "abbc"),
+            ("?*", "x"),
+            ("*.w", "a.w.w"),
+        ] {
+            assert!(matches(pattern, text), "{pattern:?} did not match {text:?}");
+        }
+        for (pattern, text) in [
+            ("", "a"),
+            ("?", ""),
+            ("a*c", "abcd"),
+            ("*a?", "a"),
+            ("b", "ab"),
+        ] {
+            assert!(!matches(pattern, text), "{pattern:?} matched {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_slip_of_the_finger_is_recognised() {
+        assert_eq!(
+            nearest("preiodic", Event::WORDS.into_iter()),
+            Some("periodic")
+        );
+        assert_eq!(nearest("vti", ["nq", "vit"].into_iter()), Some("vit"));
+        assert_eq!(nearest("zzz", Event::WORDS.into_iter()), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! The command line of ckptdb: parse, dispatch, report, exit.
+
+mod args;
+mod commands;
+mod confirm;
+mod demo;
+mod failure;
+mod lookup;
+mod output;
+mod store_path;
+
+use std::process::ExitCode;
+
+use ckptdb::Store;
+use clap::Parser;
+
+use crate::args::{Cli, Command, JobsAction, MetricAction};
+use crate::failure::Failure;
+use crate::output::Style;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and the version arrive here too. If they can't be printed, nobody reads them.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let style = Style::detect(cli.global.json, cli.global.color);
+    match run(&cli, &style) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Runs the commands that open no store, or open it in their own way; hands the others a store.
+fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Init(args) => commands::init::run(args, &cli.global, style),
+        Command::Save(args) => commands::save::run(args, &cli.global, style),
+        Command::Demo(args) => demo::run(args, cli.global.store.as_deref(), style),
+        Command::Version => commands::version::run(style),
+        command => {
+            let store = store_path::open(&cli.global)?;
+            let result = run_on(&store, command, style);
+            store.close();
+            result
+        }
+    }
+}
+
+/// Runs a command that needs an open store.
+fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure> {
+    match command {
+        Command::Init(_) | Command::Save(_) | Command::Demo(_) | Command::Version => Ok(()),
+        Command::Export(args) => commands::export::run(args, store, style),
+        Command::Ls(args) => commands::ls::run(args, store, style),
+        Command::Jobs(args) => match &args.action {
+            None => commands::jobs::run(store, style),
+            Some(JobsAction::Delete(args)) => commands::jobs_delete::run(args, store, style),
+        },
+        Command::Show(args) => commands::show::run(args, store, style),
+        Command::Latest(args) => commands::latest::run(args, store, style),
+        Command::Best(args) => commands::best::run(args, store, style),
+        Command::Tag(args) => commands::tag::run(args, store, style),
+        Command::Pin(args) => commands::pin::run(args, !args.remove, store, style),
+        Command::Unpin(args) => commands::pin::run_unpin(args, store, style),
+        Command::Annotate(args) => commands::annotate::run(args, store, style),
+        Command::Delete(args) => commands::delete::run(args, store, style),
+        Command::Undelete(args) => commands::undelete::run(args, store, style),
+        Command::Reclaim(args) => commands::reclaim::run(args, store, style),
+        Command::Compact => commands::compact::run(store, style),
+        Command::Verify(args) => commands::verify::run(args, store, style),
+        Command::Stats => commands::stats::run(store, style),
+        Command::Metric(args) => match &args.action {
+            MetricAction::Declare(args) => commands::metric::declare(args, store, style),
+        },
+    }
+}

@@ -1,0 +1,13 @@
+//! How results are shown: text for people, JSON for programs.
+
+pub(crate) mod human;
+pub(crate) mod json;
+mod progress;
+mod style;
+mod summary;
+mod table;
+
+pub(crate) use progress::Progress;
+pub(crate) use style::Style;
+pub(crate) use summary::summary;
+pub(crate) use table::{Cell, Table, Tone};

@@ -1,0 +1,77 @@
+//! Which store a command is about, and opening it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use ckptdb::Store;
+
+use crate::args::Global;
+use crate::failure::{Exit, Failure};
+
+/// The extension by which a store is found.
+pub(crate) const EXTENSION: &str = "ckptdb";
+const VARIABLE: &str = "CKPTDB_STORE";
+
+/// Opens the store that the command is about.
+pub(crate) fn open(global: &Global) -> Result<Store, Failure> {
+    Ok(Store::open(find(global)?)?)
+}
+
+/// Opens it, or creates it if nothing is at a path that was named. The flag says whether it was
+/// created.
+pub(crate) fn open_or_create(global: &Global) -> Result<(Store, bool), Failure> {
+    match named(global) {
+        Some(path) if !path.exists() => Ok((Store::create(path)?, true)),
+        Some(path) => Ok((Store::open(path)?, false)),
+        None => Ok((Store::open(find(global)?)?, false)),
+    }
+}
+
+/// The path given by option or environment. An empty variable is as good as none.
+pub(crate) fn named(global: &Global) -> Option<PathBuf> {
+    let variable = || env::var_os(VARIABLE).filter(|value| !value.is_empty());
+    global
+        .store
+        .clone()
+        .or_else(|| variable().map(PathBuf::from))
+}
+
+fn find(global: &Global) -> Result<PathBuf, Failure> {
+    match named(global) {
+        Some(path) => Ok(path),
+        None => search(&env::current_dir()?),
+    }
+}
+
+/// The one store in `start` or the nearest folder above that has any.
+fn search(start: &Path) -> Result<PathBuf, Failure> {
+    for folder in start.ancestors() {
+        let mut stores = stores_in(folder);
+        stores.sort();
+        match stores.as_slice() {
+            [] => {}
+            [store] => return Ok(store.clone()),
+            several => {
+                let names: Vec<_> = several.iter().filter_map(|path| path.file_name()).collect();
+                let names: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
+                let message = format!("several stores in `{}`", folder.display());
+                let hint = format!("name one with -s: {}", names.join(", "));
+                return Err(Failure::usage(message).hint(hint));
+            }
+        }
+    }
+    let message = format!("no *.{EXTENSION} in `{}` or above", start.display());
+    let hint = format!("create one: ckptdb init runs.{EXTENSION}; or name one with -s PATH");
+    Err(Failure::new(Exit::NoStore, message).hint(hint))
+}
+
+/// A folder that can't be read holds no store for this user.
+fn stores_in(folder: &Path) -> Vec<PathBuf> {
+    let Ok(listing) = folder.read_dir() else {
+        return Vec::new();
+    };
+    let paths = listing.filter_map(|item| item.ok().map(|item| item.path()));
+    paths
+        .filter(|path| path.extension().is_some_and(|e| e == EXTENSION) && path.is_file())
+        .collect()
+}

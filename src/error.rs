@@ -1,0 +1,197 @@
+//! The one error type of the library.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::PathBuf;
+
+use crate::id::CheckpointId;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong. A message names the object and the operation, never the source:
+/// that is in [`StdError::source`]; what to do about it is in [`Error::hint`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no file at this path. Opening never creates.
+    #[error("no store at `{}`", path.display())]
+    NoStore {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Something is at this path already. Creating never overwrites.
+    #[error("`{}` exists already", path.display())]
+    Exists {
+        /// The path that is taken.
+        path: PathBuf,
+    },
+    /// The file is not a store: empty, cut short, or written by another program. It was not
+    /// touched.
+    #[error("`{}` is not a checkpoint store: {why}", path.display())]
+    NotAStore {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        why: String,
+    },
+    /// The store was written by a later release, in a format that this one can't read.
+    #[error(
+        "`{}` has format version {found}; this release reads up to {supported}",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version in the file.
+        found: u32,
+        /// The newest version that this release reads.
+        supported: u32,
+    },
+    /// The store is open elsewhere.
+    #[error("`{}` is in use by another process or handle", path.display())]
+    Busy {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The disk has no room. The store stays readable and nothing acknowledged is lost.
+    #[error("no room on the disk for `{}` while {operation}", path.display())]
+    Full {
+        /// What was being done.
+        operation: String,
+        /// The file that could not grow.
+        path: PathBuf,
+    },
+    /// The operating system refused an operation on a file.
+    #[error("{operation} `{}` failed", path.display())]
+    Io {
+        /// What was being done.
+        operation: String,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A sync to the disk failed earlier. What the disk holds is unknown from then on, so this
+    /// handle reports no success any more.
+    #[error("an earlier sync of `{}` failed; this handle is closed for writing", path.display())]
+    SyncFailed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Stored bytes are not what was written.
+    #[error("{what} is damaged: {why}")]
+    Corrupt {
+        /// The damaged object.
+        what: String,
+        /// How it was noticed.
+        why: String,
+    },
+    /// Nothing by that name.
+    #[error("no {what}")]
+    NotFound {
+        /// What was asked for.
+        what: String,
+        /// What there is instead, for a person to read.
+        hint: String,
+    },
+    /// The checkpoint was deleted, perhaps while it was being read.
+    #[error("checkpoint {id} was deleted")]
+    Deleted {
+        /// The checkpoint.
+        id: CheckpointId,
+    },
+    /// The request contradicts what is stored.
+    #[error("{what}")]
+    Conflict {
+        /// The contradiction.
+        what: String,
+        /// The ways out of it.
+        hint: String,
+    },
+    /// The metric has no direction, so that nothing can be best by it.
+    #[error("metric `{metric}` of job `{job}` has no declared direction")]
+    Undeclared {
+        /// The job.
+        job: String,
+        /// The metric.
+        metric: String,
+    },
+    /// An argument can't be accepted.
+    #[error("{what}: {why}")]
+    Invalid {
+        /// The argument.
+        what: String,
+        /// The rule that it breaks.
+        why: String,
+    },
+    /// The storage engine failed in a way that has no kind of its own.
+    #[error("the storage engine failed while {operation}")]
+    Engine {
+        /// What was being done.
+        operation: String,
+        /// The engine's own error.
+        #[source]
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// An [`Error::Invalid`].
+    pub(crate) fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Invalid {
+            what: what.into(),
+            why: why.into(),
+        }
+    }
+
+    /// An [`Error::Corrupt`].
+    pub(crate) fn corrupt(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Corrupt {
+            what: what.into(),
+            why: why.into(),
+        }
+    }
+
+    /// An [`Error::NotFound`].
+    pub(crate) fn not_found(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::NotFound {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// An [`Error::Conflict`].
+    pub(crate) fn conflict(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Conflict {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// What a person can do about it, if anything is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoStore { path } => Some(format!("create one: ckptdb init {}", path.display())),
+            Self::Exists { .. } => Some("open it, or choose another path".to_owned()),
+            Self::NotAStore { .. } => Some("the file was left as it is".to_owned()),
+            Self::Newer { .. } => Some("update ckptdb; the file was left as it is".to_owned()),
+            Self::Busy { .. } => Some("wait until the process that has it open is done".to_owned()),
+            Self::Full { .. } => {
+                Some("make room, then repeat; everything saved so far is safe".to_owned())
+            }
+            Self::SyncFailed { .. } => Some("check the disk, then open the store again".to_owned()),
+            Self::Corrupt { .. } => {
+                Some("`ckptdb verify` lists what is damaged; other checkpoints load".to_owned())
+            }
+            Self::NotFound { hint, .. } | Self::Conflict { hint, .. } if !hint.is_empty() => {
+                Some(hint.clone())
+            }
+            Self::Undeclared { job, metric } => Some(format!(
+                "declare it once: ckptdb metric declare {job} {metric} min|max"
+            )),
+            _ => None,
+        }
+    }
+}

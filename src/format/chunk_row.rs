@@ -1,0 +1,146 @@
+//! Rows of the `chunks` table: where a chunk is, how it is stored, how often it is named.
+
+use super::limits::{MAX_BASES, MAX_CHAIN_DEPTH, MAX_CHUNK_BYTES, MAX_PARTS};
+use super::malformed::{Fields, Malformed, short_hash};
+use crate::id::ChunkId;
+
+/// A chunk as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ChunkRow {
+    /// How many times nodes, inline manifests and bases name it.
+    pub(crate) refs: u64,
+    /// Its number: where its extents are.
+    pub(crate) number: u64,
+    /// Length of its raw bytes.
+    pub(crate) raw_len: u32,
+    /// Length of its stored bytes.
+    pub(crate) stored_len: u32,
+    /// How the stored bytes are encoded.
+    pub(crate) codec: u8,
+    /// Number of extents.
+    pub(crate) parts: u8,
+    /// Deltas down to a chunk without base.
+    pub(crate) depth: u8,
+    /// The chunks that it is a delta against.
+    pub(crate) bases: Vec<ChunkId>,
+}
+
+impl ChunkRow {
+    /// The row's bytes, bound to the chunk id.
+    pub(crate) fn to_bytes(&self, id: &ChunkId) -> Vec<u8> {
+        let mut out = Vec::with_capacity(36 + 32 * self.bases.len());
+        out.extend_from_slice(&self.refs.to_le_bytes());
+        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&self.raw_len.to_le_bytes());
+        out.extend_from_slice(&self.stored_len.to_le_bytes());
+        let bases = u8::try_from(self.bases.len()).unwrap_or(u8::MAX);
+        out.extend_from_slice(&[self.codec, self.parts, self.depth, bases]);
+        for base in &self.bases {
+            out.extend_from_slice(base.as_bytes());
+        }
+        let check: [u8; 8] = short_hash(&[id.as_bytes(), &out]);
+        out.extend_from_slice(&check);
+        out
+    }
+
+    /// The row of this chunk.
+    pub(crate) fn from_bytes(id: &ChunkId, bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields::new(bytes);
+        let refs = fields.u64()?;
+        let number = fields.u64()?;
+        let raw_len = fields.u32()?;
+        let stored_len = fields.u32()?;
+        let [codec, parts, depth, count] = fields.array()?;
+        if usize::from(count) > MAX_BASES {
+            return Err(Malformed::field(
+                "the number of its bases",
+                "within the limit",
+                count,
+            ));
+        }
+        let bases = (0..count)
+            .map(|_| fields.array().map(ChunkId::new))
+            .collect::<Result<Vec<_>, _>>()?;
+        let check: [u8; 8] = fields.array()?;
+        fields.end()?;
+        let covered = bytes.get(..bytes.len() - 8).unwrap_or_default();
+        if short_hash::<8>(&[id.as_bytes(), covered]) != check {
+            return Err(Malformed::new("its hash does not match its bytes"));
+        }
+        let row = Self {
+            refs,
+            number,
+            raw_len,
+            stored_len,
+            codec,
+            parts,
+            depth,
+            bases,
+        };
+        row.check()?;
+        Ok(row)
+    }
+
+    fn check(&self) -> Result<(), Malformed> {
+        let parts = usize::from(self.parts);
+        if parts == 0 || parts > MAX_PARTS {
+            return Err(Malformed::field(
+                "the number of its parts",
+                "1 to 16",
+                parts,
+            ));
+        }
+        let longest = u64::from(self.raw_len) + 32 * self.bases.len() as u64;
+        let fits = self.raw_len as usize <= MAX_CHUNK_BYTES;
+        if !fits || self.raw_len == 0 || u64::from(self.stored_len) > longest {
+            return Err(Malformed::new("its lengths are out of range"));
+        }
+        if self.depth > MAX_CHAIN_DEPTH || (self.depth == 0) != self.bases.is_empty() {
+            return Err(Malformed::field(
+                "its chain depth",
+                "what its bases say",
+                self.depth,
+            ));
+        }
+        if self.number > u64::MAX / 16 {
+            return Err(Malformed::field(
+                "its number",
+                "within the limit",
+                self.number,
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_changed_bit_and_another_chunks_row_are_noticed() {
+        let id = ChunkId::new([1; 32]);
+        let row = ChunkRow {
+            refs: 3,
+            number: 77,
+            raw_len: 1000,
+            stored_len: 900,
+            codec: 1,
+            parts: 1,
+            depth: 2,
+            bases: vec![ChunkId::new([2; 32])],
+        };
+        let bytes = row.to_bytes(&id);
+        assert_eq!(ChunkRow::from_bytes(&id, &bytes).unwrap(), row);
+        assert!(ChunkRow::from_bytes(&ChunkId::new([9; 32]), &bytes).is_err());
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x40;
+            assert!(
+                ChunkRow::from_bytes(&id, &damaged).is_err(),
+                "byte {at} went unnoticed"
+            );
+            assert!(ChunkRow::from_bytes(&id, &bytes[..at]).is_err());
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The envelope of records: what it is, whose it is, and a hash over all of it.
+
+use super::limits::{MAX_RECORD_BYTES, RECORD_CHECK_BYTES, RECORD_HEADER_BYTES, RECORD_MAGIC};
+use super::malformed::{Fields, Malformed, short_hash};
+use crate::id::StoreId;
+
+const BODY_VERSION: u8 = 1;
+
+/// The table that a record belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum TableCode {
+    Settings = 1,
+    Log = 2,
+    Checkpoints = 3,
+    Jobs = 4,
+    Names = 5,
+}
+
+/// The part of the store id that every record carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreTag([u8; 8]);
+
+impl StoreTag {
+    /// No store's: for reading before the store is known.
+    pub(crate) const NONE: Self = Self([0; 8]);
+
+    /// The tag of this store.
+    pub(crate) fn of(id: StoreId) -> Self {
+        let mut tag = [0; 8];
+        for (to, from) in tag.iter_mut().zip(id.as_bytes()) {
+            *to = *from;
+        }
+        Self(tag)
+    }
+
+    /// The tag that these record bytes carry, unverified: how the identity record is read before
+    /// the store id is known.
+    pub(crate) fn peek(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(bytes);
+        fields.take(12).ok()?;
+        fields.array().ok().map(Self)
+    }
+}
+
+/// Puts a body in its envelope.
+pub(super) fn seal(
+    table: TableCode,
+    store: StoreTag,
+    key: &[u8],
+    body: &[u8],
+) -> Result<Vec<u8>, Malformed> {
+    let total = RECORD_HEADER_BYTES + key.len() + body.len() + RECORD_CHECK_BYTES;
+    let key_len = u16::try_from(key.len()).map_err(|_| Malformed::new("its key is too long"))?;
+    let body_len = match u32::try_from(body.len()) {
+        Ok(length) if total <= MAX_RECORD_BYTES => length,
+        _ => {
+            let why = format!("{total} bytes; a record may have {MAX_RECORD_BYTES}");
+            return Err(Malformed::new(why));
+        }
+    };
+    let mut out = Vec::with_capacity(total);
+    out.extend_from_slice(RECORD_MAGIC);
+    out.extend_from_slice(&[table as u8, BODY_VERSION]);
+    out.extend_from_slice(&key_len.to_le_bytes());
+    out.extend_from_slice(&body_len.to_le_bytes());
+    out.extend_from_slice(&store.0);
+    out.extend_from_slice(key);
+    out.extend_from_slice(body);
+    let check: [u8; RECORD_CHECK_BYTES] = short_hash(&[&out]);
+    out.extend_from_slice(&check);
+    Ok(out)
+}
+
+/// Takes a body out of its envelope after checking that it is this table's, store's and key's.
+pub(super) fn open<'a>(
+    table: TableCode,
+    store: StoreTag,
+    key: &[u8],
+    bytes: &'a [u8],
+) -> Result<&'a [u8], Malformed> {
+    if bytes.len() > MAX_RECORD_BYTES {
+        return Err(Malformed::field(
+            "its length",
+            "within the limit",
+            bytes.len(),
+        ));
+    }
+    let mut fields = Fields::new(bytes);
+    if fields.take(4)? != RECORD_MAGIC {
+        return Err(Malformed::new("it does not begin like a record"));
+    }
+    let found = fields.u8()?;
+    if found != table as u8 {
+        return Err(Malformed::field("its table", table as u8, found));
+    }
+    let version = fields.u8()?;
+    if version != BODY_VERSION {
+        return Err(Malformed::field("its version", BODY_VERSION, version));
+    }
+    let key_len = fields.u16()?;
+    let body_len = fields.u32()?;
+    if fields.array()? != store.0 {
+        return Err(Malformed::new("it belongs to another store"));
+    }
+    if usize::from(key_len) != key.len() || fields.take(key.len())? != key {
+        return Err(Malformed::new("it belongs to another key"));
+    }
+    let body_len = usize::try_from(body_len).map_err(|_| Malformed::new("its body is too long"))?;
+    let body = fields.take(body_len)?;
+    let check: [u8; RECORD_CHECK_BYTES] = fields.array()?;
+    fields.end()?;
+    let covered = bytes.len() - RECORD_CHECK_BYTES;
+    match bytes.get(..covered) {
+        Some(all) if short_hash::<RECORD_CHECK_BYTES>(&[all]) == check => Ok(body),
+        _ => Err(Malformed::new("its hash does not match its bytes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed() -> Vec<u8> {
+        seal(TableCode::Jobs, StoreTag([7; 8]), &[0, 0, 0, 1], b"body").unwrap()
+    }
+
+    #[test]
+    fn an_envelope_opens_only_under_its_own_table_store_and_key() {
+        let bytes = sealed();
+        let tag = StoreTag([7; 8]);
+        let key = [0, 0, 0, 1];
+        assert_eq!(open(TableCode::Jobs, tag, &key, &bytes).unwrap(), b"body");
+        assert!(open(TableCode::Names, tag, &key, &bytes).is_err());
+        assert!(open(TableCode::Jobs, StoreTag([8; 8]), &key, &bytes).is_err());
+        assert!(open(TableCode::Jobs, tag, &[0, 0, 0, 2], &bytes).is_err());
+        assert_eq!(StoreTag::peek(&bytes), Some(tag));
+    }
+
+    #[test]
+    fn any_changed_missing_or_extra_byte_is_noticed() {
+        let bytes = sealed();
+        let read = |b: &[u8]| {
+            open(TableCode::Jobs, StoreTag([7; 8]), &[0, 0, 0, 1], b).map(<[u8]>::to_vec)
+        };
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1 << bit;
+                assert!(
+                    read(&damaged).is_err(),
+                    "bit {bit} of byte {at} went unnoticed"
+                );
+            }
+            assert!(read(&bytes[..at]).is_err());
+        }
+        let mut longer = bytes;
+        longer.push(0);
+        assert!(read(&longer).is_err());
+    }
+}

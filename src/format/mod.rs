@@ -1,0 +1,33 @@
+//! Records to bytes and back: total, bounded, deterministic. `docs/format.md` is the norm.
+//!
+//! Nothing here reads a file, a clock or global state, and nothing panics on any bytes. This is the
+//! only module that names `bincode`.
+
+mod checkpoint;
+mod chunk_row;
+mod envelope;
+mod extent;
+mod index;
+mod limits;
+mod log;
+mod malformed;
+mod node;
+mod settings;
+mod wire;
+
+pub(crate) use checkpoint::{
+    AttributeRow, CheckpointRecord, DeletedMark, Later, MetricRow, SavedPart,
+};
+pub(crate) use chunk_row::ChunkRow;
+pub(crate) use envelope::{StoreTag, TableCode};
+pub(crate) use extent::{Extent, ExtentHeader, cut_extents};
+pub(crate) use index::{IndexKey, IndexKind, ordered_bits, value_of};
+pub(crate) use limits::*;
+pub(crate) use log::{Action, LogRecord, NO_PREVIOUS};
+pub(crate) use malformed::Malformed;
+pub(crate) use node::{
+    ChunkRef, Content, EntryRecord, Group, KindRecord, Manifest, NameChild, Node, SpanChild,
+    StoredNode, encoded_len,
+};
+pub(crate) use settings::{Head, HeadMark, Identity, JobRecord, MetricRecord, NameRecord};
+pub(crate) use wire::Record;

@@ -1,0 +1,24 @@
+//! Files that others read and write: safetensors, folders.
+
+mod folder;
+mod safetensors;
+
+pub use folder::{add_path, write_entry, write_folder};
+pub use safetensors::{SafetensorsFile, write_safetensors};
+
+/// Name of the document that holds a safetensors file's free-form map.
+pub const METADATA_ENTRY: &str = "__metadata__";
+
+/// What an export wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Exported {
+    /// Tensors written.
+    pub tensors: u64,
+    /// Documents and files written.
+    pub files: u64,
+    /// Bytes of the entries written.
+    pub bytes: u64,
+    /// Selected entries that the target can't hold.
+    pub skipped: Vec<String>,
+}

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+
+mod chunking;
+mod codec;
+mod format;
+mod platform;
+mod storage;
+mod store;
+
+pub mod checkpoint;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod interop;
+pub mod metric;
+pub mod name;
+pub mod reference;
+pub mod tensor;
+pub mod time;
+
+pub use checkpoint::{CheckpointInfo, EntryInfo, EntryKind};
+pub use error::{Error, Result};
+pub use event::Event;
+pub use id::{CheckpointId, ChunkId, ContentHash, StoreId};
+pub use metric::Direction;
+pub use platform::{Clock, ManualClock, SystemClock};
+pub use storage::{Backend, FileMedium, Medium, MemoryMedium};
+pub use store::{
+    Checkpoint, Checkpoints, Compacted, Damage, Filter, Job, JobInfo, Options, Reclaimed, Save,
+    Saved, Stats, Store, VerifyDepth, VerifyReport,
+};
+pub use tensor::{DType, Tensor, TensorSlice};
+pub use time::Timestamp;

@@ -1,0 +1,260 @@
+//! Files that are not the store: what users bring and take away, and the names around a store.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this module is where files are touched"
+)]
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+
+/// The error for a failed operation on a file; a full disk is a kind of its own.
+pub(crate) fn io_error(operation: &str, path: &Path, source: io::Error) -> Error {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    if full.contains(&source.kind()) {
+        return Error::Full {
+            operation: operation.to_owned(),
+            path: path.to_owned(),
+        };
+    }
+    Error::Io {
+        operation: operation.to_owned(),
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Opens a user's file.
+pub(crate) fn open_for_reading(path: &Path) -> Result<File> {
+    let file = File::open(path).map_err(|e| io_error("opening", path, e))?;
+    let metadata = file.metadata().map_err(|e| io_error("reading", path, e))?;
+    if !metadata.is_file() {
+        let why = "it is not a regular file";
+        return Err(Error::invalid(format!("`{}`", path.display()), why));
+    }
+    Ok(file)
+}
+
+/// Reads a user's file that may have at most `limit` bytes; `None` when it has more.
+pub(crate) fn read_to_limit(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    open_for_reading(path)?
+        .take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| io_error("reading", path, e))?;
+    Ok((bytes.len() <= limit).then_some(bytes))
+}
+
+/// Makes a folder and those above it.
+pub(crate) fn create_directory(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|e| io_error("creating", path, e))
+}
+
+/// Makes an empty file where there is none.
+pub(crate) fn create_empty(path: &Path) -> Result<()> {
+    let made = OpenOptions::new().write(true).create_new(true).open(path);
+    made.map(drop).map_err(|e| io_error("creating", path, e))
+}
+
+/// A name beside `path` that nobody else uses.
+pub(crate) fn temporary_beside(path: &Path) -> Result<PathBuf> {
+    let suffix: String = random_bytes::<8>()?
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{suffix}.tmp"));
+    Ok(path.with_file_name(name))
+}
+
+/// Bytes from the operating system's generator.
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0; N];
+    File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|e| io_error("reading", source, e))?;
+    Ok(bytes)
+}
+
+/// Makes a rename or a new name in this file's folder durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| io_error("syncing the folder", parent, e))
+}
+
+/// Gives a finished file its name, unless that is taken. Without hard links in the file system,
+/// a rename after a look is the next best.
+pub(crate) fn link_exclusive(temporary: &Path, path: &Path) -> Result<()> {
+    let taken = || Error::Exists {
+        path: path.to_owned(),
+    };
+    match fs::hard_link(temporary, path) {
+        Ok(()) => {
+            remove_quietly(temporary);
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken()),
+        Err(_) if path.symlink_metadata().is_ok() => Err(taken()),
+        Err(_) => fs::rename(temporary, path).map_err(|e| io_error("naming", path, e)),
+    }
+}
+
+/// Removes a temporary file. One that stays behind harms nobody.
+pub(crate) fn remove_quietly(path: &Path) {
+    if let Err(error) = fs::remove_file(path) {
+        tracing::debug!(path = %path.display(), %error, "a temporary file stays behind");
+    }
+}
+
+/// Bytes that the file takes on the disk: fewer than its length where it has holes.
+pub(crate) fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        metadata.blocks() * 512
+    }
+    #[cfg(not(unix))]
+    {
+        metadata.len()
+    }
+}
+
+/// A piece of a file, read independently of others.
+#[derive(Debug)]
+pub(crate) struct FileSection {
+    file: Arc<File>,
+    at: u64,
+    left: u64,
+}
+
+impl FileSection {
+    /// `len` bytes of the file from `at`.
+    pub(crate) const fn new(file: Arc<File>, at: u64, len: u64) -> Self {
+        Self {
+            file,
+            at,
+            left: len,
+        }
+    }
+}
+
+impl Read for FileSection {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left)
+            .unwrap_or(usize::MAX)
+            .min(out.len());
+        let out = out.get_mut(..most).unwrap_or_default();
+        #[cfg(unix)]
+        let count = std::os::unix::fs::FileExt::read_at(&*self.file, out, self.at)?;
+        #[cfg(windows)]
+        let count = std::os::windows::fs::FileExt::seek_read(&*self.file, out, self.at)?;
+        self.at += count as u64;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+/// A file that appears under its name complete and synced, or not at all.
+#[derive(Debug)]
+pub(crate) struct AtomicFile {
+    file: io::BufWriter<File>,
+    temporary: PathBuf,
+    path: PathBuf,
+    finished: bool,
+}
+
+impl AtomicFile {
+    /// Begins a file that will be called `path`.
+    pub(crate) fn create(path: &Path) -> Result<Self> {
+        let temporary = temporary_beside(path)?;
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
+            .map_err(|e| io_error("creating", &temporary, e))?;
+        let file = io::BufWriter::with_capacity(1 << 20, file);
+        Ok(Self {
+            file,
+            temporary,
+            path: path.to_owned(),
+            finished: false,
+        })
+    }
+
+    /// Syncs it and gives it its name, in place of what had that name.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let failed = |e| io_error("writing", &self.path, e);
+        self.file.flush().map_err(failed)?;
+        self.file.get_ref().sync_all().map_err(failed)?;
+        fs::rename(&self.temporary, &self.path).map_err(|e| io_error("naming", &self.path, e))?;
+        self.finished = true;
+        sync_parent(&self.path)
+    }
+
+    /// The error for a write that failed.
+    pub(crate) fn failed(&self, source: io::Error) -> Error {
+        io_error("writing", &self.path, source)
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if !self.finished {
+            remove_quietly(&self.temporary);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unfinished_file_never_appears_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"half").unwrap();
+        drop(file);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+
+        let mut file = AtomicFile::create(&path).unwrap();
+        file.write_all(b"whole").unwrap();
+        file.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_taken_name_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let (new, old) = (folder.path().join("new"), folder.path().join("old"));
+        fs::write(&new, b"new").unwrap();
+        fs::write(&old, b"old").unwrap();
+        assert!(matches!(
+            link_exclusive(&new, &old),
+            Err(Error::Exists { .. })
+        ));
+        assert_eq!(fs::read(&old).unwrap(), b"old");
+    }
+}

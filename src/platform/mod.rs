@@ -1,0 +1,11 @@
+//! The operating system, as little of it as is needed: the clock, files, free space.
+
+mod clock;
+mod files;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub(crate) use files::{
+    AtomicFile, FileSection, allocated_bytes, create_directory, create_empty, io_error,
+    link_exclusive, open_for_reading, random_bytes, read_to_limit, remove_quietly, sync_parent,
+    temporary_beside,
+};

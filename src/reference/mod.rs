@@ -1,0 +1,5 @@
+//! How a checkpoint is named: the grammar of references, for Rust, the command line and Python.
+
+mod parse;
+
+pub use parse::{Reference, Selector, Target};

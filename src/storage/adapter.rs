@@ -1,0 +1,171 @@
+//! Between redb and our backends: what redb asks, what we note of the answers.
+
+use std::io;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::{BackendError, StorageBackend};
+
+use super::backend::Backend;
+use super::overlay::Overlay;
+
+/// What happened beneath one database handle. redb reports some failures late and without their
+/// cause; this remembers them.
+#[derive(Debug)]
+pub(super) struct Condition {
+    backend: Box<dyn Backend>,
+    /// Writes are held back until the file has been recognised as a store.
+    overlay: Mutex<Option<Overlay>>,
+    /// The handle must be reopened before it is used again.
+    broken: AtomicBool,
+    /// A sync failed: what the disk holds is unknown.
+    sync_failed: AtomicBool,
+    first_error: Mutex<Option<io::Error>>,
+}
+
+impl Condition {
+    pub(super) fn new(backend: Box<dyn Backend>) -> io::Result<Self> {
+        let overlay = Overlay::new(backend.as_ref())?;
+        Ok(Self {
+            backend,
+            overlay: Mutex::new(Some(overlay)),
+            broken: AtomicBool::new(false),
+            sync_failed: AtomicBool::new(false),
+            first_error: Mutex::new(None),
+        })
+    }
+
+    /// Lets the writes through that were held back, and all that come after.
+    pub(super) fn accept(&self) -> io::Result<()> {
+        let overlay = self.overlay().take();
+        match overlay {
+            Some(overlay) => self.note(overlay.release(self.backend.as_ref())),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks the handle as not to be used again.
+    pub(super) fn set_broken(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn sync_failed(&self) -> bool {
+        self.sync_failed.load(Ordering::SeqCst)
+    }
+
+    /// The first failure of the backend, once.
+    pub(super) fn take_error(&self) -> Option<io::Error> {
+        self.first_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    pub(super) fn backend(&self) -> &dyn Backend {
+        self.backend.as_ref()
+    }
+
+    fn overlay(&self) -> MutexGuard<'_, Option<Overlay>> {
+        self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a failure and hands it on.
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| {
+            self.set_broken();
+            let copy = error.raw_os_error().map_or_else(
+                || io::Error::new(error.kind(), error.to_string()),
+                io::Error::from_raw_os_error,
+            );
+            let mut first = self
+                .first_error
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            first.get_or_insert(copy);
+        })
+    }
+
+    fn refuse_after_failed_sync(&self) -> io::Result<()> {
+        if self.sync_failed() {
+            return Err(io::Error::other("an earlier sync failed"));
+        }
+        Ok(())
+    }
+}
+
+/// The backend as redb sees it.
+#[derive(Debug)]
+pub(super) struct Adapter(pub(super) Arc<Condition>);
+
+impl StorageBackend for Adapter {
+    fn len(&self) -> io::Result<u64> {
+        let condition = &self.0;
+        if let Some(overlay) = condition.overlay().as_ref() {
+            return Ok(overlay.len());
+        }
+        condition.note(condition.backend.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let condition = &self.0;
+        if let Some(overlay) = condition.overlay().as_ref() {
+            return condition.note(overlay.read(condition.backend(), offset, out));
+        }
+        condition.note(condition.backend.read(offset, out))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let condition = &self.0;
+        if let Some(overlay) = condition.overlay().as_mut() {
+            overlay.set_len(len);
+            return Ok(());
+        }
+        condition.refuse_after_failed_sync()?;
+        condition.note(condition.backend.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let condition = &self.0;
+        if let Some(overlay) = condition.overlay().as_mut() {
+            overlay.sync();
+            return Ok(());
+        }
+        condition.refuse_after_failed_sync()?;
+        condition.note(condition.backend.sync()).inspect_err(|_| {
+            // The kernel may drop the pages that it could not write and report the next sync as a
+            // success: nothing may be believed of this file until it is opened anew.
+            condition.sync_failed.store(true, Ordering::SeqCst);
+        })
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let condition = &self.0;
+        if let Some(overlay) = condition.overlay().as_mut() {
+            return overlay.write(condition.backend(), offset, data);
+        }
+        condition.refuse_after_failed_sync()?;
+        condition.note(condition.backend.write(offset, data))
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.backend.unlock()
+    }
+
+    /// Only the lock of the whole store is offered; redb falls back to it from the others.
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        let whole = matches!(start, Bound::Unbounded | Bound::Included(0));
+        if !whole || end != Bound::Unbounded {
+            return Err(BackendError::Unsupported);
+        }
+        Ok(self.0.backend.try_lock()?)
+    }
+
+    fn unlock_range(&self, _start: Bound<u64>, _end: Bound<u64>) -> Result<(), BackendError> {
+        Ok(self.0.backend.unlock()?)
+    }
+}

@@ -1,0 +1,62 @@
+//! Where the bytes of a store live.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// A file, or what stands in for one: random access, a length, a sync, a lock.
+///
+/// # Contract
+/// - `read` fails unless all of the range lies within the length.
+/// - Bytes that `set_len` adds are zero.
+/// - After `sync` returned Ok, everything written or sized before survives a power loss.
+/// - `try_lock` excludes every other holder of the same store, in this process and in others,
+///   until `unlock` or drop.
+pub trait Backend: fmt::Debug + Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether there are no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|length| length == 0)
+    }
+
+    /// Fills `out` from `offset`.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+
+    /// Writes all of `data` at `offset`.
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// Changes the length.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes everything before durable.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Takes the lock, or says that somebody else has it.
+    fn try_lock(&self) -> io::Result<bool>;
+
+    /// Gives the lock back.
+    fn unlock(&self) -> io::Result<()>;
+
+    /// Bytes that are taken on the disk.
+    fn allocated(&self) -> io::Result<u64> {
+        self.len()
+    }
+
+    /// Frees the disk space of a range, which reads as zeros from then on. Whoever can't says
+    /// [`io::ErrorKind::Unsupported`].
+    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// A place where a store lives, which can be opened again and again.
+pub trait Medium: fmt::Debug + Send + Sync {
+    /// Opens what is there. Never creates.
+    fn open(&self) -> io::Result<Box<dyn Backend>>;
+
+    /// What messages call it.
+    fn path(&self) -> &Path;
+}

@@ -1,0 +1,372 @@
+//! The engine: owns redb's handle, opens, closes and reopens it beneath its users.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use redb::{Builder, Database, ReadableDatabase};
+
+use super::adapter::{Adapter, Condition};
+use super::backend::Medium;
+use super::guard::{Context, guarded};
+use super::rows::{Rows, Writes};
+use super::tables::{ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::format::{FORMAT_VERSION, Identity, Record, StoreTag, TableCode};
+use crate::id::StoreId;
+
+/// What a redb file begins with.
+const REDB_MAGIC: &[u8; 9] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+/// Whether a commit returns before or after the disk has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Part of a larger change: durable with the next durable commit, or gone.
+    Staged,
+    /// On the disk when the commit returns.
+    Durable,
+}
+
+/// How an engine runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EngineOptions {
+    /// redb's page cache.
+    pub(crate) cache_bytes: usize,
+}
+
+/// The store's database, as closures over its transactions.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    medium: Arc<dyn Medium>,
+    options: EngineOptions,
+    store: StoreId,
+    /// None between a failure and the next use.
+    handle: RwLock<Option<Handle>>,
+    /// redb blocks a second writer for ever, so that ours wait here.
+    writer: Mutex<()>,
+    sync_failed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Handle {
+    database: Database,
+    context: Context,
+}
+
+impl Engine {
+    /// Makes an empty database with this identity. The medium must be empty.
+    pub(crate) fn create(
+        medium: Arc<dyn Medium>,
+        options: EngineOptions,
+        identity: &Identity,
+        fill: impl FnOnce(&mut dyn Writes) -> Result<()>,
+    ) -> Result<Self> {
+        let store = StoreId::new(identity.store);
+        let handle = Handle::open(medium.as_ref(), options, true)?;
+        handle.write(StoreTag::of(store), Durability::Durable, |rows| {
+            let record = identity
+                .to_bytes(rows.tag(), &Identity::KEY.to_be_bytes())
+                .map_err(|error| error.of("the identity record"))?;
+            rows.put_record(TableCode::Settings, Identity::KEY, &record)?;
+            fill(rows)
+        })?;
+        Ok(Self::with(medium, options, store, handle))
+    }
+
+    /// Opens a database that is a store of ours; anything else is left as it is.
+    pub(crate) fn open(medium: Arc<dyn Medium>, options: EngineOptions) -> Result<Self> {
+        let handle = Handle::open(medium.as_ref(), options, false)?;
+        let store = handle.identify()?;
+        Ok(Self::with(medium, options, store, handle))
+    }
+
+    fn with(
+        medium: Arc<dyn Medium>,
+        options: EngineOptions,
+        store: StoreId,
+        handle: Handle,
+    ) -> Self {
+        Self {
+            medium,
+            options,
+            store,
+            handle: RwLock::new(Some(handle)),
+            writer: Mutex::new(()),
+            sync_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// The store's id.
+    pub(crate) const fn store(&self) -> StoreId {
+        self.store
+    }
+
+    /// The medium.
+    pub(crate) fn medium(&self) -> &dyn Medium {
+        self.medium.as_ref()
+    }
+
+    /// Reads in one transaction.
+    pub(crate) fn read<T>(&self, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
+        let tag = StoreTag::of(self.store);
+        self.with_handle(|handle| {
+            guarded(&handle.context, || {
+                let begun = handle.database.begin_read();
+                let transaction = begun.map_err(|e| Context::engine("beginning to read", e))?;
+                run(&ReadTx::new(transaction, handle.context.clone(), tag))
+            })
+        })
+    }
+
+    /// Writes in one transaction, which is committed if `run` succeeds and gone if it fails.
+    pub(crate) fn write<T>(
+        &self,
+        durability: Durability,
+        run: impl FnOnce(&mut dyn Writes) -> Result<T>,
+    ) -> Result<T> {
+        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.sync_failed.load(Ordering::SeqCst) {
+            return Err(Error::SyncFailed {
+                path: self.medium.path().to_owned(),
+            });
+        }
+        let tag = StoreTag::of(self.store);
+        self.with_handle(|handle| handle.write(tag, durability, run))
+    }
+
+    /// Length of the medium, and how much of it is taken on the disk.
+    pub(crate) fn size(&self) -> Result<(u64, u64)> {
+        self.with_handle(|handle| {
+            let backend = handle.context.condition.backend();
+            let failed = |error| handle.context.io("measuring", error);
+            Ok((
+                backend.len().map_err(failed)?,
+                backend.allocated().map_err(failed)?,
+            ))
+        })
+    }
+
+    /// Moves pages to the front of the file and cuts its end off. Waits for readers to finish.
+    pub(crate) fn compact(&self) -> Result<()> {
+        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.with_handle(|_| Ok(()))?;
+        let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(handle) = slot.as_mut() else {
+            return Ok(());
+        };
+        let context = handle.context.clone();
+        let compacted = guarded(&context, || {
+            while handle
+                .database
+                .compact()
+                .map_err(|e| context.compaction(e))?
+            {}
+            Ok(())
+        });
+        if context.condition.is_broken() {
+            self.discard(&mut slot);
+        }
+        compacted
+    }
+
+    /// Closes the handle and opens it again. What was acknowledged is there afterwards.
+    pub(crate) fn reopen(&self) -> Result<()> {
+        let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        self.discard(&mut slot);
+        self.fill(&mut slot)
+    }
+
+    /// Closes the database. The engine opens it again if it is used again.
+    pub(crate) fn close(&self) {
+        let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        self.discard(&mut slot);
+    }
+
+    /// Runs with an open handle, and drops it if that broke it.
+    fn with_handle<T>(&self, run: impl FnOnce(&Handle) -> Result<T>) -> Result<T> {
+        loop {
+            let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(handle) = slot.as_ref() {
+                let result = run(handle);
+                let broken = handle.context.condition.is_broken();
+                drop(slot);
+                if broken {
+                    let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+                    if slot
+                        .as_ref()
+                        .is_some_and(|h| h.context.condition.is_broken())
+                    {
+                        self.discard(&mut slot);
+                    }
+                }
+                return result;
+            }
+            drop(slot);
+            let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+            if slot.is_none() {
+                self.fill(&mut slot)?;
+            }
+        }
+    }
+
+    fn fill(&self, slot: &mut Option<Handle>) -> Result<()> {
+        let handle = Handle::open(self.medium.as_ref(), self.options, false)?;
+        let found = handle.identify()?;
+        if found != self.store {
+            let why = format!("the store {} was replaced by {found}", self.store);
+            return Err(Error::NotAStore {
+                path: self.medium.path().to_owned(),
+                why,
+            });
+        }
+        *slot = Some(handle);
+        Ok(())
+    }
+
+    fn discard(&self, slot: &mut Option<Handle>) {
+        if let Some(handle) = slot.take() {
+            if handle.context.condition.sync_failed() {
+                self.sync_failed.store(true, Ordering::SeqCst);
+            }
+            handle.close();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Handle {
+    /// Opens the database with all writes held back, until [`Handle::identify`] accepts it. A
+    /// fresh one has nothing to be mistaken for.
+    fn open(medium: &dyn Medium, options: EngineOptions, fresh: bool) -> Result<Self> {
+        let path = medium.path();
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => Error::NoStore {
+                path: path.to_owned(),
+            },
+            _ => crate::platform::io_error("opening", path, source),
+        };
+        let backend = medium.open().map_err(failed)?;
+        if !fresh {
+            let mut magic = [0; 9];
+            let length = backend.len().map_err(failed)?;
+            let why = match backend.read(0, &mut magic) {
+                _ if length == 0 => "it is empty",
+                Err(_) => "it is too short",
+                Ok(()) if &magic != REDB_MAGIC => "it does not begin like one",
+                Ok(()) => "",
+            };
+            if !why.is_empty() {
+                return Err(Error::NotAStore {
+                    path: path.to_owned(),
+                    why: why.to_owned(),
+                });
+            }
+        }
+        let condition = Arc::new(Condition::new(backend).map_err(failed)?);
+        if fresh {
+            condition.accept().map_err(failed)?;
+        }
+        let context = Context {
+            path: path.to_owned(),
+            condition,
+        };
+        let database = guarded(&context, || {
+            Builder::new()
+                .set_cache_size(options.cache_bytes)
+                .create_with_backend(Adapter(Arc::clone(&context.condition)))
+                .map_err(|error| context.database(error))
+        })?;
+        Ok(Self { database, context })
+    }
+
+    /// The id of the store in this database, if it is one that this release reads. From then on
+    /// writes reach the medium.
+    fn identify(&self) -> Result<StoreId> {
+        let not_ours = |why: &str| Error::NotAStore {
+            path: self.context.path.clone(),
+            why: why.to_owned(),
+        };
+        let found = guarded(&self.context, || {
+            let begun = self.database.begin_read();
+            let transaction = begun.map_err(|e| Context::engine("beginning to read", e))?;
+            let tables = ReadTx::new(transaction, self.context.clone(), StoreTag::NONE);
+            let bytes = tables.record(TableCode::Settings, Identity::KEY);
+            let missing = "it is a redb database of another program";
+            let bytes = match bytes {
+                Err(Error::Corrupt { .. }) => return Err(not_ours(missing)),
+                other => other?.ok_or_else(|| not_ours(missing))?,
+            };
+            let tag = StoreTag::peek(&bytes).ok_or_else(|| not_ours(missing))?;
+            let record = Identity::from_bytes(tag, &Identity::KEY.to_be_bytes(), &bytes)
+                .map_err(|error| error.of("the identity record"))?;
+            Ok((tag, record))
+        });
+        let (tag, identity) = found?;
+        if identity.format != FORMAT_VERSION {
+            return Err(Error::Newer {
+                path: self.context.path.clone(),
+                found: identity.format,
+                supported: FORMAT_VERSION,
+            });
+        }
+        let store = StoreId::new(identity.store);
+        if tag != StoreTag::of(store) {
+            return Err(Error::corrupt(
+                "the identity record",
+                "it carries another store's tag",
+            ));
+        }
+        self.context
+            .condition
+            .accept()
+            .map_err(|error| self.context.io("opening", error))?;
+        Ok(store)
+    }
+
+    fn write<T>(
+        &self,
+        tag: StoreTag,
+        durability: Durability,
+        run: impl FnOnce(&mut dyn Writes) -> Result<T>,
+    ) -> Result<T> {
+        let context = &self.context;
+        guarded(context, || {
+            let begun = self.database.begin_write();
+            let mut transaction = begun.map_err(|e| Context::engine("beginning to write", e))?;
+            let durable = durability == Durability::Durable;
+            if durable {
+                // Costs a second sync, and makes reopening after a crash independent of the size
+                // of the file and keeps damage local.
+                transaction.set_quick_repair(true);
+            } else {
+                transaction
+                    .set_durability(redb::Durability::None)
+                    .map_err(|e| Context::engine("staging", e))?;
+            }
+            let mut tables = WriteTx::new(&transaction, context, tag)?;
+            let result = run(&mut tables)?;
+            drop(tables);
+            transaction
+                .commit()
+                .map_err(|error| context.commit(error))?;
+            Ok(result)
+        })
+    }
+
+    /// Drops the database, which may panic on what it finds.
+    fn close(self) {
+        let Self { database, context } = self;
+        let closed = guarded(&context, || {
+            drop(database);
+            Ok(())
+        });
+        if let Err(error) = closed {
+            tracing::warn!(%error, "closing the store's database failed");
+        }
+    }
+}

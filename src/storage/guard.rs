@@ -1,0 +1,138 @@
+//! Every call into redb passes here: its panics are caught, its errors become ours.
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{CommitError, CompactionError, DatabaseError, StorageError, TableError};
+
+use super::adapter::Condition;
+use crate::error::{Error, Result};
+use crate::platform;
+
+/// What an error needs to say which store it is about, and why a handle fell ill.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    pub(super) path: PathBuf,
+    pub(super) condition: Arc<Condition>,
+}
+
+/// Runs what calls redb. On damaged bytes redb may panic; that becomes an error, and the handle is
+/// not used again. This is the one place in the crate that catches a panic.
+pub(super) fn guarded<T>(context: &Context, run: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        context.condition.set_broken();
+        let why = format!("the engine stopped on it: {}", text_of(panic.as_ref()));
+        Err(Error::corrupt(named(&context.path), why))
+    })
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no reason given")
+}
+
+fn named(path: &Path) -> String {
+    format!("store `{}`", path.display())
+}
+
+impl Context {
+    /// A failure of the engine's storage.
+    pub(super) fn storage(&self, operation: &str, error: StorageError) -> Error {
+        if self.condition.sync_failed() {
+            return Error::SyncFailed {
+                path: self.path.clone(),
+            };
+        }
+        match error {
+            StorageError::Io(source) => self.io(operation, source),
+            StorageError::PreviousIo | StorageError::DatabaseClosed => {
+                self.condition.set_broken();
+                match self.condition.take_error() {
+                    Some(source) => self.io(operation, source),
+                    None => Self::engine(operation, error),
+                }
+            }
+            StorageError::Corrupted(why) => Error::corrupt(named(&self.path), why),
+            StorageError::LockPoisoned(_) => {
+                self.condition.set_broken();
+                Self::engine(operation, error)
+            }
+            other => Self::engine(operation, other),
+        }
+    }
+
+    pub(super) fn io(&self, operation: &str, source: io::Error) -> Error {
+        self.condition.set_broken();
+        platform::io_error(operation, &self.path, source)
+    }
+
+    pub(super) fn table(&self, error: TableError) -> Error {
+        match error {
+            TableError::Storage(error) => self.storage("opening a table", error),
+            other => Error::corrupt(named(&self.path), other.to_string()),
+        }
+    }
+
+    pub(super) fn commit(&self, error: CommitError) -> Error {
+        self.condition.set_broken();
+        match error {
+            CommitError::Storage(error) => self.storage("committing", error),
+            other => Self::engine("committing", other),
+        }
+    }
+
+    pub(super) fn compaction(&self, error: CompactionError) -> Error {
+        match error {
+            CompactionError::Storage(error) => self.storage("compacting", error),
+            other => Self::engine("compacting", other),
+        }
+    }
+
+    /// A failure to open the database.
+    pub(super) fn database(&self, error: DatabaseError) -> Error {
+        let not_a_store = |why: String| Error::NotAStore {
+            path: self.path.clone(),
+            why,
+        };
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => Error::Busy {
+                path: self.path.clone(),
+            },
+            DatabaseError::Storage(StorageError::Corrupted(why)) => Error::corrupt(
+                named(&self.path),
+                format!("{why}; it may have been cut short"),
+            ),
+            DatabaseError::Storage(StorageError::Io(error))
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+                ) =>
+            {
+                not_a_store(format!(
+                    "it is cut short or written by another program ({error})"
+                ))
+            }
+            DatabaseError::Storage(error) => self.storage("opening", error),
+            DatabaseError::UpgradeRequired(version) => {
+                not_a_store(format!("it is a redb file of the old version {version}"))
+            }
+            other => Self::engine("opening", other),
+        }
+    }
+
+    pub(super) fn engine(
+        operation: &str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Error {
+        Error::Engine {
+            operation: operation.to_owned(),
+            source: Box::new(source),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Storage: the only module that names redb, and where the store's file is read and written.
+//!
+//! [`Engine`] owns the database handle and can close and reopen it beneath whoever uses it; nothing
+//! above holds one of redb's guards across calls. Above it, [`Rows`] and [`Writes`] are the tables
+//! in plain bytes, and `records`, `chunks` and `nodes` what the format makes of them.
+
+mod adapter;
+mod backend;
+mod chunks;
+mod engine;
+mod file;
+mod guard;
+mod memory;
+mod nodes;
+mod overlay;
+mod records;
+mod rows;
+mod tables;
+
+pub use backend::{Backend, Medium};
+pub(crate) use chunks::{NewChunk, chunk_row, load_chunk, put_chunk, sweep_chunk};
+pub(crate) use engine::{Durability, Engine, EngineOptions};
+pub use file::FileMedium;
+pub use memory::MemoryMedium;
+pub(crate) use nodes::{NodeSet, load_node, release_manifest, retain_manifest};
+pub(crate) use records::{Change, Records};
+pub(crate) use rows::Rows;

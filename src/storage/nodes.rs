@@ -1,0 +1,165 @@
+//! Manifest nodes: shared, counted, verified. A node's count is how many nodes and checkpoints
+//! name it; what it names is counted once, when it comes, and released once, when it goes.
+
+use std::collections::HashMap;
+
+use super::chunks::{release_chunk, retain_chunk};
+use super::rows::{Rows, Writes};
+use crate::error::{Error, Result};
+use crate::format::{Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoredNode};
+use crate::id::NodeId;
+
+/// Nodes that a save has made, not yet in the store.
+#[derive(Debug, Default)]
+pub(crate) struct NodeSet {
+    nodes: HashMap<NodeId, (Node, Vec<u8>)>,
+}
+
+impl NodeSet {
+    /// Adds a node; equal ones are one.
+    pub(crate) fn add(&mut self, node: Node) -> Result<NodeId> {
+        let (id, bytes) = node
+            .to_bytes()
+            .map_err(|error| match error.of("a manifest") {
+                Error::Corrupt { what, why } => Error::invalid(what, why),
+                other => other,
+            })?;
+        self.nodes.entry(id).or_insert((node, bytes));
+        Ok(id)
+    }
+}
+
+/// The node with this id, and how often it is named.
+pub(crate) fn stored_node(rows: &dyn Rows, id: &NodeId) -> Result<StoredNode> {
+    let value = rows
+        .node(id)?
+        .ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
+    StoredNode::from_bytes(id, &value).map_err(|error| error.of(named(id)))
+}
+
+/// The node with this id.
+pub(crate) fn load_node(rows: &dyn Rows, id: &NodeId) -> Result<Node> {
+    stored_node(rows, id).map(|stored| stored.node)
+}
+
+/// Counts a checkpoint's references, putting the nodes of `fresh` that the store lacks.
+pub(crate) fn retain_manifest(
+    rows: &mut dyn Writes,
+    manifest: &Manifest,
+    fresh: &NodeSet,
+) -> Result<()> {
+    match manifest {
+        Manifest::Inline(group) => retain_group(rows, group, fresh),
+        Manifest::Tree { root, .. } => retain_node(rows, &NodeId::new(*root), fresh, 0),
+    }
+}
+
+fn retain_group(rows: &mut dyn Writes, group: &Group, fresh: &NodeSet) -> Result<()> {
+    if let Some(pack) = &group.pack {
+        retain_chunk(rows, pack)?;
+    }
+    for entry in &group.entries {
+        match &entry.content {
+            Content::Inline(_) | Content::Packed(_) => {}
+            Content::Chunks(chunks) => {
+                chunks
+                    .iter()
+                    .try_for_each(|chunk| retain_chunk(rows, chunk))?;
+            }
+            Content::Tree { root, .. } => retain_node(rows, &NodeId::new(*root), fresh, 0)?,
+        }
+    }
+    Ok(())
+}
+
+/// A node that is there gains a reference, and nothing below it is touched.
+fn retain_node(rows: &mut dyn Writes, id: &NodeId, fresh: &NodeSet, depth: u8) -> Result<()> {
+    check_depth(id, depth)?;
+    if let Some(value) = rows.node(id)? {
+        let (refs, bytes) = StoredNode::split(id, &value).map_err(|e| e.of(named(id)))?;
+        let value = StoredNode::value(id, refs + 1, bytes);
+        return rows.put_node(id, &value);
+    }
+    let (node, bytes) = fresh
+        .nodes
+        .get(id)
+        .ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
+    rows.put_node(id, &StoredNode::value(id, 1, bytes))?;
+    match node {
+        Node::Group(group) => retain_group(rows, group, fresh),
+        Node::List(chunks) => chunks
+            .iter()
+            .try_for_each(|chunk| retain_chunk(rows, chunk)),
+        Node::Spans(children) => children
+            .iter()
+            .try_for_each(|child| retain_node(rows, &NodeId::new(child.node), fresh, depth + 1)),
+        Node::Names(children) => children
+            .iter()
+            .try_for_each(|child| retain_node(rows, &NodeId::new(child.node), fresh, depth + 1)),
+    }
+}
+
+/// Releases a checkpoint's references.
+pub(crate) fn release_manifest(rows: &mut dyn Writes, manifest: &Manifest) -> Result<()> {
+    match manifest {
+        Manifest::Inline(group) => release_group(rows, group),
+        Manifest::Tree { root, .. } => release_node(rows, &NodeId::new(*root), 0),
+    }
+}
+
+fn release_group(rows: &mut dyn Writes, group: &Group) -> Result<()> {
+    if let Some(pack) = &group.pack {
+        release_chunk(rows, &pack.chunk())?;
+    }
+    for entry in &group.entries {
+        match &entry.content {
+            Content::Inline(_) | Content::Packed(_) => {}
+            Content::Chunks(chunks) => {
+                chunks
+                    .iter()
+                    .try_for_each(|chunk| release_chunk(rows, &chunk.chunk()))?;
+            }
+            Content::Tree { root, .. } => release_node(rows, &NodeId::new(*root), 0)?,
+        }
+    }
+    Ok(())
+}
+
+/// Releases one reference to a node; with the last one it goes, and releases what it names.
+pub(crate) fn release_node(rows: &mut dyn Writes, id: &NodeId, depth: u8) -> Result<()> {
+    check_depth(id, depth)?;
+    let value = rows
+        .node(id)?
+        .ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
+    let (refs, bytes) = StoredNode::split(id, &value).map_err(|error| error.of(named(id)))?;
+    if refs > 1 {
+        let value = StoredNode::value(id, refs - 1, bytes);
+        return rows.put_node(id, &value);
+    }
+    let node = Node::from_bytes(id, bytes).map_err(|error| error.of(named(id)))?;
+    rows.remove_node(id)?;
+    match node {
+        Node::Group(group) => release_group(rows, &group),
+        Node::List(chunks) => chunks
+            .iter()
+            .try_for_each(|chunk| release_chunk(rows, &chunk.chunk())),
+        Node::Spans(children) => children
+            .iter()
+            .try_for_each(|child| release_node(rows, &NodeId::new(child.node), depth + 1)),
+        Node::Names(children) => children
+            .iter()
+            .try_for_each(|child| release_node(rows, &NodeId::new(child.node), depth + 1)),
+    }
+}
+
+/// A tree that is deeper than any that is written would be a loop.
+fn check_depth(id: &NodeId, depth: u8) -> Result<()> {
+    if depth > MAX_TREE_DEPTH + 1 {
+        return Err(Error::corrupt(named(id), "it lies too deep"));
+    }
+    Ok(())
+}
+
+fn named(id: &NodeId) -> String {
+    format!("manifest node {id}")
+}

@@ -1,0 +1,186 @@
+//! Writes held back in memory over a backend that is only read.
+
+use std::collections::HashMap;
+use std::io;
+
+use super::backend::Backend;
+
+const PAGE: u64 = 4096;
+
+/// An operation that was held back.
+#[derive(Debug)]
+enum Held {
+    Write(u64, Vec<u8>),
+    SetLen(u64),
+    Sync,
+}
+
+/// What the backend would hold, had the writes reached it. They can be let through, in their
+/// order and with their syncs, so that a crash in between is a crash like any other.
+#[derive(Debug)]
+pub(super) struct Overlay {
+    pages: HashMap<u64, Box<[u8; PAGE as usize]>>,
+    len: u64,
+    /// Bytes from here on are not the backend's any more.
+    base_len: u64,
+    held: Vec<Held>,
+}
+
+impl Overlay {
+    pub(super) fn new(base: &dyn Backend) -> io::Result<Self> {
+        let len = base.len()?;
+        Ok(Self {
+            pages: HashMap::new(),
+            len,
+            base_len: len,
+            held: Vec::new(),
+        })
+    }
+
+    pub(super) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn read(&self, base: &dyn Backend, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if offset
+            .checked_add(out.len() as u64)
+            .is_none_or(|end| end > self.len)
+        {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.read_base(base, offset, out)?;
+        let mut at = 0;
+        while at < out.len() {
+            let (page, start, count) = Self::piece(offset, at, out.len());
+            if let (Some(held), Some(to)) = (self.pages.get(&page), out.get_mut(at..at + count)) {
+                to.copy_from_slice(held.get(start..start + count).unwrap_or_default());
+            }
+            at += count;
+        }
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self, base: &dyn Backend, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut at = 0;
+        while at < data.len() {
+            let (page, start, count) = Self::piece(offset, at, data.len());
+            if !self.pages.contains_key(&page) {
+                let mut fresh = Box::new([0; PAGE as usize]);
+                self.read_base(base, page * PAGE, fresh.as_mut_slice())?;
+                self.pages.insert(page, fresh);
+            }
+            let held = self
+                .pages
+                .get_mut(&page)
+                .and_then(|p| p.get_mut(start..start + count));
+            if let (Some(to), Some(from)) = (held, data.get(at..at + count)) {
+                to.copy_from_slice(from);
+            }
+            at += count;
+        }
+        self.len = self.len.max(offset + data.len() as u64);
+        self.held.push(Held::Write(offset, data.to_vec()));
+        Ok(())
+    }
+
+    pub(super) fn set_len(&mut self, len: u64) {
+        self.base_len = self.base_len.min(len);
+        self.pages.retain(|page, _| page * PAGE < len);
+        if let Some(last) = self.pages.get_mut(&(len / PAGE)) {
+            let keep = usize::try_from(len % PAGE).unwrap_or(0);
+            last.iter_mut().skip(keep).for_each(|byte| *byte = 0);
+        }
+        self.len = len;
+        self.held.push(Held::SetLen(len));
+    }
+
+    pub(super) fn sync(&mut self) {
+        self.held.push(Held::Sync);
+    }
+
+    /// Lets everything through.
+    pub(super) fn release(self, base: &dyn Backend) -> io::Result<()> {
+        self.held
+            .into_iter()
+            .try_for_each(|operation| match operation {
+                Held::Write(offset, data) => base.write(offset, &data),
+                Held::SetLen(len) => base.set_len(len),
+                Held::Sync => base.sync(),
+            })
+    }
+
+    /// The backend's bytes, and zeros beyond them.
+    fn read_base(&self, base: &dyn Backend, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let have = self.base_len.saturating_sub(offset).min(out.len() as u64);
+        let (held, beyond) = out.split_at_mut(usize::try_from(have).unwrap_or(0));
+        beyond.fill(0);
+        if held.is_empty() {
+            Ok(())
+        } else {
+            base.read(offset, held)
+        }
+    }
+
+    /// Page, place in it and length of the piece of an operation at `offset + at`.
+    fn piece(offset: u64, at: usize, len: usize) -> (u64, usize, usize) {
+        let from = offset + at as u64;
+        let start = usize::try_from(from % PAGE).unwrap_or(0);
+        let count = (usize::try_from(PAGE).unwrap_or(0) - start).min(len - at);
+        (from / PAGE, start, count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backend::Medium;
+    use super::super::memory::MemoryMedium;
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Write(u64, Vec<u8>),
+        SetLen(u64),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => (0..20_000u64, proptest::collection::vec(any::<u8>(), 1..6_000))
+                .prop_map(|(at, data)| Op::Write(at, data)),
+            1 => (0..25_000u64).prop_map(Op::SetLen),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_overlay_reads_as_if_its_writes_had_happened_and_then_they_do(
+            base in proptest::collection::vec(any::<u8>(), 0..20_000),
+            ops in proptest::collection::vec(op(), 0..8),
+        ) {
+            let medium = MemoryMedium::new(base.clone());
+            let backend = medium.open().unwrap();
+            let mut overlay = Overlay::new(backend.as_ref()).unwrap();
+            let mut model = base.clone();
+            for op in ops {
+                match op {
+                    Op::Write(at, data) => {
+                        overlay.write(backend.as_ref(), at, &data).unwrap();
+                        let end = at as usize + data.len();
+                        model.resize(model.len().max(end), 0);
+                        model[at as usize..end].copy_from_slice(&data);
+                    }
+                    Op::SetLen(len) => {
+                        overlay.set_len(len);
+                        model.resize(len as usize, 0);
+                    }
+                }
+                let mut seen = vec![0; model.len()];
+                overlay.read(backend.as_ref(), 0, &mut seen).unwrap();
+                prop_assert_eq!(&seen, &model);
+                prop_assert_eq!(&medium.to_vec(), &base);
+            }
+            overlay.release(backend.as_ref()).unwrap();
+            prop_assert_eq!(medium.to_vec(), model);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The records of a transaction, typed; and the one way to change a store.
+
+use std::ops::ControlFlow;
+
+use super::rows::{Rows, Writes};
+use crate::error::{Error, Result};
+use crate::format::{
+    Action, CheckpointRecord, Head, IndexKey, IndexKind, JobRecord, LogRecord, Malformed,
+    NameRecord, Record, TableCode,
+};
+
+/// Typed reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Records<'a>(pub(crate) &'a dyn Rows);
+
+impl<'a> Records<'a> {
+    fn get<T: Record>(self, key: u64, what: impl Fn() -> String) -> Result<Option<T>> {
+        let Some(bytes) = self.0.record(T::TABLE, key)? else {
+            return Ok(None);
+        };
+        let record = T::from_bytes(self.0.tag(), &key.to_be_bytes(), &bytes);
+        record.map(Some).map_err(|error| error.of(what()))
+    }
+
+    /// Where the store stands.
+    pub(crate) fn head(self) -> Result<Head> {
+        self.get(Head::KEY, || "the store's head record".to_owned())?
+            .ok_or_else(|| Error::corrupt("the store's head record", "it is missing"))
+    }
+
+    /// A checkpoint, deleted ones included.
+    pub(crate) fn checkpoint(self, id: u64) -> Result<Option<CheckpointRecord>> {
+        self.get(id, || format!("the record of checkpoint id:{id}"))
+    }
+
+    /// A checkpoint that an index row or another record speaks of.
+    pub(crate) fn known_checkpoint(self, id: u64) -> Result<CheckpointRecord> {
+        self.checkpoint(id)?.ok_or_else(|| {
+            Error::corrupt(format!("the record of checkpoint id:{id}"), "it is missing")
+        })
+    }
+
+    /// The checkpoints with these ids, in order or backwards.
+    pub(crate) fn checkpoints(
+        self,
+        ids: (u64, u64),
+        backwards: bool,
+        visit: &mut dyn FnMut(u64, CheckpointRecord) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let tag = self.0.tag();
+        self.0
+            .record_range(TableCode::Checkpoints, ids, backwards, &mut |id, bytes| {
+                let record = CheckpointRecord::from_bytes(tag, &id.to_be_bytes(), bytes)
+                    .map_err(|error| error.of(format!("the record of checkpoint id:{id}")))?;
+                visit(id, record)
+            })
+    }
+
+    /// A log record.
+    pub(crate) fn log(self, id: u64) -> Result<Option<LogRecord>> {
+        self.get(id, || format!("log record {id}"))
+    }
+
+    /// A job, by number.
+    pub(crate) fn job(self, number: u32) -> Result<Option<JobRecord>> {
+        self.get(u64::from(number), || {
+            format!("the record of job number {number}")
+        })
+    }
+
+    /// A job that another record speaks of.
+    pub(crate) fn known_job(self, number: u32) -> Result<JobRecord> {
+        self.job(number)?.ok_or_else(|| {
+            Error::corrupt(
+                format!("the record of job number {number}"),
+                "it is missing",
+            )
+        })
+    }
+
+    /// The number and record of the job with this name.
+    pub(crate) fn job_named(self, name: &str) -> Result<Option<(u32, JobRecord)>> {
+        let Some(number) = self.name_number(name)? else {
+            return Ok(None);
+        };
+        let row = |order, id| IndexKey {
+            kind: IndexKind::JobName,
+            job: 0,
+            name: number,
+            order,
+            id,
+        };
+        let mut found = None;
+        self.0
+            .index((row(0, 0), row(u64::MAX, u64::MAX)), false, &mut |key| {
+                found = Some(key.order);
+                Ok(ControlFlow::Break(()))
+            })?;
+        let Some(order) = found else { return Ok(None) };
+        let job = u32::try_from(order)
+            .map_err(|_| Error::corrupt("an index row", "its job number is out of range"))?;
+        let record = self.known_job(job)?;
+        if record.name != name || record.removed {
+            let what = format!("the index row of job `{name}`");
+            return Err(Error::corrupt(what, "it leads to another job"));
+        }
+        Ok(Some((job, record)))
+    }
+
+    /// Every job that is not removed, by number.
+    pub(crate) fn jobs(self) -> Result<Vec<(u32, JobRecord)>> {
+        let tag = self.0.tag();
+        let mut jobs = Vec::new();
+        self.0
+            .record_range(TableCode::Jobs, (0, u64::MAX), false, &mut |key, bytes| {
+                let what = || format!("the record of job number {key}");
+                let record = JobRecord::from_bytes(tag, &key.to_be_bytes(), bytes)
+                    .map_err(|error| error.of(what()))?;
+                let number = u32::try_from(key)
+                    .map_err(|_| Error::corrupt(what(), "its number is out of range"))?;
+                if !record.removed {
+                    jobs.push((number, record));
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+        Ok(jobs)
+    }
+
+    /// The number of an interned name.
+    pub(crate) fn name_number(self, text: &str) -> Result<Option<u32>> {
+        let Some(number) = self.0.name_number(&name_hash(text))? else {
+            return Ok(None);
+        };
+        match self.get::<NameRecord>(u64::from(number), || format!("name number {number}"))? {
+            Some(record) if record.text == text => Ok(Some(number)),
+            _ => Err(Error::corrupt(
+                format!("name `{text}`"),
+                "its number leads to another name",
+            )),
+        }
+    }
+}
+
+fn name_hash(text: &str) -> [u8; 16] {
+    let mut short = [0; 16];
+    for (to, from) in short
+        .iter_mut()
+        .zip(blake3::hash(text.as_bytes()).as_bytes())
+    {
+        *to = *from;
+    }
+    short
+}
+
+/// A change to the store: one transaction's records, with the head that they lead to.
+pub(crate) struct Change<'t> {
+    rows: &'t mut dyn Writes,
+    head: Head,
+    at: i64,
+}
+
+impl<'t> Change<'t> {
+    /// The first change of a new store.
+    pub(crate) fn first(rows: &'t mut dyn Writes, at: i64) -> Self {
+        let head = Head {
+            last: 0,
+            count: 0,
+            chain: crate::format::NO_PREVIOUS,
+            live: 0,
+            next_chunk: 1,
+            next_name: 1,
+            next_job: 1,
+        };
+        Self { rows, head, at }
+    }
+
+    /// A change to the store as it stands.
+    pub(crate) fn begin(rows: &'t mut dyn Writes, at: i64) -> Result<Self> {
+        let head = Records(rows).head()?;
+        Ok(Self { rows, head, at })
+    }
+
+    /// Records the head. Without this the change must not be committed.
+    pub(crate) fn finish(self) -> Result<()> {
+        put(self.rows, Head::KEY, &self.head, "the store's head record")
+    }
+
+    /// The time of the change.
+    pub(crate) const fn at(&self) -> i64 {
+        self.at
+    }
+
+    /// Typed reads, this change's own writes included.
+    pub(crate) fn records(&self) -> Records<'_> {
+        Records(self.rows)
+    }
+
+    /// The rows themselves.
+    pub(crate) fn rows(&mut self) -> &mut dyn Writes {
+        self.rows
+    }
+
+    /// The id that the next log record will have.
+    pub(crate) const fn next_id(&self) -> u64 {
+        self.head.last + 1
+    }
+
+    /// Adds to the number of live checkpoints.
+    pub(crate) fn count_live(&mut self, by: i64) -> Result<()> {
+        self.head.live = self.head.live.checked_add_signed(by).ok_or_else(|| {
+            Error::corrupt(
+                "the store's head record",
+                "its count of checkpoints is too small",
+            )
+        })?;
+        Ok(())
+    }
+
+    /// A number for a new chunk.
+    pub(crate) const fn next_chunk(&mut self) -> u64 {
+        self.head.next_chunk += 1;
+        self.head.next_chunk - 1
+    }
+
+    /// A number for a new job.
+    pub(crate) const fn next_job(&mut self) -> u32 {
+        self.head.next_job += 1;
+        self.head.next_job - 1
+    }
+
+    /// Appends to the log.
+    pub(crate) fn log(&mut self, action: Action) -> Result<u64> {
+        let id = self.next_id();
+        let record = LogRecord {
+            at: self.at,
+            previous: self.head.chain,
+            action,
+        };
+        let bytes = record
+            .to_bytes(self.rows.tag(), &id.to_be_bytes())
+            .map_err(|error| error.of(format!("log record {id}")))?;
+        self.rows.put_record(TableCode::Log, id, &bytes)?;
+        self.head.chain = LogRecord::chain(&bytes);
+        self.head.last = id;
+        self.head.count += 1;
+        Ok(id)
+    }
+
+    /// The number of a name, which is given one if it has none.
+    pub(crate) fn intern(&mut self, text: &str) -> Result<u32> {
+        if let Some(number) = self.records().name_number(text)? {
+            return Ok(number);
+        }
+        let number = self.head.next_name;
+        self.head.next_name += 1;
+        let record = NameRecord {
+            text: text.to_owned(),
+        };
+        put(self.rows, u64::from(number), &record, "a name")?;
+        self.rows.put_name_number(&name_hash(text), number)?;
+        Ok(number)
+    }
+
+    /// Puts a checkpoint's record.
+    pub(crate) fn put_checkpoint(&mut self, id: u64, record: &CheckpointRecord) -> Result<()> {
+        put(self.rows, id, record, "a checkpoint")
+    }
+
+    /// Removes a checkpoint's record.
+    pub(crate) fn drop_checkpoint(&mut self, id: u64) -> Result<()> {
+        self.rows.remove_record(TableCode::Checkpoints, id)
+    }
+
+    /// Puts a job's record.
+    pub(crate) fn put_job(&mut self, number: u32, record: &JobRecord) -> Result<()> {
+        put(self.rows, u64::from(number), record, "a job")
+    }
+}
+
+fn put<T: Record>(rows: &mut dyn Writes, key: u64, record: &T, what: &str) -> Result<()> {
+    let too_large = |error: Malformed| match error.of(what) {
+        // A record that breaks a limit was not read from the store: the caller asked for it.
+        Error::Corrupt { what, why } => Error::invalid(what, why),
+        other => other,
+    };
+    let bytes = record
+        .to_bytes(rows.tag(), &key.to_be_bytes())
+        .map_err(too_large)?;
+    rows.put_record(T::TABLE, key, &bytes)
+}

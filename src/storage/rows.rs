@@ -1,0 +1,289 @@
+//! The tables in plain bytes: what the rest of the crate sees of a transaction.
+
+use std::ops::ControlFlow;
+
+use redb::{ReadableTable, ReadableTableMetadata, StorageError};
+
+use super::tables::{Access, WriteTx};
+use crate::error::{Error, Result};
+use crate::format::{IndexKey, StoreTag, TableCode};
+use crate::id::{ChunkId, NodeId};
+
+/// What a visitor answers: go on, or stop.
+pub(crate) type Visit = Result<ControlFlow<()>>;
+
+/// Reads of one transaction. Values are copied out; no guard of the engine's escapes.
+pub(crate) trait Rows {
+    /// The tag that this store's records carry.
+    fn tag(&self) -> StoreTag;
+    /// A record.
+    fn record(&self, table: TableCode, key: u64) -> Result<Option<Vec<u8>>>;
+    /// The records with these keys, both ends included, in order or backwards.
+    fn record_range(
+        &self,
+        table: TableCode,
+        keys: (u64, u64),
+        backwards: bool,
+        visit: &mut dyn FnMut(u64, &[u8]) -> Visit,
+    ) -> Result<()>;
+    /// A chunk's row.
+    fn chunk(&self, id: &ChunkId) -> Result<Option<Vec<u8>>>;
+    /// A node, with its count before it.
+    fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>>;
+    /// Every chunk's row.
+    fn each_chunk(&self, visit: &mut dyn FnMut(ChunkId, &[u8]) -> Visit) -> Result<()>;
+    /// Every node.
+    fn each_node(&self, visit: &mut dyn FnMut(NodeId, &[u8]) -> Visit) -> Result<()>;
+    /// Shows an extent to `visit` without a copy; whether there is one.
+    fn extent(&self, key: u64, visit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool>;
+    /// The number of an interned name, by its hash.
+    fn name_number(&self, hash: &[u8; 16]) -> Result<Option<u32>>;
+    /// The index rows between two keys, both included, in order or backwards.
+    fn index(
+        &self,
+        keys: (IndexKey, IndexKey),
+        backwards: bool,
+        visit: &mut dyn FnMut(IndexKey) -> Visit,
+    ) -> Result<()>;
+    /// Whether the index has this row.
+    fn has_index(&self, key: IndexKey) -> Result<bool>;
+    /// The first staged chunks, at most `most`.
+    fn staged(&self, most: usize) -> Result<Vec<(u64, ChunkId)>>;
+    /// Number of chunk rows and of nodes.
+    fn counts(&self) -> Result<(u64, u64)>;
+}
+
+impl<T: Access> Rows for T {
+    fn tag(&self) -> StoreTag {
+        self.store_tag()
+    }
+
+    fn record(&self, table: TableCode, key: u64) -> Result<Option<Vec<u8>>> {
+        let found = self.records(table)?.get(key).map_err(reading(self))?;
+        Ok(found.map(|guard| guard.value().to_vec()))
+    }
+
+    fn record_range(
+        &self,
+        table: TableCode,
+        (from, to): (u64, u64),
+        backwards: bool,
+        visit: &mut dyn FnMut(u64, &[u8]) -> Visit,
+    ) -> Result<()> {
+        if from > to {
+            return Ok(());
+        }
+        let mut range = self
+            .records(table)?
+            .range(from..=to)
+            .map_err(reading(self))?;
+        while let Some(row) = if backwards {
+            range.next_back()
+        } else {
+            range.next()
+        } {
+            let (key, value) = row.map_err(reading(self))?;
+            if visit(key.value(), value.value())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn chunk(&self, id: &ChunkId) -> Result<Option<Vec<u8>>> {
+        let found = self.chunks()?.get(id.as_bytes()).map_err(reading(self))?;
+        Ok(found.map(|guard| guard.value().to_vec()))
+    }
+
+    fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>> {
+        let found = self.nodes()?.get(id.as_bytes()).map_err(reading(self))?;
+        Ok(found.map(|guard| guard.value().to_vec()))
+    }
+
+    fn each_chunk(&self, visit: &mut dyn FnMut(ChunkId, &[u8]) -> Visit) -> Result<()> {
+        for row in self
+            .chunks()?
+            .range::<&[u8; 32]>(..)
+            .map_err(reading(self))?
+        {
+            let (key, value) = row.map_err(reading(self))?;
+            if visit(ChunkId::new(*key.value()), value.value())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn each_node(&self, visit: &mut dyn FnMut(NodeId, &[u8]) -> Visit) -> Result<()> {
+        for row in self
+            .nodes()?
+            .range::<&[u8; 32]>(..)
+            .map_err(reading(self))?
+        {
+            let (key, value) = row.map_err(reading(self))?;
+            if visit(NodeId::new(*key.value()), value.value())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn extent(&self, key: u64, visit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+        match self.extents()?.get(key).map_err(reading(self))? {
+            Some(guard) => visit(guard.value()).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn name_number(&self, hash: &[u8; 16]) -> Result<Option<u32>> {
+        let found = self.name_ids()?.get(hash).map_err(reading(self))?;
+        Ok(found.map(|guard| guard.value()))
+    }
+
+    fn index(
+        &self,
+        (from, to): (IndexKey, IndexKey),
+        backwards: bool,
+        visit: &mut dyn FnMut(IndexKey) -> Visit,
+    ) -> Result<()> {
+        let (from, to) = (from.to_bytes(), to.to_bytes());
+        if from > to {
+            return Ok(());
+        }
+        let table = Access::index(self)?;
+        let mut range = table
+            .range::<&[u8; 25]>(&from..=&to)
+            .map_err(reading(self))?;
+        while let Some(row) = if backwards {
+            range.next_back()
+        } else {
+            range.next()
+        } {
+            let (key, _) = row.map_err(reading(self))?;
+            let key = IndexKey::from_bytes(key.value())
+                .ok_or_else(|| Error::corrupt("an index row", "its kind is not known"))?;
+            if visit(key)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_index(&self, key: IndexKey) -> Result<bool> {
+        let found = Access::index(self)?
+            .get(&key.to_bytes())
+            .map_err(reading(self))?;
+        Ok(found.is_some())
+    }
+
+    fn staged(&self, most: usize) -> Result<Vec<(u64, ChunkId)>> {
+        let range = self.staging()?.range::<u64>(..).map_err(reading(self))?;
+        range
+            .take(most)
+            .map(|row| {
+                let (number, id) = row.map_err(reading(self))?;
+                Ok((number.value(), ChunkId::new(*id.value())))
+            })
+            .collect()
+    }
+
+    fn counts(&self) -> Result<(u64, u64)> {
+        let chunks = self.chunks()?.len().map_err(reading(self))?;
+        Ok((chunks, self.nodes()?.len().map_err(reading(self))?))
+    }
+}
+
+fn reading<T: Access>(rows: &T) -> impl Fn(StorageError) -> Error + '_ {
+    |error| rows.context().storage("reading", error)
+}
+
+/// Writes of one transaction.
+pub(crate) trait Writes: Rows {
+    /// Puts a record.
+    fn put_record(&mut self, table: TableCode, key: u64, value: &[u8]) -> Result<()>;
+    /// Removes a record.
+    fn remove_record(&mut self, table: TableCode, key: u64) -> Result<()>;
+    /// Puts a chunk's row.
+    fn put_chunk(&mut self, id: &ChunkId, value: &[u8]) -> Result<()>;
+    /// Removes a chunk's row.
+    fn remove_chunk(&mut self, id: &ChunkId) -> Result<()>;
+    /// Puts a node.
+    fn put_node(&mut self, id: &NodeId, value: &[u8]) -> Result<()>;
+    /// Removes a node.
+    fn remove_node(&mut self, id: &NodeId) -> Result<()>;
+    /// Puts an extent.
+    fn put_extent(&mut self, key: u64, value: &[u8]) -> Result<()>;
+    /// Removes an extent.
+    fn remove_extent(&mut self, key: u64) -> Result<()>;
+    /// Puts the number of an interned name.
+    fn put_name_number(&mut self, hash: &[u8; 16], number: u32) -> Result<()>;
+    /// Puts or removes an index row.
+    fn set_index(&mut self, key: IndexKey, present: bool) -> Result<()>;
+    /// Notes a chunk that nothing may refer to yet.
+    fn stage(&mut self, number: u64, id: &ChunkId) -> Result<()>;
+    /// Removes such a note.
+    fn unstage(&mut self, number: u64) -> Result<()>;
+}
+
+/// Runs one write on a table and turns its error into ours.
+macro_rules! write {
+    ($rows:ident, $table:expr, $operation:ident $arguments:tt) => {{
+        let result = $table.$operation $arguments.map(drop);
+        result.map_err(|error| $rows.context().storage("writing", error))
+    }};
+}
+
+impl Writes for WriteTx<'_> {
+    fn put_record(&mut self, table: TableCode, key: u64, value: &[u8]) -> Result<()> {
+        write!(self, self.records_mut(table), insert(key, value))
+    }
+
+    fn remove_record(&mut self, table: TableCode, key: u64) -> Result<()> {
+        write!(self, self.records_mut(table), remove(key))
+    }
+
+    fn put_chunk(&mut self, id: &ChunkId, value: &[u8]) -> Result<()> {
+        write!(self, self.chunks, insert(id.as_bytes(), value))
+    }
+
+    fn remove_chunk(&mut self, id: &ChunkId) -> Result<()> {
+        write!(self, self.chunks, remove(id.as_bytes()))
+    }
+
+    fn put_node(&mut self, id: &NodeId, value: &[u8]) -> Result<()> {
+        write!(self, self.nodes, insert(id.as_bytes(), value))
+    }
+
+    fn remove_node(&mut self, id: &NodeId) -> Result<()> {
+        write!(self, self.nodes, remove(id.as_bytes()))
+    }
+
+    fn put_extent(&mut self, key: u64, value: &[u8]) -> Result<()> {
+        write!(self, self.extents, insert(key, value))
+    }
+
+    fn remove_extent(&mut self, key: u64) -> Result<()> {
+        write!(self, self.extents, remove(key))
+    }
+
+    fn put_name_number(&mut self, hash: &[u8; 16], number: u32) -> Result<()> {
+        write!(self, self.name_ids, insert(hash, number))
+    }
+
+    fn set_index(&mut self, key: IndexKey, present: bool) -> Result<()> {
+        let key = key.to_bytes();
+        if present {
+            write!(self, self.index, insert(&key, ()))
+        } else {
+            write!(self, self.index, remove(&key))
+        }
+    }
+
+    fn stage(&mut self, number: u64, id: &ChunkId) -> Result<()> {
+        write!(self, self.staging, insert(number, id.as_bytes()))
+    }
+
+    fn unstage(&mut self, number: u64) -> Result<()> {
+        write!(self, self.staging, remove(number))
+    }
+}

@@ -1,0 +1,424 @@
+//! The last transaction of a save: the checkpoint appears with everything that belongs to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::ingest::Ingest;
+use super::line::{JobLine, head_mark, span};
+use super::manifest::Built;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::format::{
+    Action, AttributeRow, CheckpointRecord, DeletedMark, HeadMark, IndexKey, IndexKind, Later,
+    MetricRow, SavedPart,
+};
+use crate::id::CheckpointId;
+use crate::storage::{Change, retain_manifest};
+use crate::store::{Checkpoint, Job};
+
+/// What a save asks for, its entries apart.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) iteration: u64,
+    pub(super) events: BTreeSet<String>,
+    pub(super) metrics: BTreeMap<String, f64>,
+    pub(super) attributes: BTreeMap<String, String>,
+    pub(super) tags: BTreeSet<String>,
+    pub(super) pinned: bool,
+    pub(super) parent: Option<u64>,
+    pub(super) overwrite: bool,
+}
+
+impl Request {
+    pub(super) fn new(iteration: u64) -> Self {
+        Self {
+            iteration,
+            events: BTreeSet::new(),
+            metrics: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            tags: BTreeSet::new(),
+            pinned: false,
+            parent: None,
+            overwrite: false,
+        }
+    }
+}
+
+/// Publishes a checkpoint, or unites it with the one that it repeats. Returns it, and whether it
+/// was united.
+pub(super) fn publish(
+    job: &Job,
+    request: &Request,
+    built: Built,
+    ingest: &mut Ingest<'_>,
+) -> Result<(Checkpoint, bool)> {
+    let store = job.store();
+    let store_id = store.id();
+    let (id, record, name, merged) = store.change(|change| {
+        let mut line = JobLine::open_or_create(change, job.name())?;
+        if let Some(parent) = request.parent {
+            continue_from(change, &mut line, parent)?;
+        }
+        let head = line.record.head;
+        if let Some(head) = head
+            && request.iteration < head.iteration
+        {
+            return Err(going_back(&line, head, request.iteration));
+        }
+        let mut replaced = None;
+        if let Some(head) = head.filter(|head| head.iteration == request.iteration) {
+            let record = change.records().known_checkpoint(head.id)?;
+            if record.saved.manifest == built.manifest {
+                let record = merge(change, &mut line, head.id, record, request)?;
+                let name = line.record.name.clone();
+                line.finish(change)?;
+                return Ok((head.id, record, name, true));
+            }
+            replaced = Some(replaceable(change, &line, head, record, request)?);
+        }
+        ingest.publish(change)?;
+        retain_manifest(change.rows(), &built.manifest, &built.nodes)?;
+        let (id, record) = insert(
+            change, &mut line, request, built, replaced, store_id, ingest,
+        )?;
+        let name = line.record.name.clone();
+        line.finish(change)?;
+        Ok((id, record, name, false))
+    })?;
+    Ok((Checkpoint::new(store.clone(), id, record, name), merged))
+}
+
+/// Makes `parent` the head, by a rollback if it is not.
+fn continue_from(change: &mut Change<'_>, line: &mut JobLine, parent: u64) -> Result<()> {
+    let head = line.record.head.map(|head| head.id);
+    if head == Some(parent) {
+        return Ok(());
+    }
+    let id = CheckpointId::new(parent);
+    let record = change
+        .records()
+        .checkpoint(parent)?
+        .filter(|record| record.saved.job == line.number)
+        .ok_or_else(|| {
+            let hint = format!("see `ckptdb ls {}`", line.record.name);
+            Error::not_found(
+                format!("checkpoint {id} in job `{}`", line.record.name),
+                hint,
+            )
+        })?;
+    if record.later.deleted.is_some() {
+        return Err(Error::Deleted { id });
+    }
+    let reason = "a save continues an earlier checkpoint".to_owned();
+    change.log(Action::Rollback {
+        job: line.number,
+        from: head,
+        to: Some(parent),
+        reason,
+    })?;
+    line.roll_back(change, parent)
+}
+
+fn going_back(line: &JobLine, head: HeadMark, iteration: u64) -> Error {
+    let name = &line.record.name;
+    Error::conflict(
+        format!(
+            "iteration {iteration} is before the newest of job `{name}`, {}",
+            head.iteration
+        ),
+        "to go back, name the checkpoint that is continued as the parent; to start over, use \
+         another job or delete this one",
+    )
+}
+
+/// The head, which a save of the same iteration with other entries may replace: if that was asked
+/// for and nothing continues it.
+fn replaceable(
+    change: &Change<'_>,
+    line: &JobLine,
+    head: HeadMark,
+    record: CheckpointRecord,
+    request: &Request,
+) -> Result<(u64, CheckpointRecord)> {
+    let what = format!("iteration {} of job `{}`", head.iteration, line.record.name);
+    if !request.overwrite {
+        return Err(Error::conflict(
+            format!("{what} is saved already, with other entries"),
+            "overwrite it, or save another iteration",
+        ));
+    }
+    let mut children = 0_u64;
+    let row = |id| IndexKey {
+        kind: IndexKind::Child,
+        job: 0,
+        name: 0,
+        order: head.id,
+        id,
+    };
+    change
+        .records()
+        .0
+        .index((row(0), row(u64::MAX)), false, &mut |_| {
+            children += 1;
+            Ok(std::ops::ControlFlow::Continue(()))
+        })?;
+    if children > 0 {
+        return Err(Error::conflict(
+            format!("{what} can't be overwritten: {children} checkpoints continue it"),
+            "delete those first, or save another iteration",
+        ));
+    }
+    Ok((head.id, record))
+}
+
+/// Puts a new checkpoint, in the place of `replaced` if there is one.
+fn insert(
+    change: &mut Change<'_>,
+    line: &mut JobLine,
+    request: &Request,
+    built: Built,
+    replaced: Option<(u64, CheckpointRecord)>,
+    store: crate::id::StoreId,
+    ingest: &Ingest<'_>,
+) -> Result<(u64, CheckpointRecord)> {
+    let id = change.next_id();
+    let parent = match &replaced {
+        Some((_, old)) => old.saved.parent,
+        None => line.record.head.map(|head| head.id),
+    };
+    let mut events: Vec<String> = request.events.iter().cloned().collect();
+    if events.is_empty() {
+        events.push(Event::Manual.to_string());
+    }
+    let saved = SavedPart {
+        job: line.number,
+        iteration: request.iteration,
+        saved_at: change.at(),
+        parent,
+        events,
+        metrics: metric_rows(&request.metrics),
+        attributes: attribute_rows(&request.attributes),
+        manifest: built.manifest,
+        entries: built.entries,
+        bytes: built.bytes,
+    };
+    let content = saved
+        .content_hash(store, CheckpointId::new(id))
+        .map_err(|error| error.of("the checkpoint"))?;
+    let mut later = Later {
+        tags: request.tags.iter().cloned().collect(),
+        pinned: request.pinned,
+        new_bytes: ingest.tally.new_bytes,
+        ..Later::default()
+    };
+    let logged = change.log(Action::Save {
+        job: line.number,
+        iteration: request.iteration,
+        parent,
+        content: *content.as_bytes(),
+        replaced: replaced.as_ref().map(|(old, _)| *old),
+    })?;
+    debug_assert_eq!(logged, id, "a checkpoint's id is its log id");
+    if let Some((old_id, old)) = replaced {
+        later.pinned |= old.later.pinned;
+        later.tags.extend(old.later.tags.iter().cloned());
+        later.tags.sort_unstable();
+        later.tags.dedup();
+        bury(change, line, old_id, old, id)?;
+    }
+    check_tags_free(change, line, &later.tags, id)?;
+    let record = CheckpointRecord {
+        saved,
+        content: *content.as_bytes(),
+        later,
+    };
+    line.attach(change, id, &record)?;
+    line.record.head = Some(head_mark(id, &record));
+    line.note_metrics(id, &record);
+    change.put_checkpoint(id, &record)?;
+    Ok((id, record))
+}
+
+/// Deletes a checkpoint that another one replaces.
+fn bury(
+    change: &mut Change<'_>,
+    line: &mut JobLine,
+    id: u64,
+    mut record: CheckpointRecord,
+    log: u64,
+) -> Result<()> {
+    line.detach(change, id, &record)?;
+    record.later.tags.clear();
+    record.later.pinned = false;
+    record.later.deleted = Some(DeletedMark {
+        log,
+        at: change.at(),
+    });
+    line.count_deleted(1)?;
+    let kind = IndexKind::Deleted;
+    let key = IndexKey::new(kind, line.number, 0, log, CheckpointId::new(id));
+    change.rows().set_index(key, true)?;
+    change.put_checkpoint(id, &record)?;
+    line.recompute(change)
+}
+
+/// No other checkpoint of the job may have one of these tags.
+pub(super) fn check_tags_free(
+    change: &Change<'_>,
+    line: &JobLine,
+    tags: &[String],
+    id: u64,
+) -> Result<()> {
+    for tag in tags {
+        if let Some(holder) = tag_holder(change, line.number, tag)?.filter(|holder| *holder != id) {
+            return Err(Error::conflict(
+                format!(
+                    "tag `{tag}` of job `{}` is on id:{holder}",
+                    line.record.name
+                ),
+                "move it there explicitly, or choose another",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The checkpoint that has a tag.
+pub(super) fn tag_holder(change: &Change<'_>, job: u32, tag: &str) -> Result<Option<u64>> {
+    let Some(name) = change.records().name_number(tag)? else {
+        return Ok(None);
+    };
+    let mut holder = None;
+    change
+        .records()
+        .0
+        .index(span(IndexKind::Tag, job, name), false, &mut |key| {
+            holder = Some(key.id);
+            Ok(std::ops::ControlFlow::Break(()))
+        })?;
+    Ok(holder)
+}
+
+/// Unites a repeated save with the checkpoint that it repeats.
+fn merge(
+    change: &mut Change<'_>,
+    line: &mut JobLine,
+    id: u64,
+    mut record: CheckpointRecord,
+    request: &Request,
+) -> Result<CheckpointRecord> {
+    let known: BTreeSet<&str> = record.events().into_iter().collect();
+    let events: Vec<String> = request
+        .events
+        .iter()
+        .filter(|event| !known.contains(event.as_str()))
+        .cloned()
+        .collect();
+    let metrics = new_metrics(&record, request)?;
+    let attributes = new_attributes(&record, request)?;
+    let tags: Vec<String> = request
+        .tags
+        .iter()
+        .filter(|tag| !record.later.tags.contains(tag))
+        .cloned()
+        .collect();
+    let pins = request.pinned && !record.later.pinned;
+    let unites = !(events.is_empty() && metrics.is_empty() && attributes.is_empty());
+    if !unites && tags.is_empty() && !pins {
+        return Ok(record);
+    }
+    check_tags_free(change, line, &tags, id)?;
+    line.detach(change, id, &record)?;
+    if unites {
+        change.log(Action::Merge {
+            checkpoint: id,
+            events: events.clone(),
+            metrics: metrics.clone(),
+            attributes: attributes.clone(),
+        })?;
+    }
+    for tag in &tags {
+        change.log(Action::Tag {
+            checkpoint: id,
+            tag: tag.clone(),
+            set: true,
+        })?;
+    }
+    if pins {
+        change.log(Action::Pin {
+            checkpoint: id,
+            pinned: true,
+        })?;
+    }
+    let later = &mut record.later;
+    later.events.extend(events);
+    later.events.sort_unstable();
+    later.metrics.extend(metrics);
+    later.metrics.sort_unstable();
+    later.attributes.extend(attributes);
+    later.attributes.sort_unstable();
+    later.tags.extend(tags);
+    later.tags.sort_unstable();
+    later.pinned |= pins;
+    line.attach(change, id, &record)?;
+    line.note_metrics(id, &record);
+    change.put_checkpoint(id, &record)?;
+    Ok(record)
+}
+
+fn new_metrics(record: &CheckpointRecord, request: &Request) -> Result<Vec<MetricRow>> {
+    let known: BTreeMap<&str, f64> = record.metrics().collect();
+    let mut new = BTreeMap::new();
+    for (name, value) in &request.metrics {
+        match known.get(name.as_str()) {
+            None => {
+                new.insert(name.clone(), *value);
+            }
+            Some(old) if old.to_bits() == value.to_bits() => {}
+            Some(old) => {
+                return Err(Error::conflict(
+                    format!("metric `{name}` of this checkpoint is {old} already, not {value}"),
+                    "a saved value can't be changed",
+                ));
+            }
+        }
+    }
+    Ok(metric_rows(&new))
+}
+
+fn new_attributes(record: &CheckpointRecord, request: &Request) -> Result<Vec<AttributeRow>> {
+    let known: BTreeMap<&str, &str> = record.attributes().collect();
+    let mut new = BTreeMap::new();
+    for (name, json) in &request.attributes {
+        match known.get(name.as_str()) {
+            None => {
+                new.insert(name.clone(), json.clone());
+            }
+            Some(old) if *old == json => {}
+            Some(old) => {
+                return Err(Error::conflict(
+                    format!("attribute `{name}` of this checkpoint is {old} already"),
+                    "a saved value can't be changed; choose another name",
+                ));
+            }
+        }
+    }
+    Ok(attribute_rows(&new))
+}
+
+fn metric_rows(metrics: &BTreeMap<String, f64>) -> Vec<MetricRow> {
+    let rows = metrics.iter();
+    rows.map(|(name, value)| MetricRow {
+        name: name.clone(),
+        bits: value.to_bits(),
+    })
+    .collect()
+}
+
+fn attribute_rows(attributes: &BTreeMap<String, String>) -> Vec<AttributeRow> {
+    let rows = attributes.iter();
+    rows.map(|(name, json)| AttributeRow {
+        name: name.clone(),
+        json: json.clone(),
+    })
+    .collect()
+}

@@ -1,0 +1,213 @@
+//! Deleting, and taking it back: a mark first, so that nothing is lost before the undo window ends.
+
+use super::line::{JobLine, descends, each_commit};
+use super::query::of_iteration;
+use crate::error::{Error, Result};
+use crate::format::{Action, CheckpointRecord, DeletedMark, IndexKey, IndexKind};
+use crate::id::CheckpointId;
+use crate::storage::Change;
+use crate::store::{Checkpoint, Store};
+
+impl Store {
+    /// Deletes a checkpoint. It can come back by [`Store::undelete`] until it is reclaimed. The
+    /// head goes only by `force`, and the head moves to the one before.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] when it is pinned, or is the head and `force` is not given;
+    /// [`Error::NotFound`]; [`Error::Deleted`] when it is deleted already.
+    pub fn delete(&self, id: CheckpointId, force: bool) -> Result<()> {
+        let _turn = self.turn();
+        self.change(|change| {
+            let record = change.records().checkpoint(id.get())?.ok_or_else(|| {
+                Error::not_found(
+                    format!("checkpoint {id}"),
+                    "`ckptdb ls` shows ids with --json",
+                )
+            })?;
+            if record.later.deleted.is_some() {
+                return Err(Error::Deleted { id });
+            }
+            let mut line = JobLine::known(change, record.saved.job)?;
+            check_deletable(&line, id, &record, force)?;
+            let log = change.log(Action::Delete {
+                checkpoint: id.get(),
+                forced: force,
+            })?;
+            mark(change, &mut line, id.get(), record, log)?;
+            line.recompute(change)?;
+            line.finish(change)
+        })
+    }
+
+    /// Brings a deleted checkpoint back, with its tags as far as nothing else has them.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it is not deleted, or reclaimed already; [`Error::Conflict`] when
+    /// its iteration has been saved anew, or its job's name is taken.
+    pub fn undelete(&self, id: CheckpointId) -> Result<Checkpoint> {
+        let _turn = self.turn();
+        self.change(|change| {
+            let record = change.records().checkpoint(id.get())?;
+            let deleted = record.and_then(|record| Some((record.later.deleted?, record)));
+            let (mark, mut record) = deleted.ok_or_else(|| {
+                let hint = "`ckptdb ls --deleted` lists those that can come back";
+                Error::not_found(format!("deleted checkpoint {id}"), hint)
+            })?;
+            let mut line = JobLine::known(change, record.saved.job)?;
+            revive_job(change, &mut line)?;
+            record.later.deleted = None;
+            record.later.abandoned |= !belongs_to_line(change, &line, id.get())?;
+            check_iteration_free(change, &line, &record)?;
+            free_tags(change, &line, &mut record)?;
+            change.log(Action::Undelete {
+                checkpoint: id.get(),
+            })?;
+            let key = IndexKey::new(IndexKind::Deleted, line.number, 0, mark.log, id);
+            change.rows().set_index(key, false)?;
+            line.count_deleted(-1)?;
+            line.attach(change, id.get(), &record)?;
+            change.put_checkpoint(id.get(), &record)?;
+            line.recompute(change)?;
+            line.finish(change)
+        })?;
+        self.resolve(&id.to_string())
+    }
+
+    /// Deletes a job and all its checkpoints, abandoned lines included; returns their number. Each
+    /// can come back by [`Store::undelete`], and the job with it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] when one of them is pinned.
+    pub fn delete_job(&self, name: &str) -> Result<u64> {
+        let _turn = self.turn();
+        self.change(|change| {
+            let (number, record) = change.records().job_named(name)?.ok_or_else(|| {
+                Error::not_found(format!("job `{name}`"), "`ckptdb jobs` lists them")
+            })?;
+            let mut line = JobLine { number, record };
+            let mut ids = Vec::new();
+            for kind in [IndexKind::Commit, IndexKind::AbandonedCommit] {
+                each_commit(change.records().0, number, kind, &mut |id| {
+                    ids.push(id);
+                    Ok(std::ops::ControlFlow::Continue(()))
+                })?;
+            }
+            let log = change.log(Action::DeleteJob { job: number })?;
+            for id in &ids {
+                let record = change.records().known_checkpoint(*id)?;
+                check_deletable(&line, CheckpointId::new(*id), &record, true)?;
+                mark(change, &mut line, *id, record, log)?;
+            }
+            line.set_name_row(change, false)?;
+            line.record.removed = true;
+            line.recompute(change)?;
+            line.finish(change)?;
+            Ok(ids.len() as u64)
+        })
+    }
+}
+
+impl Checkpoint {
+    /// [`Store::delete`].
+    ///
+    /// # Errors
+    /// As [`Store::delete`].
+    pub fn delete(&self, force: bool) -> Result<()> {
+        self.store().delete(self.id, force)
+    }
+}
+
+fn check_deletable(
+    line: &JobLine,
+    id: CheckpointId,
+    record: &CheckpointRecord,
+    force: bool,
+) -> Result<()> {
+    let what = format!("{}@{} ({id})", line.record.name, record.saved.iteration);
+    if record.later.pinned {
+        let hint = format!("unpin it first: ckptdb pin --remove {id}");
+        return Err(Error::conflict(format!("{what} is pinned"), hint));
+    }
+    if line.record.head.is_some_and(|head| head.id == id.get()) && !force {
+        return Err(Error::conflict(
+            format!("{what} is the head of its job: training resumes from it"),
+            "with force it is deleted, and the head moves to the one before",
+        ));
+    }
+    Ok(())
+}
+
+fn mark(
+    change: &mut Change<'_>,
+    line: &mut JobLine,
+    id: u64,
+    mut record: CheckpointRecord,
+    log: u64,
+) -> Result<()> {
+    line.detach(change, id, &record)?;
+    line.count_deleted(1)?;
+    record.later.deleted = Some(DeletedMark {
+        log,
+        at: change.at(),
+    });
+    let checkpoint = CheckpointId::new(id);
+    let key = IndexKey::new(IndexKind::Deleted, line.number, 0, log, checkpoint);
+    change.rows().set_index(key, true)?;
+    change.put_checkpoint(id, &record)
+}
+
+fn revive_job(change: &mut Change<'_>, line: &mut JobLine) -> Result<()> {
+    if !line.record.removed {
+        return Ok(());
+    }
+    let name = line.record.name.clone();
+    if change.records().job_named(&name)?.is_some() {
+        let what = format!("job `{name}` was deleted, and another has its name now");
+        return Err(Error::conflict(what, "delete that one first"));
+    }
+    line.record.removed = false;
+    line.set_name_row(change, true)
+}
+
+/// Whether a checkpoint that comes back lies on the current line: the head continues it, or it
+/// continues the head.
+fn belongs_to_line(change: &Change<'_>, line: &JobLine, id: u64) -> Result<bool> {
+    match line.record.head.map(|head| head.id) {
+        None => Ok(true),
+        Some(head) => descends(change.records(), head.max(id), head.min(id)),
+    }
+}
+
+fn check_iteration_free(
+    change: &Change<'_>,
+    line: &JobLine,
+    record: &CheckpointRecord,
+) -> Result<()> {
+    if record.later.abandoned {
+        return Ok(());
+    }
+    let iteration = record.saved.iteration;
+    let rows = change.records().0;
+    match of_iteration(rows, line.number, IndexKind::Iteration, iteration)?.first() {
+        None => Ok(()),
+        Some(other) => {
+            let what = format!(
+                "iteration {iteration} of job `{}` is saved anew",
+                line.record.name
+            );
+            Err(Error::conflict(what, format!("delete id:{other} first")))
+        }
+    }
+}
+
+/// Drops the tags that went to others meanwhile.
+fn free_tags(change: &Change<'_>, line: &JobLine, record: &mut CheckpointRecord) -> Result<()> {
+    let mut kept = Vec::new();
+    for tag in std::mem::take(&mut record.later.tags) {
+        if super::commit::tag_holder(change, line.number, &tag)?.is_none() {
+            kept.push(tag);
+        }
+    }
+    record.later.tags = kept;
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! The store's handle: creating, opening, closing.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::reclaim;
+use crate::error::{Error, Result};
+use crate::format::{FORMAT_VERSION, Identity};
+use crate::id::StoreId;
+use crate::name::check_job;
+use crate::platform::{self, Clock, SystemClock};
+use crate::storage::{
+    Change, Durability, Engine, EngineOptions, FileMedium, Medium, MemoryMedium, Rows,
+};
+use crate::store::Job;
+
+/// How a store is opened. `Default` is right for training on one machine.
+///
+/// ```
+/// use ckptdb::{Options, Store};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("runs.ckptdb");
+/// let options = Options { cache_bytes: 32 << 20, ..Options::default() };
+/// let store = Store::create_with(&path, options)?;
+/// # Ok::<(), ckptdb::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bytes of the page cache. With the stages of a large save on top, a save or load takes about
+    /// twice this at most.
+    pub cache_bytes: usize,
+    /// How long a deleted checkpoint can come back: until the next two commits that are so far
+    /// apart.
+    pub undo_window: Duration,
+    /// Dates checkpoints.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 128 << 20,
+            undo_window: Duration::from_hours(1),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// An open `*.ckptdb` file. Clones are the same store; the file is closed with the last one.
+///
+/// ```
+/// use ckptdb::{Direction, Event, Store};
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("runs.ckptdb");
+/// let store = Store::create(&path)?;
+/// let job = store.job("NQ")?;
+/// job.declare_metric("sharpe", Direction::Max)?;
+/// job.save(1000)
+///     .bytes("vecnormalize.pkl", b"statistics")
+///     .metric("sharpe", 1.4)
+///     .event(Event::Periodic)
+///     .commit()?;
+/// let best = store.resolve("NQ@best:sharpe")?;
+/// assert_eq!(best.iteration, 1000);
+/// assert_eq!(best.read("vecnormalize.pkl")?, b"statistics".as_slice());
+/// # Ok::<(), ckptdb::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    engine: Engine,
+    options: Options,
+    /// Held by whoever changes the store, from its first look at what is there to its commit.
+    changes: Mutex<()>,
+}
+
+impl Store {
+    /// Makes a new store. Never overwrites: the file appears complete and durable, or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when the path is taken.
+    pub fn create(path: impl AsRef<Path>) -> Result<Self> {
+        Self::create_with(path, Options::default())
+    }
+
+    /// [`Store::create`] with options.
+    ///
+    /// # Errors
+    /// As [`Store::create`].
+    pub fn create_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let path = path.as_ref();
+        if path.symlink_metadata().is_ok() {
+            return Err(Error::Exists {
+                path: path.to_owned(),
+            });
+        }
+        let temporary = platform::temporary_beside(path)?;
+        let made = Self::make_file(&temporary, &options)
+            .and_then(|()| platform::link_exclusive(&temporary, path));
+        if let Err(error) = made {
+            platform::remove_quietly(&temporary);
+            return Err(error);
+        }
+        platform::sync_parent(path)?;
+        Self::open_with(path, options)
+    }
+
+    fn make_file(path: &Path, options: &Options) -> Result<()> {
+        platform::create_empty(path)?;
+        Self::fill(Arc::new(FileMedium::new(path)), options.clone()).map(drop)
+    }
+
+    /// Makes a new store in an empty medium.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when the medium is not empty.
+    pub fn create_in(medium: Arc<dyn Medium>, options: Options) -> Result<Self> {
+        let path = medium.path().to_owned();
+        let failed = |error| platform::io_error("opening", &path, error);
+        if !medium
+            .open()
+            .and_then(|backend| backend.is_empty())
+            .map_err(failed)?
+        {
+            return Err(Error::Exists { path });
+        }
+        Self::fill(medium, options)
+    }
+
+    /// Makes a new store in memory, gone when its last handle is.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes for the store's id.
+    pub fn in_memory() -> Result<Self> {
+        Self::create_in(Arc::new(MemoryMedium::default()), Options::default())
+    }
+
+    fn fill(medium: Arc<dyn Medium>, options: Options) -> Result<Self> {
+        let at = options.clock.now().as_millis();
+        let identity = Identity {
+            format: FORMAT_VERSION,
+            store: platform::random_bytes()?,
+            created_at: at,
+            writer: concat!("ckptdb ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let engine = Engine::create(medium, options.engine(), &identity, |rows| {
+            Change::first(rows, at).finish()
+        })?;
+        Ok(Self::with(engine, options))
+    }
+
+    /// Opens a store. Never creates, and leaves a file that is not a store as it is.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`], [`Error::NotAStore`], [`Error::Newer`], [`Error::Busy`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(path, Options::default())
+    }
+
+    /// [`Store::open`] with options.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let path = path.as_ref();
+        if path.is_dir() {
+            let why = "it is a folder".to_owned();
+            return Err(Error::NotAStore {
+                path: path.to_owned(),
+                why,
+            });
+        }
+        Self::open_in(Arc::new(FileMedium::new(path)), options)
+    }
+
+    /// Opens the store in a medium.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_in(medium: Arc<dyn Medium>, options: Options) -> Result<Self> {
+        let engine = Engine::open(medium, options.engine())?;
+        let store = Self::with(engine, options);
+        if !store.engine().read(|rows| rows.staged(1))?.is_empty() {
+            // A save or a reclaim was cut off by a crash: what it left is not referred to.
+            let _turn = store.turn();
+            reclaim::sweep(store.engine())?;
+        }
+        Ok(store)
+    }
+
+    fn with(engine: Engine, options: Options) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                options,
+                changes: Mutex::new(()),
+            }),
+        }
+    }
+
+    /// Where the store is.
+    pub fn path(&self) -> &Path {
+        self.inner.engine.medium().path()
+    }
+
+    /// The store's id.
+    pub fn id(&self) -> StoreId {
+        self.inner.engine.store()
+    }
+
+    /// A job of this name. It exists from its first save or declaration.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the name can't be one.
+    pub fn job(&self, name: &str) -> Result<Job> {
+        check_job(name)?;
+        Ok(Job::new(self.clone(), name.to_owned()))
+    }
+
+    /// Closes the file and opens it again beneath this handle and all its clones.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; the handle tries again at its next use.
+    pub fn reopen(&self) -> Result<()> {
+        let _turn = self.turn();
+        self.inner.engine.reopen()
+    }
+
+    /// Closes the store now, rather than when the last clone is dropped. A clone that is used
+    /// afterwards opens it again.
+    pub fn close(self) {
+        let _turn = self.turn();
+        self.inner.engine.close();
+    }
+
+    pub(super) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    /// Waits for the turn to change the store.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        self.inner
+            .changes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time now, as it is recorded.
+    pub(super) fn now(&self) -> i64 {
+        self.inner.options.clock.now().as_millis()
+    }
+
+    /// Changes the store in one durable transaction. The caller has the turn.
+    pub(super) fn change<T>(&self, run: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
+        let at = self.now();
+        self.engine().write(Durability::Durable, |rows| {
+            let mut change = Change::begin(rows, at)?;
+            let result = run(&mut change)?;
+            change.finish()?;
+            Ok(result)
+        })
+    }
+
+    /// Reads one consistent state.
+    pub(super) fn read<T>(&self, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
+        self.engine().read(run)
+    }
+}
+
+impl Options {
+    fn engine(&self) -> EngineOptions {
+        EngineOptions {
+            cache_bytes: self.cache_bytes,
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! A job: the handle that saves and finds its checkpoints.
+
+use std::collections::BTreeMap;
+
+use super::line::direction_of;
+use super::{Checkpoints, Filter, Save, query};
+use crate::error::Result;
+use crate::format::JobRecord;
+use crate::id::CheckpointId;
+use crate::metric::Direction;
+use crate::storage::Records;
+use crate::store::{Checkpoint, Store};
+use crate::time::Timestamp;
+
+/// A named line of training, or of agent work. The handle is cheap; the job exists from its first
+/// save or declaration.
+#[derive(Clone, Debug)]
+pub struct Job {
+    store: Store,
+    name: String,
+}
+
+/// What is known of a job.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct JobInfo {
+    /// Its name.
+    pub name: String,
+    /// Checkpoints on its current line.
+    pub checkpoints: u64,
+    /// Checkpoints on lines that a rollback left behind.
+    pub abandoned: u64,
+    /// Deleted checkpoints that can still come back.
+    pub deleted: u64,
+    /// The newest of the current line.
+    pub head: Option<CheckpointId>,
+    /// Its iteration.
+    pub head_iteration: Option<u64>,
+    /// The metrics that have a direction.
+    pub metrics: BTreeMap<String, Direction>,
+    /// The metric that `best` alone means.
+    pub main_metric: Option<String>,
+    /// Bytes of the entries of all its checkpoints.
+    pub logical_bytes: u64,
+    /// Bytes that its checkpoints brought new into the store.
+    pub new_bytes: u64,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When its head was saved.
+    pub last_saved_at: Option<Timestamp>,
+}
+
+impl JobInfo {
+    pub(super) fn of(record: &JobRecord) -> Self {
+        let declared = |metric: &crate::format::MetricRecord| {
+            direction_of(metric).map(|direction| (metric.name.clone(), direction))
+        };
+        Self {
+            name: record.name.clone(),
+            checkpoints: record.current,
+            abandoned: record.abandoned,
+            deleted: record.deleted,
+            head: record.head.map(|head| CheckpointId::new(head.id)),
+            head_iteration: record.head.map(|head| head.iteration),
+            metrics: record.metrics.iter().filter_map(declared).collect(),
+            main_metric: record.main_metric.clone(),
+            logical_bytes: record.bytes,
+            new_bytes: record.new_bytes,
+            created_at: Timestamp::from_millis(record.created_at),
+            last_saved_at: record.head.map(|head| Timestamp::from_millis(head.at)),
+        }
+    }
+}
+
+impl Job {
+    pub(super) const fn new(store: Store, name: String) -> Self {
+        Self { store, name }
+    }
+
+    pub(super) const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What is known of it; `None` before it exists.
+    ///
+    /// # Errors
+    /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
+    pub fn info(&self) -> Result<Option<JobInfo>> {
+        self.store.read(|rows| {
+            let job = Records(rows).job_named(&self.name)?;
+            Ok(job.map(|(_, record)| JobInfo::of(&record)))
+        })
+    }
+
+    /// Begins a checkpoint of this iteration.
+    pub fn save(&self, iteration: u64) -> Save<'_> {
+        Save::new(self, iteration)
+    }
+
+    /// The head of its current line. Two rows are read, however many there are.
+    ///
+    /// # Errors
+    /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
+    pub fn latest(&self) -> Result<Option<Checkpoint>> {
+        query::latest(&self.store, &self.name)
+    }
+
+    /// The best by a metric: of equal values the earliest; NaN and infinities never. Costs
+    /// O(log n) rows.
+    ///
+    /// # Errors
+    /// [`Error::Undeclared`](crate::Error::Undeclared) when the metric has no direction.
+    pub fn best(&self, metric: &str) -> Result<Option<Checkpoint>> {
+        query::best(&self.store, &self.name, metric)
+    }
+
+    /// The `count` best by a metric, the best first. Costs O(log n + count) rows.
+    ///
+    /// # Errors
+    /// As [`Job::best`].
+    pub fn ranking(&self, metric: &str, count: usize) -> Result<Vec<Checkpoint>> {
+        query::ranking(&self.store, &self.name, metric, count)
+    }
+
+    /// The checkpoint of this iteration on the current line.
+    ///
+    /// # Errors
+    /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
+    pub fn at(&self, iteration: u64) -> Result<Option<Checkpoint>> {
+        query::at(&self.store, &self.name, iteration)
+    }
+
+    /// The checkpoint with this tag.
+    ///
+    /// # Errors
+    /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
+    pub fn tagged(&self, tag: &str) -> Result<Option<Checkpoint>> {
+        query::tagged(&self.store, &self.name, tag)
+    }
+
+    /// Its checkpoints, the newest first.
+    ///
+    /// # Errors
+    /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
+    pub fn list(&self) -> Result<Checkpoints> {
+        self.store.list(&Filter {
+            job: Some(self.name.clone()),
+            ..Filter::default()
+        })
+    }
+}

@@ -1,0 +1,402 @@
+//! The rows that a checkpoint has in the index, and what its job counts of it.
+
+use std::ops::ControlFlow;
+
+use crate::error::{Error, Result};
+use crate::format::{
+    Action, CheckpointRecord, HeadMark, IndexKey, IndexKind, JobRecord, MetricRecord, ordered_bits,
+    value_of,
+};
+use crate::id::CheckpointId;
+use crate::metric::Direction;
+use crate::storage::{Change, Records, Rows};
+
+/// A job in a change: its number and its record, which is put back at the end.
+#[derive(Debug)]
+pub(super) struct JobLine {
+    pub(super) number: u32,
+    pub(super) record: JobRecord,
+}
+
+impl JobLine {
+    /// The job with this name, made if there is none.
+    pub(super) fn open_or_create(change: &mut Change<'_>, name: &str) -> Result<Self> {
+        if let Some((number, record)) = change.records().job_named(name)? {
+            return Ok(Self { number, record });
+        }
+        let number = change.next_job();
+        change.log(Action::CreateJob {
+            job: number,
+            name: name.to_owned(),
+        })?;
+        let record = JobRecord {
+            name: name.to_owned(),
+            created_at: change.at(),
+            removed: false,
+            head: None,
+            current: 0,
+            abandoned: 0,
+            deleted: 0,
+            bytes: 0,
+            new_bytes: 0,
+            metrics: Vec::new(),
+            main_metric: None,
+        };
+        let line = Self { number, record };
+        line.set_name_row(change, true)?;
+        Ok(line)
+    }
+
+    /// The job with this number.
+    pub(super) fn known(change: &Change<'_>, number: u32) -> Result<Self> {
+        Ok(Self {
+            number,
+            record: change.records().known_job(number)?,
+        })
+    }
+
+    /// Puts the record back.
+    pub(super) fn finish(self, change: &mut Change<'_>) -> Result<()> {
+        change.put_job(self.number, &self.record)
+    }
+
+    /// Puts or removes the row that finds the job by its name.
+    pub(super) fn set_name_row(&self, change: &mut Change<'_>, present: bool) -> Result<()> {
+        let name = change.intern(&self.record.name)?;
+        let kind = IndexKind::JobName;
+        let key = IndexKey {
+            kind,
+            job: 0,
+            name,
+            order: u64::from(self.number),
+            id: 0,
+        };
+        change.rows().set_index(key, present)
+    }
+
+    /// Puts a live checkpoint's rows and counts it.
+    pub(super) fn attach(
+        &mut self,
+        change: &mut Change<'_>,
+        id: u64,
+        checkpoint: &CheckpointRecord,
+    ) -> Result<()> {
+        set_rows(change, id, checkpoint, true)?;
+        self.count(checkpoint, 1)?;
+        change.count_live(1)
+    }
+
+    /// Removes its rows and counts it out.
+    pub(super) fn detach(
+        &mut self,
+        change: &mut Change<'_>,
+        id: u64,
+        checkpoint: &CheckpointRecord,
+    ) -> Result<()> {
+        set_rows(change, id, checkpoint, false)?;
+        self.count(checkpoint, -1)?;
+        change.count_live(-1)
+    }
+
+    fn count(&mut self, checkpoint: &CheckpointRecord, by: i64) -> Result<()> {
+        let record = &mut self.record;
+        let of_line = if checkpoint.later.abandoned {
+            &mut record.abandoned
+        } else {
+            &mut record.current
+        };
+        add(of_line, 1, by, &record.name)?;
+        add(&mut record.bytes, checkpoint.saved.bytes, by, &record.name)?;
+        add(
+            &mut record.new_bytes,
+            checkpoint.later.new_bytes,
+            by,
+            &record.name,
+        )
+    }
+
+    /// Counts deleted checkpoints.
+    pub(super) fn count_deleted(&mut self, by: i64) -> Result<()> {
+        add(&mut self.record.deleted, 1, by, &self.record.name)
+    }
+
+    /// Takes note of a checkpoint's metrics: which the job has, and which is the best.
+    pub(super) fn note_metrics(&mut self, id: u64, checkpoint: &CheckpointRecord) {
+        for (name, value) in checkpoint.metrics() {
+            let metric = self.metric_mut(name);
+            if checkpoint.later.abandoned || !value.is_finite() {
+                continue;
+            }
+            let Some(direction) = direction_of(metric) else {
+                continue;
+            };
+            let better = match metric.best {
+                Some((bits, best)) => {
+                    let best_value = f64::from_bits(bits);
+                    let is_tie = ordered_bits(value) == ordered_bits(best_value);
+                    direction.is_better(value, best_value) || (is_tie && id < best)
+                }
+                None => true,
+            };
+            if better {
+                metric.best = Some((value.to_bits(), id));
+            }
+        }
+    }
+
+    /// The job's record of a metric, made if there is none.
+    pub(super) fn metric_mut(&mut self, name: &str) -> &mut MetricRecord {
+        let metrics = &mut self.record.metrics;
+        let at = match metrics.binary_search_by(|metric| metric.name.as_str().cmp(name)) {
+            Ok(at) => at,
+            Err(at) => {
+                let fresh = MetricRecord {
+                    name: name.to_owned(),
+                    larger: None,
+                    best: None,
+                };
+                metrics.insert(at, fresh);
+                at
+            }
+        };
+        &mut metrics[at]
+    }
+
+    /// Finds the head and every best anew, after rows went or changed lines.
+    pub(super) fn recompute(&mut self, change: &Change<'_>) -> Result<()> {
+        let records = change.records();
+        let rows = records.0;
+        self.record.head = match newest(rows, self.number)? {
+            Some(id) => Some(head_mark(id, &records.known_checkpoint(id)?)),
+            None => None,
+        };
+        for metric in &mut self.record.metrics {
+            metric.best = match (metric.larger, records.name_number(&metric.name)?) {
+                (Some(larger), Some(name)) => top(rows, self.number, name, larger)?,
+                _ => None,
+            };
+        }
+        Ok(())
+    }
+
+    /// Moves a live checkpoint to an abandoned line, or back to the current one.
+    pub(super) fn move_line(
+        &mut self,
+        change: &mut Change<'_>,
+        id: u64,
+        abandoned: bool,
+    ) -> Result<()> {
+        let mut checkpoint = change.records().known_checkpoint(id)?;
+        self.detach(change, id, &checkpoint)?;
+        checkpoint.later.abandoned = abandoned;
+        self.attach(change, id, &checkpoint)?;
+        change.put_checkpoint(id, &checkpoint)
+    }
+
+    /// Makes the line that ends in `to` the current one. What is on neither stays, abandoned.
+    pub(super) fn roll_back(&mut self, change: &mut Change<'_>, to: u64) -> Result<()> {
+        let mut line = vec![to];
+        while let Some(parent) = parent_of(change.records(), line[line.len() - 1])? {
+            line.push(parent);
+        }
+        line.reverse();
+        let mut rows = Vec::new();
+        for kind in [IndexKind::Commit, IndexKind::AbandonedCommit] {
+            each_commit(change.records().0, self.number, kind, &mut |id| {
+                rows.push((id, kind == IndexKind::AbandonedCommit));
+                Ok(ControlFlow::Continue(()))
+            })?;
+        }
+        for (id, abandoned) in rows {
+            let belongs = line.binary_search(&id).is_ok();
+            if belongs == abandoned {
+                self.move_line(change, id, !belongs)?;
+            }
+        }
+        self.recompute(change)
+    }
+}
+
+/// The mark of a checkpoint that is a job's head.
+pub(super) fn head_mark(id: u64, checkpoint: &CheckpointRecord) -> HeadMark {
+    let saved = &checkpoint.saved;
+    HeadMark {
+        id,
+        iteration: saved.iteration,
+        at: saved.saved_at,
+    }
+}
+
+/// A metric's direction, once declared.
+pub(super) fn direction_of(metric: &MetricRecord) -> Option<Direction> {
+    metric.larger.map(|larger| {
+        if larger {
+            Direction::Max
+        } else {
+            Direction::Min
+        }
+    })
+}
+
+/// A checkpoint's parent, dropped checkpoints included: the log remembers them.
+pub(super) fn parent_of(records: Records<'_>, id: u64) -> Result<Option<u64>> {
+    if let Some(checkpoint) = records.checkpoint(id)? {
+        return Ok(checkpoint.saved.parent.filter(|parent| *parent < id));
+    }
+    match records.log(id)?.map(|record| record.action) {
+        Some(Action::Save { parent, .. }) => Ok(parent.filter(|parent| *parent < id)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether `ancestor` is on the way from `id` to its root, or `id` itself.
+pub(super) fn descends(records: Records<'_>, id: u64, ancestor: u64) -> Result<bool> {
+    let mut at = id;
+    while at > ancestor {
+        match parent_of(records, at)? {
+            Some(parent) => at = parent,
+            None => return Ok(false),
+        }
+    }
+    Ok(at == ancestor)
+}
+
+/// The newest checkpoint of a job's current line.
+pub(super) fn newest(rows: &dyn Rows, job: u32) -> Result<Option<u64>> {
+    let mut found = None;
+    rows.index(span(IndexKind::Commit, job, 0), true, &mut |key| {
+        found = Some(key.id);
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
+/// The best finite value of a metric, as bits, and the earliest checkpoint that has it.
+pub(super) fn top(
+    rows: &dyn Rows,
+    job: u32,
+    name: u32,
+    larger: bool,
+) -> Result<Option<(u64, u64)>> {
+    let mut order = None;
+    rows.index(span(IndexKind::Metric, job, name), larger, &mut |key| {
+        order = Some(key.order);
+        Ok(ControlFlow::Break(()))
+    })?;
+    let Some(order) = order else { return Ok(None) };
+    let row = |id| IndexKey {
+        kind: IndexKind::Metric,
+        job,
+        name,
+        order,
+        id,
+    };
+    let mut found = None;
+    rows.index((row(0), row(u64::MAX)), false, &mut |key| {
+        found = Some((value_of(order).to_bits(), key.id));
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
+/// Every row of a kind of commit rows of a job, oldest first.
+pub(super) fn each_commit(
+    rows: &dyn Rows,
+    job: u32,
+    kind: IndexKind,
+    visit: &mut dyn FnMut(u64) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    rows.index(span(kind, job, 0), false, &mut |key| visit(key.id))
+}
+
+/// The bounds of all rows of a kind, job and name.
+pub(super) fn span(kind: IndexKind, job: u32, name: u32) -> (IndexKey, IndexKey) {
+    let row = |order, id| IndexKey {
+        kind,
+        job,
+        name,
+        order,
+        id,
+    };
+    (row(0, 0), row(u64::MAX, u64::MAX))
+}
+
+/// The rows of a live checkpoint, as (kind, name, order); names are not yet numbers.
+pub(super) fn rows_of(
+    id: u64,
+    checkpoint: &CheckpointRecord,
+) -> Vec<(IndexKind, Option<String>, u64)> {
+    let abandoned = checkpoint.later.abandoned;
+    let iteration = checkpoint.saved.iteration;
+    let mut rows = vec![
+        (IndexKind::Commit.on_line(abandoned), None, id),
+        (IndexKind::Iteration.on_line(abandoned), None, iteration),
+    ];
+    let event = IndexKind::Event.on_line(abandoned);
+    let mut families: Vec<&str> = Vec::new();
+    for text in checkpoint.events() {
+        rows.push((event, Some(text.to_owned()), iteration));
+        if let Some((family, _)) = text.split_once('(') {
+            families.push(family);
+        }
+    }
+    families.dedup();
+    rows.extend(
+        families
+            .into_iter()
+            .map(|family| (event, Some(family.to_owned()), iteration)),
+    );
+    for (name, value) in checkpoint.metrics().filter(|(_, value)| value.is_finite()) {
+        let kind = IndexKind::Metric.on_line(abandoned);
+        rows.push((kind, Some(name.to_owned()), ordered_bits(value)));
+    }
+    rows.extend(
+        checkpoint
+            .later
+            .tags
+            .iter()
+            .map(|tag| (IndexKind::Tag, Some(tag.clone()), 0)),
+    );
+    if let Some(parent) = checkpoint.saved.parent {
+        rows.push((IndexKind::Child, None, parent));
+    }
+    rows
+}
+
+/// Puts or removes all rows of a live checkpoint.
+pub(super) fn set_rows(
+    change: &mut Change<'_>,
+    id: u64,
+    checkpoint: &CheckpointRecord,
+    present: bool,
+) -> Result<()> {
+    for (kind, name, order) in rows_of(id, checkpoint) {
+        let name = match name {
+            Some(text) => change.intern(&text)?,
+            None => 0,
+        };
+        let job = if kind == IndexKind::Child {
+            0
+        } else {
+            checkpoint.saved.job
+        };
+        let key = IndexKey::new(kind, job, name, order, CheckpointId::new(id));
+        change.rows().set_index(key, present)?;
+    }
+    Ok(())
+}
+
+fn add(counter: &mut u64, amount: u64, by: i64, job: &str) -> Result<()> {
+    let sum = if by < 0 {
+        counter.checked_sub(amount)
+    } else {
+        counter.checked_add(amount)
+    };
+    *counter = sum.ok_or_else(|| {
+        Error::corrupt(
+            format!("the record of job `{job}`"),
+            "its counts do not add up",
+        )
+    })?;
+    Ok(())
+}

@@ -1,0 +1,349 @@
+//! Listing: pages of index rows, as an iterator that holds nothing open between them.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::{ControlFlow, RangeInclusive};
+
+use super::line::span;
+use super::query::listed;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::format::{CheckpointRecord, IndexKey, IndexKind};
+use crate::storage::{Records, Rows};
+use crate::store::{Checkpoint, Store};
+
+/// Rows that are read at a time.
+const PAGE: usize = 256;
+
+/// Which checkpoints to list. `Default` is all on the current lines of all jobs.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    /// A job's name, or a pattern of names with `*` and `?`.
+    pub job: Option<String>,
+    /// With any of these events: whole ones, or families such as `best`.
+    pub events: Vec<String>,
+    /// Of these iterations.
+    pub iterations: RangeInclusive<u64>,
+    /// Those of abandoned lines too.
+    pub abandoned: bool,
+    /// Those that are deleted and can still come back, and no others.
+    pub deleted: bool,
+    /// At most so many.
+    pub limit: Option<usize>,
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self {
+            job: None,
+            events: Vec::new(),
+            iterations: 0..=u64::MAX,
+            abandoned: false,
+            deleted: false,
+            limit: None,
+        }
+    }
+}
+
+impl Filter {
+    fn accepts(&self, record: &CheckpointRecord) -> bool {
+        self.iterations.contains(&record.saved.iteration)
+            && (self.events.is_empty()
+                || record.events().iter().any(|event| {
+                    self.events
+                        .iter()
+                        .any(|wanted| wanted == event || is_family(wanted, event))
+                }))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.events.is_empty()
+            && self.iterations == (0..=u64::MAX)
+            && !self.deleted
+            && self.limit.is_none()
+    }
+}
+
+fn is_family(wanted: &str, event: &str) -> bool {
+    Event::WORDS.contains(&wanted)
+        && event
+            .strip_prefix(wanted)
+            .is_some_and(|rest| rest.starts_with('('))
+}
+
+/// Whether a name fits a pattern of `*` (any text) and `?` (any character).
+pub(super) fn fits(pattern: &str, name: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let name: Vec<char> = name.chars().collect();
+    // The set of places in the pattern that the text so far can lead to.
+    let spread = |mut at: Vec<bool>| {
+        for place in 0..pattern.len() {
+            if at[place] && pattern[place] == '*' {
+                at[place + 1] = true;
+            }
+        }
+        at
+    };
+    let mut at = vec![false; pattern.len() + 1];
+    at[0] = true;
+    at = spread(at);
+    for c in name {
+        let mut next = vec![false; pattern.len() + 1];
+        for place in (0..pattern.len()).filter(|place| at[*place]) {
+            match pattern[place] {
+                '*' => next[place] = true,
+                p if p == '?' || p == c => next[place + 1] = true,
+                _ => {}
+            }
+        }
+        at = spread(next);
+    }
+    at[pattern.len()]
+}
+
+/// Checkpoints, the newest first. Between two of them nothing is held open; what is saved or
+/// deleted meanwhile may or may not show.
+#[derive(Debug)]
+pub struct Checkpoints {
+    store: Store,
+    filter: Filter,
+    jobs: HashMap<u32, String>,
+    scans: VecDeque<Scan>,
+    page: VecDeque<Checkpoint>,
+    given: usize,
+    census: Option<Census>,
+}
+
+/// Rows that are still to be read: from `upper` downwards.
+#[derive(Clone, Copy, Debug)]
+enum Scan {
+    Index { lower: IndexKey, upper: IndexKey },
+    Records { upper: u64 },
+}
+
+/// What a complete listing must add up to, if nothing changes meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Census {
+    log: u64,
+    expected: u64,
+    seen: u64,
+}
+
+impl Store {
+    /// Lists checkpoints, the newest first.
+    ///
+    /// # Errors
+    /// From the disk, or [`Error::Corrupt`]; the iterator reports the same as it goes.
+    pub fn list(&self, filter: &Filter) -> Result<Checkpoints> {
+        self.read(|rows| plan(self, rows, filter))
+    }
+}
+
+fn plan(store: &Store, rows: &dyn Rows, filter: &Filter) -> Result<Checkpoints> {
+    let records = Records(rows);
+    let selected: Vec<_> = match &filter.job {
+        Some(pattern) if !pattern.contains(['*', '?']) => {
+            records.job_named(pattern)?.into_iter().collect()
+        }
+        pattern => {
+            let all = records.jobs()?.into_iter();
+            let chosen = |name: &str| pattern.as_ref().is_none_or(|p| fits(p, name));
+            all.filter(|(_, job)| chosen(&job.name)).collect()
+        }
+    };
+    let mut scans = VecDeque::new();
+    if let [(number, _)] = selected.as_slice() {
+        let mut kinds = vec![IndexKind::Commit];
+        if filter.abandoned {
+            kinds.push(IndexKind::AbandonedCommit);
+        }
+        if filter.deleted {
+            kinds = vec![IndexKind::Deleted];
+        }
+        for kind in kinds {
+            let (lower, upper) = span(kind, *number, 0);
+            scans.push_back(Scan::Index { lower, upper });
+        }
+    } else if !selected.is_empty() {
+        scans.push_back(Scan::Records { upper: u64::MAX });
+    }
+    let of_job = |job: &crate::format::JobRecord| {
+        job.current + if filter.abandoned { job.abandoned } else { 0 }
+    };
+    let census = Census {
+        log: records.head()?.last,
+        expected: selected.iter().map(|(_, job)| of_job(job)).sum(),
+        seen: 0,
+    };
+    Ok(Checkpoints {
+        store: store.clone(),
+        filter: filter.clone(),
+        jobs: selected
+            .into_iter()
+            .map(|(number, job)| (number, job.name))
+            .collect(),
+        scans,
+        page: VecDeque::new(),
+        given: 0,
+        census: filter.is_complete().then_some(census),
+    })
+}
+
+impl Checkpoints {
+    /// Reads the next page; false when there is none.
+    fn advance(&mut self) -> Result<bool> {
+        let Some(scan) = self.scans.pop_front() else {
+            return Ok(false);
+        };
+        let store = self.store.clone();
+        let (rest, found) = store.read(|rows| match scan {
+            Scan::Index { lower, upper } => self.index_page(rows, lower, upper),
+            Scan::Records { upper } => self.record_page(rows, upper),
+        })?;
+        if let Some(rest) = rest {
+            self.scans.push_front(rest);
+        }
+        if let Some(census) = &mut self.census {
+            census.seen += found.len() as u64;
+        }
+        for (id, record) in found {
+            if self.filter.accepts(&record) {
+                let job = self
+                    .jobs
+                    .get(&record.saved.job)
+                    .cloned()
+                    .unwrap_or_default();
+                self.page
+                    .push_back(Checkpoint::new(store.clone(), id, record, job));
+            }
+        }
+        Ok(true)
+    }
+
+    #[expect(clippy::type_complexity, reason = "the rest of the scan, and the page")]
+    fn index_page(
+        &self,
+        rows: &dyn Rows,
+        lower: IndexKey,
+        upper: IndexKey,
+    ) -> Result<(Option<Scan>, Vec<(u64, CheckpointRecord)>)> {
+        let mut keys = Vec::new();
+        rows.index((lower, upper), true, &mut |key| {
+            keys.push(key);
+            let full = keys.len() == PAGE;
+            Ok(if full {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
+        })?;
+        let rest = keys.last().filter(|_| keys.len() == PAGE).and_then(|last| {
+            let order = last.order.checked_sub(1)?;
+            Some(Scan::Index {
+                lower,
+                upper: IndexKey {
+                    order,
+                    id: u64::MAX,
+                    ..*last
+                },
+            })
+        });
+        let found = keys.iter().map(|key| {
+            if self.filter.deleted {
+                return Records(rows)
+                    .known_checkpoint(key.id)
+                    .map(|record| (key.id, record));
+            }
+            listed(rows, key.job, key.id)
+        });
+        Ok((rest, found.collect::<Result<_>>()?))
+    }
+
+    #[expect(clippy::type_complexity, reason = "the rest of the scan, and the page")]
+    fn record_page(
+        &self,
+        rows: &dyn Rows,
+        upper: u64,
+    ) -> Result<(Option<Scan>, Vec<(u64, CheckpointRecord)>)> {
+        let mut found = Vec::new();
+        let mut last = None;
+        let mut count = 0;
+        Records(rows).checkpoints((0, upper), true, &mut |id, record| {
+            let wanted = self.jobs.contains_key(&record.saved.job)
+                && record.later.deleted.is_some() == self.filter.deleted
+                && (self.filter.abandoned || !record.later.abandoned);
+            if wanted {
+                found.push((id, record));
+            }
+            count += 1;
+            last = id.checked_sub(1);
+            Ok(if count == PAGE {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
+        })?;
+        let rest = last
+            .filter(|_| count == PAGE)
+            .map(|upper| Scan::Records { upper });
+        Ok((rest, found))
+    }
+
+    /// At the end of a complete listing: nothing may be missing, nothing too many.
+    fn check_census(&mut self) -> Result<()> {
+        let Some(census) = self.census.take() else {
+            return Ok(());
+        };
+        let log = self.store.read(|rows| Ok(Records(rows).head()?.last))?;
+        if log == census.log && census.seen != census.expected {
+            let why = format!(
+                "{} checkpoints are listed, the records count {}",
+                census.seen, census.expected
+            );
+            return Err(Error::corrupt("the list of checkpoints", why));
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Checkpoints {
+    type Item = Result<Checkpoint>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.filter.limit.is_some_and(|limit| self.given >= limit) {
+            return None;
+        }
+        while self.page.is_empty() {
+            match self.advance() {
+                Ok(true) => {}
+                Ok(false) => return self.check_census().err().map(Err),
+                Err(error) => {
+                    self.scans.clear();
+                    self.census = None;
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.given += 1;
+        self.page.pop_front().map(Ok)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name, expected) in [
+            ("phase2/*", "phase2/NQ", true),
+            ("phase2/*", "phase1/NQ", false),
+            ("*", "", true),
+            ("?Q", "NQ", true),
+            ("?Q", "Q", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b", "a-b-c", false),
+        ] {
+            assert_eq!(fits(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

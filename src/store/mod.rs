@@ -1,0 +1,29 @@
+//! The store: jobs and their checkpoints, in and out.
+
+mod change;
+mod checkpoint;
+mod commit;
+mod delete;
+mod document;
+mod handle;
+mod ingest;
+mod job;
+mod line;
+mod list;
+mod manifest;
+mod query;
+mod read;
+mod reclaim;
+mod resolve;
+mod save;
+mod stats;
+mod verify;
+
+pub use checkpoint::Checkpoint;
+pub use handle::{Options, Store};
+pub use job::{Job, JobInfo};
+pub use list::{Checkpoints, Filter};
+pub use reclaim::{Compacted, Reclaimed};
+pub use save::{Save, Saved};
+pub use stats::Stats;
+pub use verify::{Damage, VerifyDepth, VerifyReport};

@@ -1,0 +1,143 @@
+//! Giving space back: what deleted checkpoints held, and what the file holds too much.
+
+use std::ops::ControlFlow;
+
+use super::line::JobLine;
+use crate::error::Result;
+use crate::format::{Action, IndexKey, IndexKind};
+use crate::storage::{Durability, Engine, Records, Rows, release_manifest, sweep_chunk};
+use crate::store::Store;
+
+/// Chunks that are removed in one transaction: a reclaim can be cut off, and readers get a turn.
+const SWEEP: usize = 256;
+
+/// What a reclaim did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reclaimed {
+    /// Deleted checkpoints that can't come back any more.
+    pub checkpoints: u64,
+    /// Chunks that nothing referred to any more.
+    pub chunks: u64,
+    /// The stored bytes of these.
+    pub bytes: u64,
+    /// Deleted checkpoints that still can come back.
+    pub waiting: u64,
+}
+
+/// What a compaction did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Compacted {
+    /// Bytes of the file on the disk, before.
+    pub before: u64,
+    /// And after.
+    pub after: u64,
+}
+
+impl Store {
+    /// Drops the deleted checkpoints whose undo window is over (all of them, if `now`), and frees
+    /// the chunks that nothing refers to any more. Their space is used again by later saves; what
+    /// the file has too much, [`Store::compact`] gives back.
+    ///
+    /// One transaction a checkpoint, then one for every few hundred chunks: whenever it is cut off,
+    /// the rest is done by the next.
+    ///
+    /// # Errors
+    /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
+    pub fn reclaim(&self, now: bool) -> Result<Reclaimed> {
+        let _turn = self.turn();
+        let mut done = Reclaimed::default();
+        let deleted = self.read(|rows| deleted_rows(rows, self, now))?;
+        for (row, is_due) in deleted {
+            if is_due {
+                self.change(|change| {
+                    let record = change.records().known_checkpoint(row.id)?;
+                    let mut line = JobLine::known(change, row.job)?;
+                    change.log(Action::Reclaim { checkpoint: row.id })?;
+                    change.rows().set_index(row, false)?;
+                    release_manifest(change.rows(), &record.saved.manifest)?;
+                    change.drop_checkpoint(row.id)?;
+                    line.count_deleted(-1)?;
+                    line.finish(change)
+                })?;
+                done.checkpoints += 1;
+            } else {
+                done.waiting += 1;
+            }
+        }
+        (done.chunks, done.bytes) = sweep(self.engine())?;
+        Ok(done)
+    }
+
+    /// Makes the file as small as its content allows. Readers wait meanwhile.
+    ///
+    /// # Errors
+    /// From the disk; the store is as it was.
+    pub fn compact(&self) -> Result<Compacted> {
+        let _turn = self.turn();
+        let (_, before) = self.engine().size()?;
+        self.engine().compact()?;
+        let (_, after) = self.engine().size()?;
+        Ok(Compacted { before, after })
+    }
+}
+
+/// The rows of deleted checkpoints, and whether their time is over.
+fn deleted_rows(rows: &dyn Rows, store: &Store, now: bool) -> Result<Vec<(IndexKey, bool)>> {
+    let kind = IndexKind::Deleted;
+    let first = IndexKey {
+        kind,
+        job: 0,
+        name: 0,
+        order: 0,
+        id: 0,
+    };
+    let last = IndexKey {
+        kind,
+        job: u32::MAX,
+        name: u32::MAX,
+        order: u64::MAX,
+        id: u64::MAX,
+    };
+    let mut found = Vec::new();
+    rows.index((first, last), false, &mut |row| {
+        found.push(row);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let window = i64::try_from(store.options().undo_window.as_millis()).unwrap_or(i64::MAX);
+    found
+        .into_iter()
+        .map(|row| Ok((row, now || is_over(Records(rows), row.order, window)?)))
+        .collect()
+}
+
+/// Whether two commits came after the delete that are `window` apart. Times are only compared
+/// with each other: a clock that was set makes the window longer or shorter, never the order other.
+fn is_over(records: Records<'_>, deleted_at: u64, window: i64) -> Result<bool> {
+    let last = records.head()?.last;
+    let (Some(first), Some(last)) = (records.log(deleted_at + 1)?, records.log(last)?) else {
+        return Ok(false);
+    };
+    Ok(last.at.saturating_sub(first.at) >= window)
+}
+
+/// Removes the staged chunks that nothing refers to. Returns their number and stored bytes.
+pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
+    let (mut chunks, mut bytes) = (0, 0);
+    loop {
+        let staged = engine.read(|rows| rows.staged(SWEEP))?;
+        if staged.is_empty() {
+            return Ok((chunks, bytes));
+        }
+        let freed = engine.write(Durability::Durable, |rows| {
+            let mut freed = Vec::new();
+            for (number, id) in &staged {
+                freed.extend(sweep_chunk(rows, *number, id)?);
+            }
+            Ok(freed)
+        })?;
+        chunks += freed.len() as u64;
+        bytes += freed.iter().sum::<u64>();
+    }
+}

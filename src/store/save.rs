@@ -1,0 +1,438 @@
+//! The save builder: what a checkpoint shall hold, until `commit` puts it there.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+
+use safetensors::View;
+
+use super::commit::{self, Request};
+use super::document;
+use super::ingest::{Ingest, Tally};
+use super::manifest::{Body, ManifestBuilder, texture_of};
+use crate::codec::Texture;
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::format::{
+    KindRecord, MAX_ATTRIBUTE_BYTES, MAX_CHUNK_BYTES, MAX_DOCUMENT_BYTES, MAX_EVENTS, MAX_METRICS,
+    SMALL_ENTRY_BYTES,
+};
+use crate::id::CheckpointId;
+use crate::metric::canonical;
+use crate::name::{check_entry, check_tag, check_word, printable};
+use crate::store::{Checkpoint, Job};
+use crate::tensor::DType;
+
+/// A checkpoint about to be saved. Nothing happens before [`Save::commit`], which also reports
+/// what was wrong with the parts.
+///
+/// ```
+/// use ckptdb::{DType, Event, Store, TensorSlice};
+/// let store = Store::in_memory()?;
+/// let weights = [0_u8; 16];
+/// let saved = store
+///     .job("mlp")?
+///     .save(100)
+///     .tensor("layer.weight", TensorSlice::new(DType::F32, &[2, 2], &weights)?)
+///     .document("state", &serde_json::json!({"epoch": 3}))
+///     .metric("loss", 0.25)
+///     .event(Event::Periodic)
+///     .commit()?;
+/// assert_eq!(saved.checkpoint.entries()?.len(), 2);
+/// # Ok::<(), ckptdb::Error>(())
+/// ```
+#[must_use = "nothing is saved before `commit`"]
+pub struct Save<'a> {
+    job: &'a Job,
+    parts: BTreeMap<String, Part<'a>>,
+    request: Request,
+    attribute_bytes: usize,
+    /// The first thing that was wrong.
+    fault: Option<Error>,
+}
+
+/// An entry that is to be saved.
+struct Part<'a> {
+    kind: KindRecord,
+    /// The length that the bytes must have, where it is known before they come.
+    bytes: Option<u64>,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    Bytes(std::borrow::Cow<'a, [u8]>),
+    View(Box<dyn View + 'a>),
+    Reader(Box<dyn Read + 'a>),
+}
+
+/// What a save did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Saved {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The same state had been saved at this iteration already: events, metrics and attributes
+    /// were united with it, and no new checkpoint was made.
+    pub merged: bool,
+    /// Bytes of all entries.
+    pub logical_bytes: u64,
+    /// How many of them the store had already.
+    pub shared_bytes: u64,
+    /// How many of them it had not.
+    pub new_bytes: u64,
+    /// What the new ones take, encoded.
+    pub stored_bytes: u64,
+    /// Chunks that the entries were cut into.
+    pub chunks: u64,
+    /// Chunks that the store had not.
+    pub new_chunks: u64,
+}
+
+impl<'a> Save<'a> {
+    pub(super) fn new(job: &'a Job, iteration: u64) -> Self {
+        Self {
+            job,
+            parts: BTreeMap::new(),
+            request: Request::new(iteration),
+            attribute_bytes: 0,
+            fault: None,
+        }
+    }
+
+    /// Adds a tensor: anything that implements [`safetensors::View`].
+    pub fn tensor<V: View + 'a>(mut self, name: &str, tensor: V) -> Self {
+        let shape: Vec<u64> = tensor
+            .shape()
+            .iter()
+            .map(|&dimension| dimension as u64)
+            .collect();
+        match DType::try_from(tensor.dtype()) {
+            Ok(dtype) => self.put_tensor(name, dtype, &shape, Source::View(Box::new(tensor))),
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Adds tensors.
+    pub fn tensors<S, V, I>(mut self, tensors: I) -> Self
+    where
+        S: AsRef<str>,
+        V: View + 'a,
+        I: IntoIterator<Item = (S, V)>,
+    {
+        for (name, tensor) in tensors {
+            self = self.tensor(name.as_ref(), tensor);
+        }
+        self
+    }
+
+    /// Adds a tensor whose bytes come from a reader, in pieces: it need not fit in memory.
+    pub fn tensor_from(
+        mut self,
+        name: &str,
+        dtype: DType,
+        shape: &[u64],
+        reader: impl Read + 'a,
+    ) -> Self {
+        self.put_tensor(name, dtype, shape, Source::Reader(Box::new(reader)));
+        self
+    }
+
+    /// Adds a JSON document.
+    pub fn document(self, name: &str, value: &serde_json::Value) -> Self {
+        self.document_text(name, &value.to_string())
+    }
+
+    /// Adds a JSON document from its text. It is stored canonically: sorted keys, no spaces,
+    /// numbers as they are written.
+    pub fn document_text(mut self, name: &str, json: &str) -> Self {
+        let what = || format!("document `{}`", printable(name));
+        if json.len() > MAX_DOCUMENT_BYTES {
+            let why = format!("it is longer than {MAX_DOCUMENT_BYTES} bytes; save it as a file");
+            self.fail(Error::invalid(what(), why));
+            return self;
+        }
+        match document::canonical(&what(), json) {
+            Ok(text) => {
+                let source = Source::Bytes(text.into_bytes().into());
+                self.put(name, KindRecord::Document, None, source);
+            }
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Adds a file: opaque bytes, in pieces from a reader.
+    pub fn file(mut self, name: &str, reader: impl Read + 'a) -> Self {
+        self.put(
+            name,
+            KindRecord::File,
+            None,
+            Source::Reader(Box::new(reader)),
+        );
+        self
+    }
+
+    /// Adds a file from memory.
+    pub fn bytes(mut self, name: &str, bytes: &'a [u8]) -> Self {
+        self.put(name, KindRecord::File, None, Source::Bytes(bytes.into()));
+        self
+    }
+
+    /// Records a metric's value. NaN and infinities are kept and shown, but never rank.
+    pub fn metric(mut self, name: &str, value: f64) -> Self {
+        let metrics = &mut self.request.metrics;
+        let added = check_word("metric", name).and_then(|()| {
+            if metrics.insert(name.to_owned(), canonical(value)).is_some() {
+                return Err(Error::invalid(
+                    format!("metric `{name}`"),
+                    "it is given twice",
+                ));
+            }
+            within("metrics", metrics.len(), MAX_METRICS)
+        });
+        self.check(added)
+    }
+
+    /// Adds an event. A checkpoint saved without any is a manual one.
+    pub fn event(mut self, event: Event) -> Self {
+        let checked = event.check();
+        self.request.events.insert(event.to_string());
+        let count = within("events", self.request.events.len(), MAX_EVENTS);
+        self.check(checked.and(count))
+    }
+
+    /// Adds an attribute.
+    pub fn attribute(mut self, name: &str, value: &serde_json::Value) -> Self {
+        let what = format!("attribute `{}`", printable(name));
+        let text = check_word("attribute", name)
+            .and_then(|()| document::canonical(&what, &value.to_string()));
+        let added = text.and_then(|text| {
+            self.attribute_bytes += name.len() + text.len();
+            if self
+                .request
+                .attributes
+                .insert(name.to_owned(), text)
+                .is_some()
+            {
+                return Err(Error::invalid(what, "it is given twice"));
+            }
+            within("attribute bytes", self.attribute_bytes, MAX_ATTRIBUTE_BYTES)
+        });
+        self.check(added)
+    }
+
+    /// Gives it a tag, which no other checkpoint of the job may have.
+    pub fn tag(mut self, tag: &str) -> Self {
+        let checked = check_tag(tag);
+        self.request.tags.insert(tag.to_owned());
+        let count = within("tags", self.request.tags.len(), MAX_EVENTS);
+        self.check(checked.and(count))
+    }
+
+    /// Pins it: it is never removed while it is pinned.
+    pub fn pin(mut self) -> Self {
+        self.request.pinned = true;
+        self
+    }
+
+    /// Continues this checkpoint rather than the job's head. What came after it stays, as an
+    /// abandoned line; the log records the rollback.
+    pub fn parent(mut self, id: CheckpointId) -> Self {
+        self.request.parent = Some(id.get());
+        self
+    }
+
+    /// Replaces the head if it has this iteration and other entries, and nothing continues it. The
+    /// old one is deleted; its tags and its pin move.
+    pub fn overwrite(mut self) -> Self {
+        self.request.overwrite = true;
+        self
+    }
+
+    /// Saves it: everything in one transaction, on the disk when this returns.
+    ///
+    /// Memory is bounded whatever the size: entries from readers and large tensors are taken in by
+    /// pieces. The entries' bytes are hashed once; those that the store has cost no writing.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for the first part that can't be accepted; [`Error::Conflict`] when the
+    /// iteration, a metric, an attribute or a tag contradicts what is stored; [`Error::Full`] and
+    /// [`Error::Io`] from the disk. After an error the store is as it was before.
+    pub fn commit(self) -> Result<Saved> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let store = self.job.store();
+        let _turn = store.turn();
+        let mut ingest = Ingest::new(store);
+        match take_in(&mut ingest, self.parts, self.job, &self.request) {
+            Ok((checkpoint, merged, logical_bytes)) => {
+                let Tally {
+                    shared_bytes,
+                    new_bytes,
+                    stored_bytes,
+                    chunks,
+                    new_chunks,
+                } = ingest.tally;
+                let saved = Saved {
+                    checkpoint,
+                    merged,
+                    logical_bytes,
+                    shared_bytes,
+                    new_bytes,
+                    stored_bytes,
+                    chunks,
+                    new_chunks,
+                };
+                Ok(saved)
+            }
+            Err(error) => {
+                ingest.abandon();
+                Err(error)
+            }
+        }
+    }
+
+    fn put_tensor(&mut self, name: &str, dtype: DType, shape: &[u64], source: Source<'a>) {
+        match dtype.size_of(shape) {
+            Ok(bytes) => {
+                let kind = KindRecord::Tensor {
+                    dtype: dtype.code(),
+                    shape: shape.to_vec(),
+                };
+                self.put(name, kind, Some(bytes), source);
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn put(&mut self, name: &str, kind: KindRecord, bytes: Option<u64>, source: Source<'a>) {
+        if let Err(error) = check_entry(name) {
+            self.fail(error);
+        } else if self
+            .parts
+            .insert(
+                name.to_owned(),
+                Part {
+                    kind,
+                    bytes,
+                    source,
+                },
+            )
+            .is_some()
+        {
+            let what = format!("entry `{}`", printable(name));
+            self.fail(Error::invalid(what, "it is given twice"));
+        }
+    }
+
+    fn check(mut self, result: Result<()>) -> Self {
+        if let Err(error) = result {
+            self.fail(error);
+        }
+        self
+    }
+
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.fault.get_or_insert(error);
+    }
+}
+
+fn within(what: &str, count: usize, most: usize) -> Result<()> {
+    if count > most {
+        return Err(Error::invalid(
+            what,
+            format!("{count}; the limit is {most}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Takes all entries in, in the order of their names, and publishes the checkpoint.
+fn take_in(
+    ingest: &mut Ingest<'_>,
+    parts: BTreeMap<String, Part<'_>>,
+    job: &Job,
+    request: &Request,
+) -> Result<(Checkpoint, bool, u64)> {
+    let mut builder = ManifestBuilder::new();
+    let mut buffer = Vec::new();
+    for (name, part) in parts {
+        let body = body_of(ingest, &name, &part.kind, part.source, &mut buffer)?;
+        check_length(&name, part.bytes, &body)?;
+        builder.add(ingest, name, part.kind, body)?;
+    }
+    let built = builder.finish(ingest)?;
+    let bytes = built.bytes;
+    let (checkpoint, merged) = commit::publish(job, request, built, ingest)?;
+    Ok((checkpoint, merged, bytes))
+}
+
+/// Reads an entry's bytes: short ones whole, longer ones chunk by chunk through `buffer`.
+fn body_of(
+    ingest: &mut Ingest<'_>,
+    name: &str,
+    kind: &KindRecord,
+    source: Source<'_>,
+    buffer: &mut Vec<u8>,
+) -> Result<Body> {
+    let texture = texture_of(kind);
+    match source {
+        Source::Bytes(bytes) => body_of_slice(ingest, &bytes, texture),
+        Source::View(view) => body_of_slice(ingest, &view.data(), texture),
+        Source::Reader(mut reader) => {
+            let failed = |source: io::Error| Error::Io {
+                operation: "reading the bytes of entry".to_owned(),
+                path: printable(name).into(),
+                source,
+            };
+            buffer.clear();
+            read_up_to(&mut reader, buffer, SMALL_ENTRY_BYTES).map_err(failed)?;
+            if buffer.len() < SMALL_ENTRY_BYTES {
+                return Ok(Body::Small(buffer.clone()));
+            }
+            let mut chunks = Vec::new();
+            while !buffer.is_empty() {
+                read_up_to(&mut reader, buffer, MAX_CHUNK_BYTES).map_err(failed)?;
+                chunks.push(ingest.chunk(buffer, texture)?);
+                let last = buffer.len() < MAX_CHUNK_BYTES;
+                buffer.clear();
+                if !last {
+                    // Only the next byte tells whether there is another chunk.
+                    read_up_to(&mut reader, buffer, 1).map_err(failed)?;
+                }
+            }
+            Ok(Body::Large(chunks))
+        }
+    }
+}
+
+fn body_of_slice(ingest: &mut Ingest<'_>, bytes: &[u8], texture: Texture) -> Result<Body> {
+    if bytes.len() < SMALL_ENTRY_BYTES {
+        return Ok(Body::Small(bytes.to_vec()));
+    }
+    let chunks = bytes
+        .chunks(MAX_CHUNK_BYTES)
+        .map(|chunk| ingest.chunk(chunk, texture));
+    chunks.collect::<Result<_>>().map(Body::Large)
+}
+
+/// Fills `buffer` up to `len` bytes, or to the reader's end.
+fn read_up_to(reader: &mut dyn Read, buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
+    let missing = len.saturating_sub(buffer.len());
+    reader.take(missing as u64).read_to_end(buffer).map(drop)
+}
+
+fn check_length(name: &str, expected: Option<u64>, body: &Body) -> Result<()> {
+    let found = match body {
+        Body::Small(data) => data.len() as u64,
+        Body::Large(chunks) => chunks.iter().map(|chunk| u64::from(chunk.raw_len)).sum(),
+    };
+    match expected {
+        Some(expected) if expected != found => {
+            let why = format!("its shape takes {expected} bytes, {found} came");
+            Err(Error::invalid(format!("tensor `{}`", printable(name)), why))
+        }
+        _ => Ok(()),
+    }
+}

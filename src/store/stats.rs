@@ -1,0 +1,89 @@
+//! What a store holds, in numbers.
+
+use std::ops::ControlFlow;
+
+use super::JobInfo;
+use crate::error::Result;
+use crate::format::{ChunkRow, FORMAT_VERSION};
+use crate::id::StoreId;
+use crate::storage::Records;
+use crate::store::Store;
+
+/// What a store holds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The store's id.
+    pub store: StoreId,
+    /// Version of its format.
+    pub format: u32,
+    /// Jobs.
+    pub jobs: u64,
+    /// Live checkpoints.
+    pub checkpoints: u64,
+    /// Deleted checkpoints that can still come back.
+    pub deleted: u64,
+    /// Records in its log.
+    pub log_entries: u64,
+    /// Distinct chunks.
+    pub chunks: u64,
+    /// Manifest nodes.
+    pub nodes: u64,
+    /// Bytes of the entries of all live checkpoints.
+    pub logical_bytes: u64,
+    /// Raw bytes of the distinct chunks.
+    pub unique_bytes: u64,
+    /// Bytes that these take, encoded.
+    pub stored_bytes: u64,
+    /// Stored bytes of chunks that nothing refers to any more.
+    pub reclaimable_bytes: u64,
+    /// Length of the file. It has holes: the disk holds `allocated_bytes`.
+    pub file_bytes: u64,
+    /// Bytes of the file on the disk.
+    pub allocated_bytes: u64,
+    /// The jobs, by name.
+    pub per_job: Vec<JobInfo>,
+}
+
+impl Store {
+    /// Counts what the store holds. Costs a pass over the rows of all chunks.
+    ///
+    /// # Errors
+    /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
+    pub fn stats(&self) -> Result<Stats> {
+        let per_job = self.jobs()?;
+        let (file_bytes, allocated_bytes) = self.engine().size()?;
+        self.read(|rows| {
+            let head = Records(rows).head()?;
+            let (chunks, nodes) = rows.counts()?;
+            let (mut unique_bytes, mut stored_bytes, mut reclaimable_bytes) = (0, 0, 0);
+            rows.each_chunk(&mut |id, bytes| {
+                let row = ChunkRow::from_bytes(&id, bytes)
+                    .map_err(|error| error.of(format!("chunk {id}")))?;
+                unique_bytes += u64::from(row.raw_len);
+                stored_bytes += u64::from(row.stored_len);
+                if row.refs == 0 {
+                    reclaimable_bytes += u64::from(row.stored_len);
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(Stats {
+                store: self.id(),
+                format: FORMAT_VERSION,
+                jobs: per_job.len() as u64,
+                checkpoints: head.live,
+                deleted: per_job.iter().map(|job| job.deleted).sum(),
+                log_entries: head.count,
+                chunks,
+                nodes,
+                logical_bytes: per_job.iter().map(|job| job.logical_bytes).sum(),
+                unique_bytes,
+                stored_bytes,
+                reclaimable_bytes,
+                file_bytes,
+                allocated_bytes,
+                per_job: per_job.clone(),
+            })
+        })
+    }
+}

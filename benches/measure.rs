@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
+#![expect(clippy::disallowed_methods, reason = "the reference is a plain file")]
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -186,78 +187,83 @@ impl Backend for CountingBackend {
     }
 }
 
-/// Queries and opening beside the number of checkpoints, with the reads that each takes cold.
+/// A store of so many small checkpoints in 50 jobs.
 #[expect(clippy::cast_precision_loss, reason = "synthetic metrics")]
+fn fill(path: &std::path::Path, total: u64) {
+    let store = Store::create(path).unwrap();
+    let jobs: Vec<_> = (0..50)
+        .map(|j| store.job(&format!("job/{j}")).unwrap())
+        .collect();
+    for job in &jobs {
+        job.declare_metric("score", Direction::Max).unwrap();
+    }
+    for n in 0..total {
+        let job = &jobs[usize::try_from(n % 50).unwrap()];
+        let score = ((n * 7919) % 10_007) as f64;
+        let save = job.save(n / 50).bytes("state", b"small");
+        save.metric("score", score).commit().unwrap();
+    }
+}
+
+type Query<'a> = (&'a str, &'a dyn Fn(&Store));
+
+/// Queries and opening beside the number of checkpoints: the median of warm runs, and the reads
+/// of the file that the first takes with nothing cached.
 fn scale(checkpoints: u64) {
     let folder = folder();
-    println!(
-        "checkpoints  open          latest          best            list 20       \
-              (median time warm, reads of the file cold)"
-    );
+    let newest = Filter {
+        job: Some("job/7".to_owned()),
+        limit: Some(20),
+        ..Filter::default()
+    };
+    let queries: [Query<'_>; 4] = [
+        ("latest", &|store| {
+            store.job("job/7").unwrap().latest().unwrap().unwrap();
+        }),
+        ("best", &|store| {
+            store.job("job/7").unwrap().best("score").unwrap().unwrap();
+        }),
+        ("best 8", &|store| {
+            store.job("job/7").unwrap().ranking("score", 8).unwrap();
+        }),
+        ("list 20", &|store| {
+            assert!(store.list(&newest).unwrap().count() <= 20);
+        }),
+    ];
     for total in [checkpoints / 100, checkpoints / 10, checkpoints] {
         let path = folder.path().join(format!("{total}.ckptdb"));
-        let store = Store::create(&path).unwrap();
-        let jobs: Vec<_> = (0..50)
-            .map(|j| store.job(&format!("job/{j}")).unwrap())
-            .collect();
-        for job in &jobs {
-            job.declare_metric("score", Direction::Max).unwrap();
-        }
-        for n in 0..total {
-            let job = &jobs[usize::try_from(n % 50).unwrap()];
-            let score = ((n * 7919) % 10_007) as f64;
-            let save = job
-                .save(n / 50)
-                .bytes("state", b"small")
-                .metric("score", score);
-            save.commit().unwrap();
-        }
-        store.close();
+        fill(&path, total);
         let reads = Arc::new(AtomicU64::new(0));
-        let medium = || Arc::new(Counting(FileMedium::new(&path), Arc::clone(&reads)));
-        let cold = |run: &dyn Fn(&Store)| {
-            let store = Store::open_in(medium(), Options::default()).unwrap();
+        let open = || {
+            let medium = Counting(FileMedium::new(&path), Arc::clone(&reads));
+            Store::open_in(Arc::new(medium), Options::default()).unwrap()
+        };
+        let opened = median(&mut || drop(open()));
+        print!("{total:8} checkpoints: open {opened:.1?}");
+        for (name, query) in queries {
+            let store = open();
             let before = reads.load(Ordering::Relaxed);
-            run(&store);
-            reads.load(Ordering::Relaxed) - before
-        };
-        let begun = Instant::now();
-        let store = Store::open_in(medium(), Options::default()).unwrap();
-        let opened = begun.elapsed();
-        let job = store.job("job/7").unwrap();
-        let warm = |run: &dyn Fn()| {
-            let mut times: Vec<_> = (0..201)
-                .map(|_| {
-                    let begun = Instant::now();
-                    run();
-                    begun.elapsed()
-                })
-                .collect();
-            times.sort_unstable();
-            times[100]
-        };
-        let filter = Filter {
-            job: Some("job/7".to_owned()),
-            limit: Some(20),
-            ..Filter::default()
-        };
-        let times = [
-            warm(&|| drop(job.latest().unwrap())),
-            warm(&|| drop(job.best("score").unwrap())),
-            warm(&|| assert!(store.list(&filter).unwrap().count() <= 20)),
-        ];
-        drop(job);
-        drop(store);
-        let counts = [
-            cold(&|store| drop(store.job("job/7").unwrap().latest().unwrap())),
-            cold(&|store| drop(store.job("job/7").unwrap().best("score").unwrap())),
-            cold(&|store| assert!(store.list(&filter).unwrap().count() <= 20)),
-        ];
-        println!(
-            "{total:11}  {opened:>8.2?}  {:>8.2?} {:>4}  {:>8.2?} {:>4}  {:>8.2?} {:>4}",
-            times[0], counts[0], times[1], counts[1], times[2], counts[2]
-        );
+            query(&store);
+            let cold = reads.load(Ordering::Relaxed) - before;
+            print!(
+                "; {name} {:.1?}, {cold} reads",
+                median(&mut || query(&store))
+            );
+        }
+        println!();
     }
+}
+
+fn median(run: &mut dyn FnMut()) -> std::time::Duration {
+    let mut times: Vec<_> = (0..101)
+        .map(|_| {
+            let begun = Instant::now();
+            run();
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[50]
 }
 
 /// One tensor larger than the memory budget, in and out, beside a plain write and sync.

@@ -1,16 +1,14 @@
 //! The library in a nutshell: `cargo run --example embed`, and once more to see it resume.
 #![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
 
-use ckptdb::{DType, Direction, Event, Result, Store, TensorSlice};
+use ckptdb::{DType, Direction, Error, Event, Result, Store, TensorSlice};
 use serde_json::json;
 
 fn main() -> Result<()> {
     let path = std::env::temp_dir().join("embed.ckptdb");
-    let exists = path.exists();
-    let store = if exists {
-        Store::open(&path)?
-    } else {
-        Store::create(&path)?
+    let store = match Store::open(&path) {
+        Err(Error::NoStore { .. }) => Store::create(&path)?,
+        opened => opened?,
     };
     println!("store {}", path.display());
 
@@ -34,42 +32,26 @@ fn main() -> Result<()> {
     for _ in 0..5 {
         iteration += 1;
         weights = weights.map(|weight| weight - 0.4 * (weight - 3.0));
-        let loss = weights
-            .iter()
-            .map(|weight| (weight - 3.0).powi(2))
-            .sum::<f32>();
+        let loss: f32 = weights.iter().map(|weight| (weight - 3.0).powi(2)).sum();
         let bytes = weights.map(f32::to_le_bytes).concat();
-        let saved = job
-            .save(iteration)
-            .tensor("model/weights", TensorSlice::new(DType::F32, &[2], &bytes)?)
-            .document(
-                "trainer",
-                &json!({ "rate": 0.4, "next_batch": 32 * iteration }),
-            )
-            .metric("loss", loss.into())
-            .event(Event::Periodic)
-            .commit()?;
+        let tensor = TensorSlice::new(DType::F32, &[2], &bytes)?;
+        let trainer = json!({ "rate": 0.4, "next_batch": 32 * iteration });
+        let save = job.save(iteration).event(Event::Periodic);
+        let save = save
+            .tensor("model/weights", tensor)
+            .document("trainer", &trainer);
+        let saved = save.metric("loss", loss.into()).commit()?;
         println!(
-            "saved {} as {}, loss {loss:.5}",
-            iteration, saved.checkpoint.id
+            "saved iteration {iteration} as {}: loss {loss:.5}",
+            saved.checkpoint.id
         );
     }
 
     // The store knows which one is best, and gives back what was saved, verified.
     if let Some(best) = job.best("loss")? {
-        println!(
-            "best: iteration {}, {}",
-            best.iteration,
-            best.document("trainer")?
-        );
-        for entry in best.entries()? {
-            println!(
-                "  {} is a {} of {} bytes",
-                entry.name,
-                entry.kind.name(),
-                entry.bytes
-            );
-        }
+        println!("best is iteration {}: {:?}", best.iteration, best.metrics);
+        println!("  model/weights: {:?}", best.tensor("model/weights")?);
+        println!("  trainer: {}", best.document("trainer")?);
     }
     store.close();
     Ok(())

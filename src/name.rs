@@ -89,9 +89,9 @@ pub fn printable(name: &str) -> String {
             break;
         }
         if is_unprintable(c) {
-            out.extend(c.escape_unicode())
+            out.extend(c.escape_unicode());
         } else {
-            out.push(c)
+            out.push(c);
         }
     }
     out

@@ -1,6 +1,18 @@
 //! Every property of the store, by what it is about.
 
+#![expect(clippy::panic, reason = "a test stops at the first surprise")]
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests look at the files themselves"
+)]
+#![expect(clippy::print_stdout, reason = "counts are part of what a test shows")]
+
+mod damage;
+mod deletion;
 mod demo;
+mod lifecycle;
 mod model;
+mod queries;
 mod save_load;
 mod support;

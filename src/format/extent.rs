@@ -164,6 +164,7 @@ pub(crate) fn cut_extents(header: ExtentHeader, stored: &[u8]) -> Result<Vec<Vec
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small test values")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

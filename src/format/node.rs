@@ -346,6 +346,7 @@ pub(crate) fn encoded_len<T: Serialize>(value: &T) -> Result<usize, Malformed> {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small test values")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

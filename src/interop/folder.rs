@@ -8,7 +8,7 @@ use super::{Exported, SafetensorsFile};
 use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::{Error, Result};
 use crate::name::printable;
-use crate::platform::{self, AtomicFile};
+use crate::platform::{self, AtomicFile, InputFile};
 use crate::store::{Checkpoint, Save};
 
 /// Where a folder keeps the tensors that came without a file name.
@@ -27,7 +27,7 @@ const HEX: [char; 16] = [
 /// # Errors
 /// [`Error::Io`], and [`Error::Invalid`] for a broken safetensors file or one that is no file.
 pub fn add_path<'a>(save: Save<'a>, name: &str, path: &Path) -> Result<Save<'a>> {
-    if path.is_dir() {
+    if platform::is_folder(path) {
         return add_folder(save, name, path);
     }
     let join = if name.is_empty() {
@@ -39,9 +39,9 @@ pub fn add_path<'a>(save: Save<'a>, name: &str, path: &Path) -> Result<Save<'a>>
         Some("safetensors") => Ok(SafetensorsFile::open(path)?.add_to(save, &join)),
         Some("json") => match json_of(path)? {
             Some(text) => Ok(save.document_text(&given(name, path)?, &text)),
-            None => Ok(save.file(&given(name, path)?, platform::open_for_reading(path)?)),
+            None => Ok(save.file(&given(name, path)?, InputFile::open(path)?.whole())),
         },
-        _ => Ok(save.file(&given(name, path)?, platform::open_for_reading(path)?)),
+        _ => Ok(save.file(&given(name, path)?, InputFile::open(path)?.whole())),
     }
 }
 
@@ -67,18 +67,8 @@ fn json_of(path: &Path) -> Result<Option<String>> {
 }
 
 fn add_folder<'a>(mut save: Save<'a>, name: &str, folder: &Path) -> Result<Save<'a>> {
-    let failed = |e| platform::io_error("reading the folder", folder, e);
-    let mut members = BTreeMap::new();
-    for member in folder.read_dir().map_err(failed)? {
-        let path = member.map_err(failed)?.path();
+    for path in platform::members_of(folder)? {
         let own = given("", &path)?;
-        if path.is_symlink() && path.is_dir() {
-            let why = "it is a link to a folder, which is not followed";
-            return Err(Error::invalid(format!("`{}`", path.display()), why));
-        }
-        members.insert(own, path);
-    }
-    for (own, path) in members {
         let name = if name.is_empty() {
             own
         } else {

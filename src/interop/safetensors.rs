@@ -1,10 +1,8 @@
 //! safetensors files, streamed: <https://github.com/huggingface/safetensors#format>.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use safetensors::tensor::Metadata;
 use serde_json::{Map, Value, json};
@@ -12,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{Exported, METADATA_ENTRY};
 use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::{Error, Result};
-use crate::platform::{self, AtomicFile, FileSection};
+use crate::platform::{self, AtomicFile, InputFile};
 use crate::store::{Checkpoint, Save};
 use crate::tensor::DType;
 
@@ -24,7 +22,7 @@ const LENGTH_BYTES: u64 = 8;
 /// An open safetensors file: its header, checked; its tensors, on the disk.
 #[derive(Debug)]
 pub struct SafetensorsFile {
-    file: Arc<File>,
+    file: InputFile,
     path: PathBuf,
     metadata: Metadata,
     data_at: u64,
@@ -38,22 +36,24 @@ impl SafetensorsFile {
     /// [`Error::Invalid`] with what is wrong with the header.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let mut file = platform::open_for_reading(path)?;
+        let file = InputFile::open(path)?;
         let failed = |e| platform::io_error("reading", path, e);
         let bad = |why: String| Error::invalid(format!("`{}`", path.display()), why);
-        let file_bytes = file.metadata().map_err(failed)?.len();
+        let file_bytes = file.len();
         if file_bytes < LENGTH_BYTES {
             return Err(bad(format!("{file_bytes} bytes are no safetensors file")));
         }
         let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(failed)?;
+        file.section(0, LENGTH_BYTES)
+            .read_exact(&mut length)
+            .map_err(failed)?;
         let header_bytes = u64::from_le_bytes(length);
         if header_bytes > MAX_HEADER_BYTES || header_bytes > file_bytes - LENGTH_BYTES {
             let why = format!("its header claims {header_bytes} bytes of a file of {file_bytes}");
             return Err(bad(why));
         }
         let mut header = Vec::new();
-        Read::take(&mut file, header_bytes)
+        file.section(LENGTH_BYTES, header_bytes)
             .read_to_end(&mut header)
             .map_err(failed)?;
         let metadata: Metadata = serde_json::from_slice(&header)
@@ -68,7 +68,7 @@ impl SafetensorsFile {
             return Err(bad(why));
         }
         Ok(Self {
-            file: Arc::new(file),
+            file,
             path: path.to_owned(),
             metadata,
             data_at,
@@ -96,7 +96,7 @@ impl SafetensorsFile {
                 .collect();
             let (start, end) = info.data_offsets;
             let offset = self.data_at + start as u64;
-            let section = FileSection::new(Arc::clone(&self.file), offset, (end - start) as u64);
+            let section = self.file.section(offset, (end - start) as u64);
             let name = format!("{prefix}{name}");
             match DType::try_from(info.dtype) {
                 Ok(dtype) => save = save.tensor_from(&name, dtype, &shape, section),

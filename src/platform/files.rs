@@ -28,21 +28,80 @@ pub(crate) fn io_error(operation: &str, path: &Path, source: io::Error) -> Error
     }
 }
 
-/// Opens a user's file.
-pub(crate) fn open_for_reading(path: &Path) -> Result<File> {
-    let file = File::open(path).map_err(|e| io_error("opening", path, e))?;
-    let metadata = file.metadata().map_err(|e| io_error("reading", path, e))?;
-    if !metadata.is_file() {
-        let why = "it is not a regular file";
-        return Err(Error::invalid(format!("`{}`", path.display()), why));
+/// A user's file, open for reading in pieces.
+#[derive(Clone, Debug)]
+pub(crate) struct InputFile {
+    file: Arc<File>,
+    len: u64,
+}
+
+impl InputFile {
+    /// Opens a regular file; others (a pipe would block until somebody writes) are refused.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let failed = |e| io_error("opening", path, e);
+        if !path.metadata().map_err(failed)?.is_file() {
+            let why = "it is not a regular file";
+            return Err(Error::invalid(format!("`{}`", path.display()), why));
+        }
+        let file = File::open(path).map_err(failed)?;
+        let len = file.metadata().map_err(failed)?.len();
+        Ok(Self {
+            file: Arc::new(file),
+            len,
+        })
     }
-    Ok(file)
+
+    /// Its length when it was opened.
+    pub(crate) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// `len` bytes from `at`, read independently of other sections.
+    pub(crate) fn section(&self, at: u64, len: u64) -> FileSection {
+        FileSection {
+            file: Arc::clone(&self.file),
+            at,
+            left: len,
+        }
+    }
+
+    /// All of it, to its end at the time of reading.
+    pub(crate) fn whole(&self) -> FileSection {
+        self.section(0, u64::MAX)
+    }
+}
+
+/// Whether there is a folder.
+pub(crate) fn is_folder(path: &Path) -> bool {
+    path.is_dir()
+}
+
+/// Whether anything has this name, a link that leads nowhere included.
+pub(crate) fn is_taken(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// What lies in a folder, sorted.
+pub(crate) fn members_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |e| io_error("reading the folder", folder, e);
+    let mut members = Vec::new();
+    for member in folder.read_dir().map_err(failed)? {
+        let path = member.map_err(failed)?.path();
+        if path.is_symlink() && path.is_dir() {
+            let why = "it is a link to a folder, which is not followed";
+            return Err(Error::invalid(format!("`{}`", path.display()), why));
+        }
+        members.push(path);
+    }
+    members.sort();
+    Ok(members)
 }
 
 /// Reads a user's file that may have at most `limit` bytes; `None` when it has more.
 pub(crate) fn read_to_limit(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    open_for_reading(path)?
+    InputFile::open(path)?
+        .whole()
         .take(limit as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| io_error("reading", path, e))?;
@@ -62,12 +121,9 @@ pub(crate) fn create_empty(path: &Path) -> Result<()> {
 
 /// A name beside `path` that nobody else uses.
 pub(crate) fn temporary_beside(path: &Path) -> Result<PathBuf> {
-    let suffix: String = random_bytes::<8>()?
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let suffix = u64::from_le_bytes(random_bytes()?);
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{suffix}.tmp"));
+    name.push(format!(".{suffix:016x}.tmp"));
     Ok(path.with_file_name(name))
 }
 
@@ -135,17 +191,6 @@ pub(crate) struct FileSection {
     file: Arc<File>,
     at: u64,
     left: u64,
-}
-
-impl FileSection {
-    /// `len` bytes of the file from `at`.
-    pub(crate) const fn new(file: Arc<File>, at: u64, len: u64) -> Self {
-        Self {
-            file,
-            at,
-            left: len,
-        }
-    }
 }
 
 impl Read for FileSection {

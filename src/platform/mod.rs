@@ -5,7 +5,7 @@ mod files;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub(crate) use files::{
-    AtomicFile, FileSection, allocated_bytes, create_directory, create_empty, io_error,
-    link_exclusive, open_for_reading, random_bytes, read_to_limit, remove_quietly, sync_parent,
+    AtomicFile, InputFile, allocated_bytes, create_directory, create_empty, io_error, is_folder,
+    is_taken, link_exclusive, members_of, random_bytes, read_to_limit, remove_quietly, sync_parent,
     temporary_beside,
 };

@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{BackendError, StorageBackend};
 
@@ -15,8 +15,11 @@ use super::overlay::Overlay;
 #[derive(Debug)]
 pub(super) struct Condition {
     backend: Box<dyn Backend>,
-    /// Writes are held back until the file has been recognised as a store.
-    overlay: Mutex<Option<Overlay>>,
+    /// The engine's writes are held back until the first change to the store: whoever only reads
+    /// leaves the file as it is, to the byte.
+    overlay: RwLock<Option<Overlay>>,
+    /// Nothing is answered any more: the handle is being dropped.
+    sealed: AtomicBool,
     /// The handle must be reopened before it is used again.
     broken: AtomicBool,
     /// A sync failed: what the disk holds is unknown.
@@ -29,7 +32,8 @@ impl Condition {
         let overlay = Overlay::new(backend.as_ref())?;
         Ok(Self {
             backend,
-            overlay: Mutex::new(Some(overlay)),
+            overlay: RwLock::new(Some(overlay)),
+            sealed: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             sync_failed: AtomicBool::new(false),
             first_error: Mutex::new(None),
@@ -38,11 +42,33 @@ impl Condition {
 
     /// Lets the writes through that were held back, and all that come after.
     pub(super) fn accept(&self) -> io::Result<()> {
-        let overlay = self.overlay().take();
-        match overlay {
-            Some(overlay) => self.note(overlay.release(self.backend.as_ref())),
+        if self.overlay().is_none() {
+            return Ok(());
+        }
+        // Held until all are through: no read comes between.
+        let mut overlay = self.overlay_mut();
+        match overlay.take() {
+            Some(held) => self.note(held.release(self.backend.as_ref())),
             None => Ok(()),
         }
+    }
+
+    /// Cuts the handle off before it is dropped. If it changed nothing there is nothing to close
+    /// cleanly, and the engine's closing transaction, which damage can make it panic in, is
+    /// spared. Whether it was.
+    pub(super) fn seal_if_unchanged(&self) -> bool {
+        let unchanged = self.overlay().is_some();
+        if unchanged {
+            self.sealed.store(true, Ordering::SeqCst);
+        }
+        unchanged
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        if self.sealed.load(Ordering::SeqCst) {
+            return Err(io::Error::other("the store is being closed"));
+        }
+        Ok(())
     }
 
     /// Marks the handle as not to be used again.
@@ -70,8 +96,12 @@ impl Condition {
         self.backend.as_ref()
     }
 
-    fn overlay(&self) -> MutexGuard<'_, Option<Overlay>> {
-        self.overlay.lock().unwrap_or_else(PoisonError::into_inner)
+    fn overlay(&self) -> RwLockReadGuard<'_, Option<Overlay>> {
+        self.overlay.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn overlay_mut(&self) -> RwLockWriteGuard<'_, Option<Overlay>> {
+        self.overlay.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a failure and hands it on.
@@ -105,6 +135,7 @@ pub(super) struct Adapter(pub(super) Arc<Condition>);
 impl StorageBackend for Adapter {
     fn len(&self) -> io::Result<u64> {
         let condition = &self.0;
+        condition.check_open()?;
         if let Some(overlay) = condition.overlay().as_ref() {
             return Ok(overlay.len());
         }
@@ -113,6 +144,7 @@ impl StorageBackend for Adapter {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let condition = &self.0;
+        condition.check_open()?;
         if let Some(overlay) = condition.overlay().as_ref() {
             return condition.note(overlay.read(condition.backend(), offset, out));
         }
@@ -121,7 +153,8 @@ impl StorageBackend for Adapter {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let condition = &self.0;
-        if let Some(overlay) = condition.overlay().as_mut() {
+        condition.check_open()?;
+        if let Some(overlay) = condition.overlay_mut().as_mut() {
             overlay.set_len(len);
             return Ok(());
         }
@@ -131,7 +164,8 @@ impl StorageBackend for Adapter {
 
     fn sync_data(&self) -> io::Result<()> {
         let condition = &self.0;
-        if let Some(overlay) = condition.overlay().as_mut() {
+        condition.check_open()?;
+        if let Some(overlay) = condition.overlay_mut().as_mut() {
             overlay.sync();
             return Ok(());
         }
@@ -145,7 +179,8 @@ impl StorageBackend for Adapter {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let condition = &self.0;
-        if let Some(overlay) = condition.overlay().as_mut() {
+        condition.check_open()?;
+        if let Some(overlay) = condition.overlay_mut().as_mut() {
             return overlay.write(condition.backend(), offset, data);
         }
         condition.refuse_after_failed_sync()?;

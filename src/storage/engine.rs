@@ -155,6 +155,10 @@ impl Engine {
             return Ok(());
         };
         let context = handle.context.clone();
+        context
+            .condition
+            .accept()
+            .map_err(|error| context.io("opening", error))?;
         let compacted = guarded(&context, || {
             while handle
                 .database
@@ -240,7 +244,7 @@ impl Drop for Engine {
 }
 
 impl Handle {
-    /// Opens the database with all writes held back, until [`Handle::identify`] accepts it. A
+    /// Opens the database with all of the engine's writes held back until the first change. A
     /// fresh one has nothing to be mistaken for.
     fn open(medium: &dyn Medium, options: EngineOptions, fresh: bool) -> Result<Self> {
         let path = medium.path();
@@ -284,8 +288,7 @@ impl Handle {
         Ok(Self { database, context })
     }
 
-    /// The id of the store in this database, if it is one that this release reads. From then on
-    /// writes reach the medium.
+    /// The id of the store in this database, if it is one that this release reads.
     fn identify(&self) -> Result<StoreId> {
         let not_ours = |why: &str| Error::NotAStore {
             path: self.context.path.clone(),
@@ -321,10 +324,6 @@ impl Handle {
                 "it carries another store's tag",
             ));
         }
-        self.context
-            .condition
-            .accept()
-            .map_err(|error| self.context.io("opening", error))?;
         Ok(store)
     }
 
@@ -335,6 +334,10 @@ impl Handle {
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
         let context = &self.context;
+        context
+            .condition
+            .accept()
+            .map_err(|error| context.io("opening", error))?;
         guarded(context, || {
             let begun = self.database.begin_write();
             let mut transaction = begun.map_err(|e| Context::engine("beginning to write", e))?;
@@ -360,8 +363,16 @@ impl Handle {
 
     /// Drops the database, which may panic on what it finds.
     fn close(self) {
-        let Self { database, context } = self;
+        let Self {
+            mut database,
+            context,
+        } = self;
+        let unchanged = context.condition.seal_if_unchanged();
         let closed = guarded(&context, || {
+            if unchanged {
+                // Fails on its first read, and the engine closes nothing after a failure.
+                let _ = database.check_integrity();
+            }
             drop(database);
             Ok(())
         });

@@ -5,7 +5,7 @@ use std::io;
 
 use super::backend::Backend;
 
-const PAGE: u64 = 4096;
+const PAGE: usize = 4096;
 
 /// An operation that was held back.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ enum Held {
 /// order and with their syncs, so that a crash in between is a crash like any other.
 #[derive(Debug)]
 pub(super) struct Overlay {
-    pages: HashMap<u64, Box<[u8; PAGE as usize]>>,
+    pages: HashMap<u64, Box<[u8; PAGE]>>,
     len: u64,
     /// Bytes from here on are not the backend's any more.
     base_len: u64,
@@ -65,8 +65,8 @@ impl Overlay {
         while at < data.len() {
             let (page, start, count) = Self::piece(offset, at, data.len());
             if !self.pages.contains_key(&page) {
-                let mut fresh = Box::new([0; PAGE as usize]);
-                self.read_base(base, page * PAGE, fresh.as_mut_slice())?;
+                let mut fresh = Box::new([0; PAGE]);
+                self.read_base(base, page * PAGE as u64, fresh.as_mut_slice())?;
                 self.pages.insert(page, fresh);
             }
             let held = self
@@ -85,9 +85,9 @@ impl Overlay {
 
     pub(super) fn set_len(&mut self, len: u64) {
         self.base_len = self.base_len.min(len);
-        self.pages.retain(|page, _| page * PAGE < len);
-        if let Some(last) = self.pages.get_mut(&(len / PAGE)) {
-            let keep = usize::try_from(len % PAGE).unwrap_or(0);
+        self.pages.retain(|page, _| page * (PAGE as u64) < len);
+        if let Some(last) = self.pages.get_mut(&(len / PAGE as u64)) {
+            let keep = usize::try_from(len % PAGE as u64).unwrap_or(0);
             last.iter_mut().skip(keep).for_each(|byte| *byte = 0);
         }
         self.len = len;
@@ -124,13 +124,14 @@ impl Overlay {
     /// Page, place in it and length of the piece of an operation at `offset + at`.
     fn piece(offset: u64, at: usize, len: usize) -> (u64, usize, usize) {
         let from = offset + at as u64;
-        let start = usize::try_from(from % PAGE).unwrap_or(0);
-        let count = (usize::try_from(PAGE).unwrap_or(0) - start).min(len - at);
-        (from / PAGE, start, count)
+        let start = usize::try_from(from % PAGE as u64).unwrap_or(0);
+        let count = (PAGE - start).min(len - at);
+        (from / PAGE as u64, start, count)
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small test values")]
 mod tests {
     use super::super::backend::Medium;
     use super::super::memory::MemoryMedium;

@@ -13,7 +13,7 @@ use crate::format::{
 #[derive(Clone, Copy)]
 pub(crate) struct Records<'a>(pub(crate) &'a dyn Rows);
 
-impl<'a> Records<'a> {
+impl Records<'_> {
     fn get<T: Record>(self, key: u64, what: impl Fn() -> String) -> Result<Option<T>> {
         let Some(bytes) = self.0.record(T::TABLE, key)? else {
             return Ok(None);
@@ -109,6 +109,13 @@ impl<'a> Records<'a> {
 
     /// Every job that is not removed, by number.
     pub(crate) fn jobs(self) -> Result<Vec<(u32, JobRecord)>> {
+        let mut jobs = self.all_jobs()?;
+        jobs.retain(|(_, job)| !job.removed);
+        Ok(jobs)
+    }
+
+    /// Every job, removed ones included: some of their checkpoints may still come back.
+    pub(crate) fn all_jobs(self) -> Result<Vec<(u32, JobRecord)>> {
         let tag = self.0.tag();
         let mut jobs = Vec::new();
         self.0
@@ -118,9 +125,7 @@ impl<'a> Records<'a> {
                     .map_err(|error| error.of(what()))?;
                 let number = u32::try_from(key)
                     .map_err(|_| Error::corrupt(what(), "its number is out of range"))?;
-                if !record.removed {
-                    jobs.push((number, record));
-                }
+                jobs.push((number, record));
                 Ok(ControlFlow::Continue(()))
             })?;
         Ok(jobs)

@@ -1,8 +1,9 @@
 //! What can be changed about jobs and checkpoints that are saved. Each is one transaction, and is
 //! recorded in the log.
 
-use super::commit::{check_tags_free, tag_holder};
-use super::line::{JobLine, direction_of, top};
+use super::index_rows::top;
+use super::line::{JobLine, direction_of};
+use super::tags::{check_tags_free, tag_holder};
 use super::{Job, document};
 use crate::error::{Error, Result};
 use crate::format::{Action, AttributeRow, CheckpointRecord};

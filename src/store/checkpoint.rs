@@ -75,8 +75,13 @@ impl Checkpoint {
         &self.store
     }
 
-    pub(super) fn record(&self) -> &CheckpointRecord {
-        &self.record
+    fn source(&self) -> read::Source<'_> {
+        read::Source {
+            store: &self.store,
+            id: self.info.id,
+            record: &self.record,
+            job: &self.info.job,
+        }
     }
 
     /// Its entries, sorted by name.
@@ -84,7 +89,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Deleted`], or from the disk; so for all reads.
     pub fn entries(&self) -> Result<Vec<EntryInfo>> {
-        read::entries(self)
+        read::entries(self.source())
     }
 
     /// One entry. Costs O(log n) of its entries.
@@ -92,7 +97,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::NotFound`] with the names that are near.
     pub fn entry(&self, name: &str) -> Result<EntryInfo> {
-        read::entry(self, name)
+        read::entry(self.source(), name)
     }
 
     /// A tensor.
@@ -100,7 +105,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Invalid`] when the entry is none.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        let (info, data) = read::whole(self, name)?;
+        let (info, data) = read::whole(self.source(), name)?;
         match info.kind {
             EntryKind::Tensor { dtype, shape } => Ok(Tensor { dtype, shape, data }),
             other => Err(wrong_kind(name, &other, "tensor")),
@@ -112,7 +117,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Invalid`] when the entry is none.
     pub fn document(&self, name: &str) -> Result<serde_json::Value> {
-        let (info, data) = read::whole(self, name)?;
+        let (info, data) = read::whole(self.source(), name)?;
         match info.kind {
             EntryKind::Document => serde_json::from_slice(&data).map_err(|error| {
                 Error::corrupt(format!("document `{}`", printable(name)), error.to_string())
@@ -126,7 +131,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::entry`].
     pub fn read(&self, name: &str) -> Result<Bytes> {
-        read::whole(self, name).map(|(_, data)| data)
+        read::whole(self.source(), name).map(|(_, data)| data)
     }
 
     /// Some of an entry's bytes. Only the chunks that hold them are read.
@@ -134,7 +139,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Invalid`] when the range goes beyond the entry.
     pub fn read_range(&self, name: &str, range: Range<u64>) -> Result<Bytes> {
-        read::range(self, name, range)
+        read::range(self.source(), name, range)
     }
 
     /// An entry's bytes into a buffer of exactly its length.
@@ -143,7 +148,7 @@ impl Checkpoint {
     /// [`Error::Invalid`] when the buffer has another length. After an error its content is
     /// unspecified.
     pub fn read_into(&self, name: &str, out: &mut [u8]) -> Result<()> {
-        read::into(self, name, out)
+        read::into(self.source(), name, out)
     }
 
     /// Writes an entry's bytes, chunk by chunk, and returns their number. Nothing that is not
@@ -152,7 +157,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`] or [`Error::Full`] when the writer fails.
     pub fn copy_to(&self, name: &str, out: &mut dyn Write) -> Result<u64> {
-        read::copy(self, name, out)
+        read::copy(self.source(), name, out)
     }
 
     /// All entries in memory.
@@ -160,7 +165,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::entry`].
     pub fn load(&self) -> Result<BTreeMap<String, (EntryKind, Bytes)>> {
-        read::all(self)
+        read::all(self.source())
     }
 }
 

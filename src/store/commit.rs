@@ -1,47 +1,19 @@
 //! The last transaction of a save: the checkpoint appears with everything that belongs to it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::ingest::Ingest;
-use super::line::{JobLine, head_mark, span};
+use super::line::{JobLine, head_mark};
 use super::manifest::Built;
+use super::merge::merge;
+use super::request::{Request, attribute_rows, metric_rows};
+use super::tags::check_tags_free;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::format::{
-    Action, AttributeRow, CheckpointRecord, DeletedMark, HeadMark, IndexKey, IndexKind, Later,
-    MetricRow, SavedPart,
+    Action, CheckpointRecord, DeletedMark, HeadMark, IndexKey, IndexKind, Later, SavedPart,
 };
 use crate::id::CheckpointId;
 use crate::storage::{Change, retain_manifest};
 use crate::store::{Checkpoint, Job};
-
-/// What a save asks for, its entries apart.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) iteration: u64,
-    pub(super) events: BTreeSet<String>,
-    pub(super) metrics: BTreeMap<String, f64>,
-    pub(super) attributes: BTreeMap<String, String>,
-    pub(super) tags: BTreeSet<String>,
-    pub(super) pinned: bool,
-    pub(super) parent: Option<u64>,
-    pub(super) overwrite: bool,
-}
-
-impl Request {
-    pub(super) fn new(iteration: u64) -> Self {
-        Self {
-            iteration,
-            events: BTreeSet::new(),
-            metrics: BTreeMap::new(),
-            attributes: BTreeMap::new(),
-            tags: BTreeSet::new(),
-            pinned: false,
-            parent: None,
-            overwrite: false,
-        }
-    }
-}
 
 /// Publishes a checkpoint, or unites it with the one that it repeats. Returns it, and whether it
 /// was united.
@@ -143,7 +115,7 @@ fn replaceable(
     if !request.overwrite {
         return Err(Error::conflict(
             format!("{what} is saved already, with other entries"),
-            "overwrite it, or save another iteration",
+            "overwrite it (--overwrite), or save another iteration",
         ));
     }
     let mut children = 0_u64;
@@ -259,166 +231,4 @@ fn bury(
     change.rows().set_index(key, true)?;
     change.put_checkpoint(id, &record)?;
     line.recompute(change)
-}
-
-/// No other checkpoint of the job may have one of these tags.
-pub(super) fn check_tags_free(
-    change: &Change<'_>,
-    line: &JobLine,
-    tags: &[String],
-    id: u64,
-) -> Result<()> {
-    for tag in tags {
-        if let Some(holder) = tag_holder(change, line.number, tag)?.filter(|holder| *holder != id) {
-            return Err(Error::conflict(
-                format!(
-                    "tag `{tag}` of job `{}` is on id:{holder}",
-                    line.record.name
-                ),
-                "move it there explicitly, or choose another",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The checkpoint that has a tag.
-pub(super) fn tag_holder(change: &Change<'_>, job: u32, tag: &str) -> Result<Option<u64>> {
-    let Some(name) = change.records().name_number(tag)? else {
-        return Ok(None);
-    };
-    let mut holder = None;
-    change
-        .records()
-        .0
-        .index(span(IndexKind::Tag, job, name), false, &mut |key| {
-            holder = Some(key.id);
-            Ok(std::ops::ControlFlow::Break(()))
-        })?;
-    Ok(holder)
-}
-
-/// Unites a repeated save with the checkpoint that it repeats.
-fn merge(
-    change: &mut Change<'_>,
-    line: &mut JobLine,
-    id: u64,
-    mut record: CheckpointRecord,
-    request: &Request,
-) -> Result<CheckpointRecord> {
-    let known: BTreeSet<&str> = record.events().into_iter().collect();
-    let events: Vec<String> = request
-        .events
-        .iter()
-        .filter(|event| !known.contains(event.as_str()))
-        .cloned()
-        .collect();
-    let metrics = new_metrics(&record, request)?;
-    let attributes = new_attributes(&record, request)?;
-    let tags: Vec<String> = request
-        .tags
-        .iter()
-        .filter(|tag| !record.later.tags.contains(tag))
-        .cloned()
-        .collect();
-    let pins = request.pinned && !record.later.pinned;
-    let unites = !(events.is_empty() && metrics.is_empty() && attributes.is_empty());
-    if !unites && tags.is_empty() && !pins {
-        return Ok(record);
-    }
-    check_tags_free(change, line, &tags, id)?;
-    line.detach(change, id, &record)?;
-    if unites {
-        change.log(Action::Merge {
-            checkpoint: id,
-            events: events.clone(),
-            metrics: metrics.clone(),
-            attributes: attributes.clone(),
-        })?;
-    }
-    for tag in &tags {
-        change.log(Action::Tag {
-            checkpoint: id,
-            tag: tag.clone(),
-            set: true,
-        })?;
-    }
-    if pins {
-        change.log(Action::Pin {
-            checkpoint: id,
-            pinned: true,
-        })?;
-    }
-    let later = &mut record.later;
-    later.events.extend(events);
-    later.events.sort_unstable();
-    later.metrics.extend(metrics);
-    later.metrics.sort_unstable();
-    later.attributes.extend(attributes);
-    later.attributes.sort_unstable();
-    later.tags.extend(tags);
-    later.tags.sort_unstable();
-    later.pinned |= pins;
-    line.attach(change, id, &record)?;
-    line.note_metrics(id, &record);
-    change.put_checkpoint(id, &record)?;
-    Ok(record)
-}
-
-fn new_metrics(record: &CheckpointRecord, request: &Request) -> Result<Vec<MetricRow>> {
-    let known: BTreeMap<&str, f64> = record.metrics().collect();
-    let mut new = BTreeMap::new();
-    for (name, value) in &request.metrics {
-        match known.get(name.as_str()) {
-            None => {
-                new.insert(name.clone(), *value);
-            }
-            Some(old) if old.to_bits() == value.to_bits() => {}
-            Some(old) => {
-                return Err(Error::conflict(
-                    format!("metric `{name}` of this checkpoint is {old} already, not {value}"),
-                    "a saved value can't be changed",
-                ));
-            }
-        }
-    }
-    Ok(metric_rows(&new))
-}
-
-fn new_attributes(record: &CheckpointRecord, request: &Request) -> Result<Vec<AttributeRow>> {
-    let known: BTreeMap<&str, &str> = record.attributes().collect();
-    let mut new = BTreeMap::new();
-    for (name, json) in &request.attributes {
-        match known.get(name.as_str()) {
-            None => {
-                new.insert(name.clone(), json.clone());
-            }
-            Some(old) if *old == json => {}
-            Some(old) => {
-                return Err(Error::conflict(
-                    format!("attribute `{name}` of this checkpoint is {old} already"),
-                    "a saved value can't be changed; choose another name",
-                ));
-            }
-        }
-    }
-    Ok(attribute_rows(&new))
-}
-
-fn metric_rows(metrics: &BTreeMap<String, f64>) -> Vec<MetricRow> {
-    let rows = metrics.iter();
-    rows.map(|(name, value)| MetricRow {
-        name: name.clone(),
-        bits: value.to_bits(),
-    })
-    .collect()
-}
-
-fn attribute_rows(attributes: &BTreeMap<String, String>) -> Vec<AttributeRow> {
-    let rows = attributes.iter();
-    rows.map(|(name, json)| AttributeRow {
-        name: name.clone(),
-        json: json.clone(),
-    })
-    .collect()
 }

@@ -1,6 +1,7 @@
 //! Deleting, and taking it back: a mark first, so that nothing is lost before the undo window ends.
 
-use super::line::{JobLine, descends, each_commit};
+use super::index_rows::each_commit;
+use super::line::{JobLine, descends};
 use super::query::of_iteration;
 use crate::error::{Error, Result};
 use crate::format::{Action, CheckpointRecord, DeletedMark, IndexKey, IndexKind};
@@ -131,7 +132,7 @@ fn check_deletable(
     if line.record.head.is_some_and(|head| head.id == id.get()) && !force {
         return Err(Error::conflict(
             format!("{what} is the head of its job: training resumes from it"),
-            "with force it is deleted, and the head moves to the one before",
+            "by force (--force) it is deleted, and the head moves to the one before",
         ));
     }
     Ok(())
@@ -204,7 +205,7 @@ fn check_iteration_free(
 fn free_tags(change: &Change<'_>, line: &JobLine, record: &mut CheckpointRecord) -> Result<()> {
     let mut kept = Vec::new();
     for tag in std::mem::take(&mut record.later.tags) {
-        if super::commit::tag_holder(change, line.number, &tag)?.is_none() {
+        if super::tags::tag_holder(change, line.number, &tag)?.is_none() {
             kept.push(tag);
         }
     }

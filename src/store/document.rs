@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn keys_are_sorted_spaces_dropped_and_numbers_kept_to_the_letter() {
-        let text = r#" { "b" : [ 1.0 , 1e400, -0, 12345678901234567890123 ], "a": {"y":"\u00e9/","x":null} } "#;
+        let text = r#" { "b" : [ 1.0 , 1e400, -0, 12345678901234567890123 ],
+            "a": {"y":"\u00e9/","x":null} } "#;
         let expected =
             "{\"a\":{\"x\":null,\"y\":\"\u{e9}/\"},\"b\":[1.0,1e400,-0,12345678901234567890123]}";
         assert_eq!(canonical("d", text).unwrap(), expected);
@@ -122,7 +123,7 @@ mod tests {
             "\"",
             &deep,
         ] {
-            assert!(canonical("d", bad).is_err(), "{:.20} was accepted", bad);
+            assert!(canonical("d", bad).is_err(), "{bad:.20} was accepted");
         }
     }
 

@@ -4,16 +4,14 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::reclaim;
+use super::sweep::sweep;
 use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity};
 use crate::id::StoreId;
-use crate::name::check_job;
 use crate::platform::{self, Clock, SystemClock};
 use crate::storage::{
     Change, Durability, Engine, EngineOptions, FileMedium, Medium, MemoryMedium, Rows,
 };
-use crate::store::Job;
 
 /// How a store is opened. `Default` is right for training on one machine.
 ///
@@ -94,7 +92,7 @@ impl Store {
     /// As [`Store::create`].
     pub fn create_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
-        if path.symlink_metadata().is_ok() {
+        if platform::is_taken(path) {
             return Err(Error::Exists {
                 path: path.to_owned(),
             });
@@ -104,7 +102,7 @@ impl Store {
             .and_then(|()| platform::link_exclusive(&temporary, path));
         if let Err(error) = made {
             platform::remove_quietly(&temporary);
-            return Err(error);
+            return Err(named(error, path));
         }
         platform::sync_parent(path)?;
         Self::open_with(path, options)
@@ -168,7 +166,7 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
-        if path.is_dir() {
+        if platform::is_folder(path) {
             let why = "it is a folder".to_owned();
             return Err(Error::NotAStore {
                 path: path.to_owned(),
@@ -188,7 +186,7 @@ impl Store {
         if !store.engine().read(|rows| rows.staged(1))?.is_empty() {
             // A save or a reclaim was cut off by a crash: what it left is not referred to.
             let _turn = store.turn();
-            reclaim::sweep(store.engine())?;
+            sweep(store.engine())?;
         }
         Ok(store)
     }
@@ -211,15 +209,6 @@ impl Store {
     /// The store's id.
     pub fn id(&self) -> StoreId {
         self.inner.engine.store()
-    }
-
-    /// A job of this name. It exists from its first save or declaration.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] when the name can't be one.
-    pub fn job(&self, name: &str) -> Result<Job> {
-        check_job(name)?;
-        Ok(Job::new(self.clone(), name.to_owned()))
     }
 
     /// Closes the file and opens it again beneath this handle and all its clones.
@@ -281,5 +270,21 @@ impl Options {
         EngineOptions {
             cache_bytes: self.cache_bytes,
         }
+    }
+}
+
+/// An error about the temporary file, said of the file that was asked for.
+fn named(error: Error, asked: &Path) -> Error {
+    let path = asked.to_owned();
+    match error {
+        Error::Io {
+            operation, source, ..
+        } => Error::Io {
+            operation,
+            path,
+            source,
+        },
+        Error::Full { operation, .. } => Error::Full { operation, path },
+        other => other,
     }
 }

@@ -86,6 +86,12 @@ impl<'s> Ingest<'s> {
         Ok(chunk)
     }
 
+    /// Counts bytes that lie in the checkpoint's own record.
+    pub(super) const fn inline(&mut self, bytes: u64) {
+        self.tally.new_bytes += bytes;
+        self.tally.stored_bytes += bytes;
+    }
+
     fn has(&self, id: &ChunkId) -> Result<bool> {
         Ok(self.fresh.contains_key(id) || self.store.read(|rows| chunk_row(rows, id))?.is_some())
     }

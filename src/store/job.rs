@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::line::direction_of;
-use super::{Checkpoints, Filter, Save, query};
+use super::{Checkpoints, Filter, query};
 use crate::error::Result;
 use crate::format::JobRecord;
 use crate::id::CheckpointId;
 use crate::metric::Direction;
+use crate::name::check_job;
 use crate::storage::Records;
 use crate::store::{Checkpoint, Store};
 use crate::time::Timestamp;
@@ -72,11 +73,21 @@ impl JobInfo {
     }
 }
 
-impl Job {
-    pub(super) const fn new(store: Store, name: String) -> Self {
-        Self { store, name }
+impl Store {
+    /// A job of this name. It exists from its first save or declaration.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) when the name can't be one.
+    pub fn job(&self, name: &str) -> Result<Job> {
+        check_job(name)?;
+        Ok(Job {
+            store: self.clone(),
+            name: name.to_owned(),
+        })
     }
+}
 
+impl Job {
     pub(super) const fn store(&self) -> &Store {
         &self.store
     }
@@ -95,11 +106,6 @@ impl Job {
             let job = Records(rows).job_named(&self.name)?;
             Ok(job.map(|(_, record)| JobInfo::of(&record)))
         })
-    }
-
-    /// Begins a checkpoint of this iteration.
-    pub fn save(&self, iteration: u64) -> Save<'_> {
-        Save::new(self, iteration)
     }
 
     /// The head of its current line. Two rows are read, however many there are.

@@ -2,14 +2,13 @@
 
 use std::ops::ControlFlow;
 
+use super::index_rows::{each_commit, newest, set_rows, top};
 use crate::error::{Error, Result};
 use crate::format::{
     Action, CheckpointRecord, HeadMark, IndexKey, IndexKind, JobRecord, MetricRecord, ordered_bits,
-    value_of,
 };
-use crate::id::CheckpointId;
 use crate::metric::Direction;
-use crate::storage::{Change, Records, Rows};
+use crate::storage::{Change, Records};
 
 /// A job in a change: its number and its record, which is put back at the end.
 #[derive(Debug)]
@@ -259,131 +258,6 @@ pub(super) fn descends(records: Records<'_>, id: u64, ancestor: u64) -> Result<b
         }
     }
     Ok(at == ancestor)
-}
-
-/// The newest checkpoint of a job's current line.
-pub(super) fn newest(rows: &dyn Rows, job: u32) -> Result<Option<u64>> {
-    let mut found = None;
-    rows.index(span(IndexKind::Commit, job, 0), true, &mut |key| {
-        found = Some(key.id);
-        Ok(ControlFlow::Break(()))
-    })?;
-    Ok(found)
-}
-
-/// The best finite value of a metric, as bits, and the earliest checkpoint that has it.
-pub(super) fn top(
-    rows: &dyn Rows,
-    job: u32,
-    name: u32,
-    larger: bool,
-) -> Result<Option<(u64, u64)>> {
-    let mut order = None;
-    rows.index(span(IndexKind::Metric, job, name), larger, &mut |key| {
-        order = Some(key.order);
-        Ok(ControlFlow::Break(()))
-    })?;
-    let Some(order) = order else { return Ok(None) };
-    let row = |id| IndexKey {
-        kind: IndexKind::Metric,
-        job,
-        name,
-        order,
-        id,
-    };
-    let mut found = None;
-    rows.index((row(0), row(u64::MAX)), false, &mut |key| {
-        found = Some((value_of(order).to_bits(), key.id));
-        Ok(ControlFlow::Break(()))
-    })?;
-    Ok(found)
-}
-
-/// Every row of a kind of commit rows of a job, oldest first.
-pub(super) fn each_commit(
-    rows: &dyn Rows,
-    job: u32,
-    kind: IndexKind,
-    visit: &mut dyn FnMut(u64) -> Result<ControlFlow<()>>,
-) -> Result<()> {
-    rows.index(span(kind, job, 0), false, &mut |key| visit(key.id))
-}
-
-/// The bounds of all rows of a kind, job and name.
-pub(super) fn span(kind: IndexKind, job: u32, name: u32) -> (IndexKey, IndexKey) {
-    let row = |order, id| IndexKey {
-        kind,
-        job,
-        name,
-        order,
-        id,
-    };
-    (row(0, 0), row(u64::MAX, u64::MAX))
-}
-
-/// The rows of a live checkpoint, as (kind, name, order); names are not yet numbers.
-pub(super) fn rows_of(
-    id: u64,
-    checkpoint: &CheckpointRecord,
-) -> Vec<(IndexKind, Option<String>, u64)> {
-    let abandoned = checkpoint.later.abandoned;
-    let iteration = checkpoint.saved.iteration;
-    let mut rows = vec![
-        (IndexKind::Commit.on_line(abandoned), None, id),
-        (IndexKind::Iteration.on_line(abandoned), None, iteration),
-    ];
-    let event = IndexKind::Event.on_line(abandoned);
-    let mut families: Vec<&str> = Vec::new();
-    for text in checkpoint.events() {
-        rows.push((event, Some(text.to_owned()), iteration));
-        if let Some((family, _)) = text.split_once('(') {
-            families.push(family);
-        }
-    }
-    families.dedup();
-    rows.extend(
-        families
-            .into_iter()
-            .map(|family| (event, Some(family.to_owned()), iteration)),
-    );
-    for (name, value) in checkpoint.metrics().filter(|(_, value)| value.is_finite()) {
-        let kind = IndexKind::Metric.on_line(abandoned);
-        rows.push((kind, Some(name.to_owned()), ordered_bits(value)));
-    }
-    rows.extend(
-        checkpoint
-            .later
-            .tags
-            .iter()
-            .map(|tag| (IndexKind::Tag, Some(tag.clone()), 0)),
-    );
-    if let Some(parent) = checkpoint.saved.parent {
-        rows.push((IndexKind::Child, None, parent));
-    }
-    rows
-}
-
-/// Puts or removes all rows of a live checkpoint.
-pub(super) fn set_rows(
-    change: &mut Change<'_>,
-    id: u64,
-    checkpoint: &CheckpointRecord,
-    present: bool,
-) -> Result<()> {
-    for (kind, name, order) in rows_of(id, checkpoint) {
-        let name = match name {
-            Some(text) => change.intern(&text)?,
-            None => 0,
-        };
-        let job = if kind == IndexKind::Child {
-            0
-        } else {
-            checkpoint.saved.job
-        };
-        let key = IndexKey::new(kind, job, name, order, CheckpointId::new(id));
-        change.rows().set_index(key, present)?;
-    }
-    Ok(())
 }
 
 fn add(counter: &mut u64, amount: u64, by: i64, job: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::{ControlFlow, RangeInclusive};
 
-use super::line::span;
+use super::index_rows::span;
 use super::query::listed;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -141,30 +141,25 @@ impl Store {
 fn plan(store: &Store, rows: &dyn Rows, filter: &Filter) -> Result<Checkpoints> {
     let records = Records(rows);
     let selected: Vec<_> = match &filter.job {
-        Some(pattern) if !pattern.contains(['*', '?']) => {
+        Some(pattern) if !pattern.contains(['*', '?']) && !filter.deleted => {
             records.job_named(pattern)?.into_iter().collect()
         }
         pattern => {
-            let all = records.jobs()?.into_iter();
             let chosen = |name: &str| pattern.as_ref().is_none_or(|p| fits(p, name));
-            all.filter(|(_, job)| chosen(&job.name)).collect()
+            let all = records.all_jobs()?.into_iter();
+            all.filter(|(_, job)| (filter.deleted || !job.removed) && chosen(&job.name))
+                .collect()
         }
     };
     let mut scans = VecDeque::new();
-    if let [(number, _)] = selected.as_slice() {
-        let mut kinds = vec![IndexKind::Commit];
-        if filter.abandoned {
-            kinds.push(IndexKind::AbandonedCommit);
-        }
-        if filter.deleted {
-            kinds = vec![IndexKind::Deleted];
-        }
-        for kind in kinds {
-            let (lower, upper) = span(kind, *number, 0);
+    match selected.as_slice() {
+        [] => {}
+        // The index has a job's current line in order; all else is sorted out of the records.
+        [(number, _)] if !filter.abandoned && !filter.deleted => {
+            let (lower, upper) = span(IndexKind::Commit, *number, 0);
             scans.push_back(Scan::Index { lower, upper });
         }
-    } else if !selected.is_empty() {
-        scans.push_back(Scan::Records { upper: u64::MAX });
+        _ => scans.push_back(Scan::Records { upper: u64::MAX }),
     }
     let of_job = |job: &crate::format::JobRecord| {
         job.current + if filter.abandoned { job.abandoned } else { 0 }
@@ -196,7 +191,7 @@ impl Checkpoints {
         };
         let store = self.store.clone();
         let (rest, found) = store.read(|rows| match scan {
-            Scan::Index { lower, upper } => self.index_page(rows, lower, upper),
+            Scan::Index { lower, upper } => Self::index_page(rows, lower, upper),
             Scan::Records { upper } => self.record_page(rows, upper),
         })?;
         if let Some(rest) = rest {
@@ -221,7 +216,6 @@ impl Checkpoints {
 
     #[expect(clippy::type_complexity, reason = "the rest of the scan, and the page")]
     fn index_page(
-        &self,
         rows: &dyn Rows,
         lower: IndexKey,
         upper: IndexKey,
@@ -247,14 +241,7 @@ impl Checkpoints {
                 },
             })
         });
-        let found = keys.iter().map(|key| {
-            if self.filter.deleted {
-                return Records(rows)
-                    .known_checkpoint(key.id)
-                    .map(|record| (key.id, record));
-            }
-            listed(rows, key.job, key.id)
-        });
+        let found = keys.iter().map(|key| listed(rows, key.job, key.id));
         Ok((rest, found.collect::<Result<_>>()?))
     }
 
@@ -270,7 +257,7 @@ impl Checkpoints {
         Records(rows).checkpoints((0, upper), true, &mut |id, record| {
             let wanted = self.jobs.contains_key(&record.saved.job)
                 && record.later.deleted.is_some() == self.filter.deleted
-                && (self.filter.abandoned || !record.later.abandoned);
+                && (self.filter.abandoned || self.filter.deleted || !record.later.abandoned);
             if wanted {
                 found.push((id, record));
             }

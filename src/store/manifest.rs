@@ -229,10 +229,13 @@ impl ManifestBuilder {
     /// Closes the manifest.
     pub(super) fn finish(mut self, ingest: &mut Ingest<'_>) -> Result<Built> {
         let manifest = match self.few.take() {
-            Some(entries) => Manifest::Inline(Group {
-                pack: None,
-                entries,
-            }),
+            Some(entries) => {
+                ingest.inline(self.bytes);
+                Manifest::Inline(Group {
+                    pack: None,
+                    entries,
+                })
+            }
             None => self.finish_groups(ingest)?,
         };
         let Self {

@@ -1,23 +1,31 @@
 //! The store: jobs and their checkpoints, in and out.
 
+mod body;
 mod change;
 mod checkpoint;
 mod commit;
 mod delete;
 mod document;
+mod freed;
 mod handle;
+mod index_rows;
 mod ingest;
 mod job;
 mod line;
 mod list;
 mod manifest;
+mod merge;
 mod query;
 mod read;
 mod reclaim;
+mod request;
 mod resolve;
 mod save;
 mod stats;
+mod sweep;
+mod tags;
 mod verify;
+mod walk;
 
 pub use checkpoint::Checkpoint;
 pub use handle::{Options, Store};

@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use super::line::{direction_of, newest, span, top};
+use super::index_rows::{newest, span, top};
+use super::line::direction_of;
 use crate::error::{Error, Result};
 use crate::format::{CheckpointRecord, IndexKey, IndexKind, JobRecord, ordered_bits};
 use crate::storage::{Records, Rows};

@@ -6,21 +6,37 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::walk::{chunk_at, each_group, group_of};
 use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::chunking::Grid;
 use crate::error::{Error, Result};
 use crate::format::{
-    ChunkRef, Content, EntryRecord, Group, KindRecord, MAX_CHUNK_BYTES, MAX_TREE_DEPTH, Manifest,
-    Node,
+    CheckpointRecord, ChunkRef, Content, EntryRecord, Group, KindRecord, MAX_CHUNK_BYTES,
 };
-use crate::id::NodeId;
+use crate::id::CheckpointId;
 use crate::name::printable;
 use crate::platform;
-use crate::storage::{Records, Rows, load_chunk, load_node};
-use crate::store::Checkpoint;
+use crate::storage::{Records, Rows, load_chunk};
+use crate::store::Store;
 use crate::tensor::DType;
 
 const GRID: Grid = Grid::new(MAX_CHUNK_BYTES);
+
+/// A checkpoint to read from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    pub(super) store: &'a Store,
+    pub(super) id: CheckpointId,
+    pub(super) record: &'a CheckpointRecord,
+    pub(super) job: &'a str,
+}
+
+impl Source<'_> {
+    /// What messages call it.
+    fn label(self) -> String {
+        format!("{}@{}", self.job, self.record.saved.iteration)
+    }
+}
 
 /// An entry with what it takes to read it.
 struct Located {
@@ -29,14 +45,14 @@ struct Located {
 }
 
 /// Runs reads of a checkpoint. What fails because it was reclaimed meanwhile says so.
-fn reading<T>(checkpoint: &Checkpoint, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
-    checkpoint.store().read(|rows| {
+fn reading<T>(checkpoint: Source<'_>, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
+    checkpoint.store.read(|rows| {
         run(rows).map_err(|error| match error {
             Error::Corrupt { .. } if is_gone(rows, checkpoint) => {
                 Error::Deleted { id: checkpoint.id }
             }
             Error::Corrupt { what, why } => {
-                let of = format!("{what} (of {}@{})", checkpoint.job, checkpoint.iteration);
+                let of = format!("{what} (of {})", checkpoint.label());
                 Error::corrupt(of, why)
             }
             other => other,
@@ -44,61 +60,12 @@ fn reading<T>(checkpoint: &Checkpoint, run: impl FnOnce(&dyn Rows) -> Result<T>)
     })
 }
 
-fn is_gone(rows: &dyn Rows, checkpoint: &Checkpoint) -> bool {
+fn is_gone(rows: &dyn Rows, checkpoint: Source<'_>) -> bool {
     matches!(Records(rows).checkpoint(checkpoint.id.get()), Ok(None))
 }
 
-/// Shows every group of a manifest to `visit`, in the order of names.
-pub(super) fn each_group(
-    rows: &dyn Rows,
-    manifest: &Manifest,
-    visit: &mut dyn FnMut(&Group) -> Result<()>,
-) -> Result<()> {
-    match manifest {
-        Manifest::Inline(group) => visit(group),
-        Manifest::Tree { root, depth } => groups_below(rows, &NodeId::new(*root), *depth, visit),
-    }
-}
-
-fn groups_below(
-    rows: &dyn Rows,
-    id: &NodeId,
-    depth: u8,
-    visit: &mut dyn FnMut(&Group) -> Result<()>,
-) -> Result<()> {
-    match (load_node(rows, id)?, depth) {
-        (Node::Group(group), 0) => visit(&group),
-        (Node::Names(children), 1..) => children
-            .iter()
-            .try_for_each(|child| groups_below(rows, &NodeId::new(child.node), depth - 1, visit)),
-        _ => Err(misplaced(id)),
-    }
-}
-
-/// The group that has the entry of this name, if any does.
-fn group_of(rows: &dyn Rows, manifest: &Manifest, name: &str) -> Result<Group> {
-    let (mut id, depth) = match manifest {
-        Manifest::Inline(group) => return Ok(group.clone()),
-        Manifest::Tree { root, depth } => (NodeId::new(*root), *depth),
-    };
-    for _ in 0..depth {
-        let Node::Names(children) = load_node(rows, &id)? else {
-            return Err(misplaced(&id));
-        };
-        let place = children.partition_point(|child| child.first.as_str() <= name);
-        let child = children
-            .get(place.saturating_sub(1))
-            .ok_or_else(|| misplaced(&id))?;
-        id = NodeId::new(child.node);
-    }
-    match load_node(rows, &id)? {
-        Node::Group(group) => Ok(group),
-        _ => Err(misplaced(&id)),
-    }
-}
-
-fn locate(rows: &dyn Rows, checkpoint: &Checkpoint, name: &str) -> Result<Option<Located>> {
-    let group = group_of(rows, &checkpoint.record().saved.manifest, name)?;
+fn locate(rows: &dyn Rows, checkpoint: Source<'_>, name: &str) -> Result<Option<Located>> {
+    let group = group_of(rows, &checkpoint.record.saved.manifest, name)?;
     let place = group
         .entries
         .binary_search_by(|entry| entry.name.as_str().cmp(name));
@@ -111,14 +78,14 @@ fn locate(rows: &dyn Rows, checkpoint: &Checkpoint, name: &str) -> Result<Option
     }))
 }
 
-fn located(checkpoint: &Checkpoint, name: &str) -> Result<Located> {
+fn located(checkpoint: Source<'_>, name: &str) -> Result<Located> {
     match reading(checkpoint, |rows| locate(rows, checkpoint, name))? {
         Some(located) => Ok(located),
         None => Err(no_entry(checkpoint, name)),
     }
 }
 
-fn no_entry(checkpoint: &Checkpoint, name: &str) -> Error {
+fn no_entry(checkpoint: Source<'_>, name: &str) -> Error {
     let mut names: Vec<String> = entries(checkpoint)
         .unwrap_or_default()
         .into_iter()
@@ -139,7 +106,7 @@ fn no_entry(checkpoint: &Checkpoint, name: &str) -> Error {
         names.len(),
         near.join(", ")
     );
-    let of = format!("{}@{}", checkpoint.job, checkpoint.iteration);
+    let of = checkpoint.label();
     Error::not_found(format!("entry `{}` in {of}", printable(name)), hint)
 }
 
@@ -160,35 +127,30 @@ pub(super) fn info_of(record: &EntryRecord) -> EntryInfo {
     }
 }
 
-pub(super) fn entries(checkpoint: &Checkpoint) -> Result<Vec<EntryInfo>> {
+pub(super) fn entries(checkpoint: Source<'_>) -> Result<Vec<EntryInfo>> {
     reading(checkpoint, |rows| {
         let mut found = Vec::new();
-        each_group(rows, &checkpoint.record().saved.manifest, &mut |group| {
+        each_group(rows, &checkpoint.record.saved.manifest, &mut |group| {
             found.extend(group.entries.iter().map(info_of));
             Ok(())
         })?;
-        let expected = checkpoint.entries;
-        let in_order = found.windows(2).all(|pair| pair[0].name < pair[1].name);
-        if found.len() as u64 != expected || !in_order {
-            let why = format!("{} entries are listed, {expected} were saved", found.len());
-            return Err(Error::corrupt("the manifest", why));
-        }
+        check_entries(checkpoint, found.len())?;
         Ok(found)
     })
 }
 
-pub(super) fn entry(checkpoint: &Checkpoint, name: &str) -> Result<EntryInfo> {
+pub(super) fn entry(checkpoint: Source<'_>, name: &str) -> Result<EntryInfo> {
     located(checkpoint, name).map(|located| info_of(&located.record))
 }
 
-pub(super) fn whole(checkpoint: &Checkpoint, name: &str) -> Result<(EntryInfo, Bytes)> {
+pub(super) fn whole(checkpoint: Source<'_>, name: &str) -> Result<(EntryInfo, Bytes)> {
     let located = located(checkpoint, name)?;
     let info = info_of(&located.record);
     let data = bytes_of(checkpoint, &located, 0..info.bytes)?;
     Ok((info, data))
 }
 
-pub(super) fn range(checkpoint: &Checkpoint, name: &str, range: Range<u64>) -> Result<Bytes> {
+pub(super) fn range(checkpoint: Source<'_>, name: &str, range: Range<u64>) -> Result<Bytes> {
     let located = located(checkpoint, name)?;
     let bytes = located.record.bytes;
     if range.start > range.end || range.end > bytes {
@@ -201,7 +163,7 @@ pub(super) fn range(checkpoint: &Checkpoint, name: &str, range: Range<u64>) -> R
     bytes_of(checkpoint, &located, range)
 }
 
-pub(super) fn into(checkpoint: &Checkpoint, name: &str, out: &mut [u8]) -> Result<()> {
+pub(super) fn into(checkpoint: Source<'_>, name: &str, out: &mut [u8]) -> Result<()> {
     let located = located(checkpoint, name)?;
     let bytes = located.record.bytes;
     if out.len() as u64 != bytes {
@@ -220,28 +182,81 @@ pub(super) fn into(checkpoint: &Checkpoint, name: &str, out: &mut [u8]) -> Resul
     })
 }
 
-pub(super) fn copy(checkpoint: &Checkpoint, name: &str, out: &mut dyn Write) -> Result<u64> {
+pub(super) fn copy(checkpoint: Source<'_>, name: &str, out: &mut dyn Write) -> Result<u64> {
     let located = located(checkpoint, name)?;
     let bytes = located.record.bytes;
     pieces(checkpoint, &located, 0..bytes, &mut |piece| {
         let operation = format!("writing out entry `{}` of", printable(name));
-        let path = checkpoint.store().path();
+        let path = checkpoint.store.path();
         out.write_all(piece)
             .map_err(|error| platform::io_error(&operation, path, error))
     })?;
     Ok(bytes)
 }
 
-pub(super) fn all(checkpoint: &Checkpoint) -> Result<BTreeMap<String, (EntryKind, Bytes)>> {
+/// All entries; a pack is read once for all that lie in it.
+pub(super) fn all(checkpoint: Source<'_>) -> Result<BTreeMap<String, (EntryKind, Bytes)>> {
+    let mut groups: Vec<Group> = Vec::new();
+    reading(checkpoint, |rows| {
+        each_group(rows, &checkpoint.record.saved.manifest, &mut |group| {
+            groups.push(group.clone());
+            Ok(())
+        })
+    })?;
     let mut found = BTreeMap::new();
-    for info in entries(checkpoint)? {
-        let (info, data) = whole(checkpoint, &info.name)?;
-        found.insert(info.name, (info.kind, data));
+    for group in groups {
+        let pack = match &group.pack {
+            Some(pack) => Bytes::from(reading(checkpoint, |rows| load_chunk(rows, pack))?),
+            None => Bytes::new(),
+        };
+        for record in group.entries {
+            let EntryInfo { name, kind, bytes } = info_of(&record);
+            let data = match &record.content {
+                Content::Packed(offset) => within(&pack, u64::from(*offset), bytes)?,
+                _ => bytes_of(
+                    checkpoint,
+                    &Located {
+                        record,
+                        pack: group.pack,
+                    },
+                    0..bytes,
+                )?,
+            };
+            found.insert(name, (kind, data));
+        }
     }
+    check_entries(checkpoint, found.len())?;
     Ok(found)
 }
 
-fn bytes_of(checkpoint: &Checkpoint, located: &Located, range: Range<u64>) -> Result<Bytes> {
+/// A piece of a pack, without a copy.
+fn within(pack: &Bytes, offset: u64, bytes: u64) -> Result<Bytes> {
+    let short = || Error::corrupt("a pack", "it is too short");
+    let from = usize::try_from(offset).map_err(|_| short())?;
+    let to = usize::try_from(bytes)
+        .ok()
+        .and_then(|len| from.checked_add(len))
+        .ok_or_else(short)?;
+    if to > pack.len() {
+        return Err(short());
+    }
+    Ok(pack.slice(from..to))
+}
+
+/// As many entries as were saved.
+fn check_entries(checkpoint: Source<'_>, found: usize) -> Result<()> {
+    let expected = checkpoint.record.saved.entries;
+    if found as u64 != expected {
+        let why = format!("{found} entries are listed, {expected} were saved");
+        return Err(Error::corrupt(
+            format!("the manifest of {}", checkpoint.label()),
+            why,
+        ));
+    }
+    Ok(())
+}
+
+fn bytes_of(checkpoint: Source<'_>, located: &Located, range: Range<u64>) -> Result<Bytes> {
     let length = usize::try_from(range.end - range.start)
         .map_err(|_| Error::invalid("the entry", "it does not fit in memory"))?;
     let mut data = Vec::new();
@@ -259,7 +274,7 @@ fn bytes_of(checkpoint: &Checkpoint, located: &Located, range: Range<u64>) -> Re
 
 /// Shows the bytes of a range to `visit`, in order, each piece verified before.
 fn pieces(
-    checkpoint: &Checkpoint,
+    checkpoint: Source<'_>,
     located: &Located,
     range: Range<u64>,
     visit: &mut dyn FnMut(&[u8]) -> Result<()>,
@@ -311,75 +326,4 @@ fn pieces(
             Ok(())
         }
     }
-}
-
-/// Chunk `index` of an entry, by the shortest way through its tree.
-fn chunk_at(rows: &dyn Rows, entry: &EntryRecord, index: u64) -> Result<ChunkRef> {
-    let short = || Error::corrupt("an entry's chunk list", "it is too short");
-    let nth = |chunks: &[ChunkRef], index: u64| {
-        usize::try_from(index)
-            .ok()
-            .and_then(|i| chunks.get(i).copied())
-            .ok_or_else(short)
-    };
-    let (root, depth) = match &entry.content {
-        Content::Chunks(chunks) => return nth(chunks, index),
-        Content::Tree { root, depth } => (NodeId::new(*root), *depth),
-        Content::Inline(_) | Content::Packed(_) => return Err(short()),
-    };
-    let mut id = root;
-    let mut left = index * MAX_CHUNK_BYTES as u64;
-    for _ in 0..depth.min(MAX_TREE_DEPTH) {
-        let Node::Spans(children) = load_node(rows, &id)? else {
-            return Err(misplaced(&id));
-        };
-        let mut below = None;
-        for child in children {
-            if left < child.bytes {
-                below = Some(child.node);
-                break;
-            }
-            left -= child.bytes;
-        }
-        id = NodeId::new(below.ok_or_else(short)?);
-    }
-    match load_node(rows, &id)? {
-        Node::List(chunks) => nth(&chunks, left / MAX_CHUNK_BYTES as u64),
-        _ => Err(misplaced(&id)),
-    }
-}
-
-/// Every chunk of an entry, in order.
-pub(super) fn each_chunk(
-    rows: &dyn Rows,
-    entry: &EntryRecord,
-    visit: &mut dyn FnMut(&ChunkRef) -> Result<()>,
-) -> Result<()> {
-    match &entry.content {
-        Content::Inline(_) | Content::Packed(_) => Ok(()),
-        Content::Chunks(chunks) => chunks.iter().try_for_each(visit),
-        Content::Tree { root, depth } => chunks_below(rows, &NodeId::new(*root), *depth, visit),
-    }
-}
-
-fn chunks_below(
-    rows: &dyn Rows,
-    id: &NodeId,
-    depth: u8,
-    visit: &mut dyn FnMut(&ChunkRef) -> Result<()>,
-) -> Result<()> {
-    match (load_node(rows, id)?, depth) {
-        (Node::List(chunks), 0) => chunks.iter().try_for_each(visit),
-        (Node::Spans(children), 1..) => children
-            .iter()
-            .try_for_each(|child| chunks_below(rows, &NodeId::new(child.node), depth - 1, visit)),
-        _ => Err(misplaced(id)),
-    }
-}
-
-fn misplaced(id: &NodeId) -> Error {
-    Error::corrupt(
-        format!("manifest node {id}"),
-        "it is not where its kind belongs",
-    )
 }

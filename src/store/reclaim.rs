@@ -3,13 +3,11 @@
 use std::ops::ControlFlow;
 
 use super::line::JobLine;
+use super::sweep::sweep;
 use crate::error::Result;
 use crate::format::{Action, IndexKey, IndexKind};
-use crate::storage::{Durability, Engine, Records, Rows, release_manifest, sweep_chunk};
+use crate::storage::{Records, Rows, release_manifest};
 use crate::store::Store;
-
-/// Chunks that are removed in one transaction: a reclaim can be cut off, and readers get a turn.
-const SWEEP: usize = 256;
 
 /// What a reclaim did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,28 +81,35 @@ impl Store {
     }
 }
 
-/// The rows of deleted checkpoints, and whether their time is over.
-fn deleted_rows(rows: &dyn Rows, store: &Store, now: bool) -> Result<Vec<(IndexKey, bool)>> {
+/// The rows of deleted checkpoints.
+fn rows_of_deleted(rows: &dyn Rows) -> Result<Vec<IndexKey>> {
     let kind = IndexKind::Deleted;
-    let first = IndexKey {
+    let edge = |number, order| IndexKey {
         kind,
-        job: 0,
-        name: 0,
-        order: 0,
-        id: 0,
-    };
-    let last = IndexKey {
-        kind,
-        job: u32::MAX,
-        name: u32::MAX,
-        order: u64::MAX,
-        id: u64::MAX,
+        job: number,
+        name: number,
+        order,
+        id: order,
     };
     let mut found = Vec::new();
-    rows.index((first, last), false, &mut |row| {
+    rows.index((edge(0, 0), edge(u32::MAX, u64::MAX)), false, &mut |row| {
         found.push(row);
         Ok(ControlFlow::Continue(()))
     })?;
+    Ok(found)
+}
+
+/// The deleted checkpoints that can still come back.
+pub(super) fn deleted_ids(rows: &dyn Rows) -> Result<Vec<u64>> {
+    Ok(rows_of_deleted(rows)?
+        .into_iter()
+        .map(|row| row.id)
+        .collect())
+}
+
+/// The rows of deleted checkpoints, and whether their time is over.
+fn deleted_rows(rows: &dyn Rows, store: &Store, now: bool) -> Result<Vec<(IndexKey, bool)>> {
+    let found = rows_of_deleted(rows)?;
     let window = i64::try_from(store.options().undo_window.as_millis()).unwrap_or(i64::MAX);
     found
         .into_iter()
@@ -120,24 +125,4 @@ fn is_over(records: Records<'_>, deleted_at: u64, window: i64) -> Result<bool> {
         return Ok(false);
     };
     Ok(last.at.saturating_sub(first.at) >= window)
-}
-
-/// Removes the staged chunks that nothing refers to. Returns their number and stored bytes.
-pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
-    let (mut chunks, mut bytes) = (0, 0);
-    loop {
-        let staged = engine.read(|rows| rows.staged(SWEEP))?;
-        if staged.is_empty() {
-            return Ok((chunks, bytes));
-        }
-        let freed = engine.write(Durability::Durable, |rows| {
-            let mut freed = Vec::new();
-            for (number, id) in &staged {
-                freed.extend(sweep_chunk(rows, *number, id)?);
-            }
-            Ok(freed)
-        })?;
-        chunks += freed.len() as u64;
-        bytes += freed.iter().sum::<u64>();
-    }
 }

@@ -5,6 +5,7 @@ use super::query;
 use crate::error::{Error, Result};
 use crate::format::{IndexKey, IndexKind, JobRecord};
 use crate::id::CheckpointId;
+use crate::name::printable;
 use crate::reference::{Reference, Selector, Target};
 use crate::storage::Records;
 use crate::store::{Checkpoint, Filter, Store};
@@ -19,6 +20,10 @@ impl Store {
     /// without direction; [`Error::Deleted`] for the id of a deleted checkpoint.
     pub fn resolve(&self, reference: &str) -> Result<Checkpoint> {
         let parsed: Reference = reference.parse()?;
+        if let Some(other) = &parsed.store {
+            let why = format!("it names the store `{}`: open that one", printable(other));
+            return Err(Error::invalid(format!("reference `{reference}`"), why));
+        }
         let start = match &parsed.target {
             Target::Id(id) => self.by_id(CheckpointId::new(*id))?,
             Target::Job { job, selector } => {
@@ -87,7 +92,7 @@ impl Store {
                 let what = format!("job was named, and the store has {}", many.len());
                 Err(Error::not_found(
                     what,
-                    format!("write JOB@..., as in {}", names.join("@, ")),
+                    format!("write JOB@..., as in {}@latest", names.join("@latest, ")),
                 ))
             }
         }

@@ -1,21 +1,19 @@
 //! The save builder: what a checkpoint shall hold, until `commit` puts it there.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::Read;
 
 use safetensors::View;
 
-use super::commit::{self, Request};
+use super::body::{Source, body_of, check_length};
+use super::commit;
 use super::document;
 use super::ingest::{Ingest, Tally};
-use super::manifest::{Body, ManifestBuilder, texture_of};
-use crate::codec::Texture;
+use super::manifest::ManifestBuilder;
+use super::request::Request;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::format::{
-    KindRecord, MAX_ATTRIBUTE_BYTES, MAX_CHUNK_BYTES, MAX_DOCUMENT_BYTES, MAX_EVENTS, MAX_METRICS,
-    SMALL_ENTRY_BYTES,
-};
+use crate::format::{KindRecord, MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, MAX_EVENTS, MAX_METRICS};
 use crate::id::CheckpointId;
 use crate::metric::canonical;
 use crate::name::{check_entry, check_tag, check_word, printable};
@@ -58,12 +56,6 @@ struct Part<'a> {
     source: Source<'a>,
 }
 
-enum Source<'a> {
-    Bytes(std::borrow::Cow<'a, [u8]>),
-    View(Box<dyn View + 'a>),
-    Reader(Box<dyn Read + 'a>),
-}
-
 /// What a save did.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -87,8 +79,15 @@ pub struct Saved {
     pub new_chunks: u64,
 }
 
+impl Job {
+    /// Begins a checkpoint of this iteration.
+    pub fn save(&self, iteration: u64) -> Save<'_> {
+        Save::new(self, iteration)
+    }
+}
+
 impl<'a> Save<'a> {
-    pub(super) fn new(job: &'a Job, iteration: u64) -> Self {
+    fn new(job: &'a Job, iteration: u64) -> Self {
         Self {
             job,
             parts: BTreeMap::new(),
@@ -194,6 +193,10 @@ impl<'a> Save<'a> {
     }
 
     /// Adds an event. A checkpoint saved without any is a manual one.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers write `event(Event::Final)`"
+    )]
     pub fn event(mut self, event: Event) -> Self {
         let checked = event.check();
         self.request.events.insert(event.to_string());
@@ -366,73 +369,4 @@ fn take_in(
     let bytes = built.bytes;
     let (checkpoint, merged) = commit::publish(job, request, built, ingest)?;
     Ok((checkpoint, merged, bytes))
-}
-
-/// Reads an entry's bytes: short ones whole, longer ones chunk by chunk through `buffer`.
-fn body_of(
-    ingest: &mut Ingest<'_>,
-    name: &str,
-    kind: &KindRecord,
-    source: Source<'_>,
-    buffer: &mut Vec<u8>,
-) -> Result<Body> {
-    let texture = texture_of(kind);
-    match source {
-        Source::Bytes(bytes) => body_of_slice(ingest, &bytes, texture),
-        Source::View(view) => body_of_slice(ingest, &view.data(), texture),
-        Source::Reader(mut reader) => {
-            let failed = |source: io::Error| Error::Io {
-                operation: "reading the bytes of entry".to_owned(),
-                path: printable(name).into(),
-                source,
-            };
-            buffer.clear();
-            read_up_to(&mut reader, buffer, SMALL_ENTRY_BYTES).map_err(failed)?;
-            if buffer.len() < SMALL_ENTRY_BYTES {
-                return Ok(Body::Small(buffer.clone()));
-            }
-            let mut chunks = Vec::new();
-            while !buffer.is_empty() {
-                read_up_to(&mut reader, buffer, MAX_CHUNK_BYTES).map_err(failed)?;
-                chunks.push(ingest.chunk(buffer, texture)?);
-                let last = buffer.len() < MAX_CHUNK_BYTES;
-                buffer.clear();
-                if !last {
-                    // Only the next byte tells whether there is another chunk.
-                    read_up_to(&mut reader, buffer, 1).map_err(failed)?;
-                }
-            }
-            Ok(Body::Large(chunks))
-        }
-    }
-}
-
-fn body_of_slice(ingest: &mut Ingest<'_>, bytes: &[u8], texture: Texture) -> Result<Body> {
-    if bytes.len() < SMALL_ENTRY_BYTES {
-        return Ok(Body::Small(bytes.to_vec()));
-    }
-    let chunks = bytes
-        .chunks(MAX_CHUNK_BYTES)
-        .map(|chunk| ingest.chunk(chunk, texture));
-    chunks.collect::<Result<_>>().map(Body::Large)
-}
-
-/// Fills `buffer` up to `len` bytes, or to the reader's end.
-fn read_up_to(reader: &mut dyn Read, buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
-    let missing = len.saturating_sub(buffer.len());
-    reader.take(missing as u64).read_to_end(buffer).map(drop)
-}
-
-fn check_length(name: &str, expected: Option<u64>, body: &Body) -> Result<()> {
-    let found = match body {
-        Body::Small(data) => data.len() as u64,
-        Body::Large(chunks) => chunks.iter().map(|chunk| u64::from(chunk.raw_len)).sum(),
-    };
-    match expected {
-        Some(expected) if expected != found => {
-            let why = format!("its shape takes {expected} bytes, {found} came");
-            Err(Error::invalid(format!("tensor `{}`", printable(name)), why))
-        }
-        _ => Ok(()),
-    }
 }

@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 
 use super::JobInfo;
+use super::freed::freed_by;
+use super::reclaim::deleted_ids;
 use crate::error::Result;
 use crate::format::{ChunkRow, FORMAT_VERSION};
 use crate::id::StoreId;
@@ -35,7 +37,7 @@ pub struct Stats {
     pub unique_bytes: u64,
     /// Bytes that these take, encoded.
     pub stored_bytes: u64,
-    /// Stored bytes of chunks that nothing refers to any more.
+    /// Stored bytes that a reclaim of all deleted checkpoints would free.
     pub reclaimable_bytes: u64,
     /// Length of the file. It has holes: the disk holds `allocated_bytes`.
     pub file_bytes: u64,
@@ -56,7 +58,9 @@ impl Store {
         self.read(|rows| {
             let head = Records(rows).head()?;
             let (chunks, nodes) = rows.counts()?;
-            let (mut unique_bytes, mut stored_bytes, mut reclaimable_bytes) = (0, 0, 0);
+            let deleted = deleted_ids(rows)?;
+            let mut reclaimable_bytes = freed_by(rows, &deleted)?;
+            let (mut unique_bytes, mut stored_bytes) = (0, 0);
             rows.each_chunk(&mut |id, bytes| {
                 let row = ChunkRow::from_bytes(&id, bytes)
                     .map_err(|error| error.of(format!("chunk {id}")))?;
@@ -72,7 +76,7 @@ impl Store {
                 format: FORMAT_VERSION,
                 jobs: per_job.len() as u64,
                 checkpoints: head.live,
-                deleted: per_job.iter().map(|job| job.deleted).sum(),
+                deleted: deleted.len() as u64,
                 log_entries: head.count,
                 chunks,
                 nodes,

@@ -1,5 +1,7 @@
 //! `ckptdb demo`, run as a user runs it: trained, killed in the middle of a save, resumed.
 
+use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -10,28 +12,27 @@ use tempfile::TempDir;
 /// Fewer iterations than a user gets: the tests' build does not use vector instructions.
 const SMALL: [&str; 4] = ["--iterations", "24", "--every", "3"];
 
-fn demo(folder: &Path, arguments: &[&str]) -> Output {
+fn demo(folder: &Path, arguments: &[&str]) -> io::Result<Output> {
     Command::new(env!("CARGO_BIN_EXE_ckptdb"))
         .current_dir(folder)
         .env_remove("CKPTDB_STORE")
         .args(["demo"])
         .args(arguments)
         .output()
-        .unwrap()
 }
 
-fn demo_small(folder: &Path, arguments: &[&str]) -> Output {
+fn demo_small(folder: &Path, arguments: &[&str]) -> io::Result<Output> {
     demo(folder, &[&SMALL, arguments].concat())
 }
 
-fn text(bytes: &[u8]) -> &str {
-    str::from_utf8(bytes).unwrap()
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }
 
 #[test]
 fn demo_ends_bit_identical_and_leaves_a_sound_store() {
     let folder = TempDir::new().unwrap();
-    let output = demo_small(folder.path(), &[]);
+    let output = demo_small(folder.path(), &[]).unwrap();
     let stdout = text(&output.stdout);
     assert!(output.status.success(), "{stdout}{}", text(&output.stderr));
     assert!(stdout.contains("  killed     SIGKILL "), "{stdout}");
@@ -69,7 +70,7 @@ fn demo_ends_bit_identical_and_leaves_a_sound_store() {
 #[test]
 fn demo_document_tells_the_whole_story() {
     let folder = TempDir::new().unwrap();
-    let output = demo_small(folder.path(), &["--json", "--store", "elsewhere.ckptdb"]);
+    let output = demo_small(folder.path(), &["--json", "--store", "elsewhere.ckptdb"]).unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["schema"], "ckptdb.demo/1");
@@ -95,8 +96,8 @@ fn demo_document_tells_the_whole_story() {
 #[test]
 fn demo_replaces_its_own_store_only_if_told_to() {
     let folder = TempDir::new().unwrap();
-    assert!(demo_small(folder.path(), &[]).status.success());
-    let refused = demo_small(folder.path(), &[]);
+    assert!(demo_small(folder.path(), &[]).unwrap().status.success());
+    let refused = demo_small(folder.path(), &[]).unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(
         text(&refused.stderr).contains("--force"),
@@ -113,7 +114,7 @@ fn demo_replaces_its_own_store_only_if_told_to() {
         "--every",
         "2",
     ];
-    let forced = demo(folder.path(), &shorter);
+    let forced = demo(folder.path(), &shorter).unwrap();
     assert!(forced.status.success(), "{}", text(&forced.stderr));
     let store = Store::open(folder.path().join("demo.ckptdb")).unwrap();
     let latest = store.job("demo").unwrap().latest().unwrap().unwrap();
@@ -138,7 +139,7 @@ fn demo_never_replaces_somebody_elses_checkpoints() {
             .unwrap();
         store.close();
         let name = format!("{job}.ckptdb");
-        let output = demo_small(folder.path(), &["--force", "--store", &name]);
+        let output = demo_small(folder.path(), &["--force", "--store", &name]).unwrap();
         assert_eq!(output.status.code(), Some(1));
         assert!(
             text(&output.stderr).contains("holds job"),
@@ -158,7 +159,10 @@ fn demo_refuses_a_plan_without_a_save_to_kill() {
         ["--iterations", "10", "--every", "10"],
         ["--iterations", "9", "--every", "0"],
     ] {
-        assert_eq!(demo(folder.path(), &arguments).status.code(), Some(2));
+        assert_eq!(
+            demo(folder.path(), &arguments).unwrap().status.code(),
+            Some(2)
+        );
     }
     assert!(!folder.path().join("demo.ckptdb").exists());
 }

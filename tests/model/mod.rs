@@ -285,7 +285,12 @@ impl Real {
             .filter(|c| !c.deleted && !c.reclaimed)
             .count();
         assert_eq!(
-            self.store.list(&all).unwrap().map(|c| c.unwrap()).count(),
+            self.store
+                .list(&all)
+                .unwrap()
+                .map(Result::unwrap)
+                .filter(|c| c.deleted_at.is_none())
+                .count(),
             total
         );
         for (index, wanted) in twin.checkpoints.iter().enumerate() {

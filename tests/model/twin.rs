@@ -74,6 +74,10 @@ pub(crate) enum Outcome {
 }
 
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a checkpoint has as many marks"
+)]
 pub(crate) struct TwinCheckpoint {
     pub(crate) job: usize,
     pub(crate) iteration: u64,
@@ -225,31 +229,7 @@ impl Twin {
 
     fn run(&mut self, op: &Op) -> Outcome {
         match *op {
-            Op::Save {
-                job,
-                ahead,
-                state,
-                metric,
-                event,
-                tag,
-                pin,
-            } => {
-                let job = self.open_job(job);
-                let base = self
-                    .head(job)
-                    .map_or(0, |head| self.checkpoints[head].iteration + 1);
-                let mut new = self.fresh(job, base + u64::from(ahead), state);
-                new.metric = Some(metric);
-                new.events = BTreeSet::from([EVENTS[usize::from(event) % 4].to_owned()]);
-                new.pinned = pin;
-                if let Some(tag) = tag {
-                    if self.tag_holder(job, tag).is_some() {
-                        return Outcome::Refused;
-                    }
-                    new.tags.insert(tag);
-                }
-                self.push(new)
-            }
+            Op::Save { .. } => self.save(op),
             Op::Again {
                 job,
                 same,
@@ -258,30 +238,9 @@ impl Twin {
                 overwrite,
             } => self.again(job, same, metric, event, overwrite),
             Op::Continue { pick, ahead, state } => self.continue_from(pick, ahead, state),
-            Op::Delete { pick, force } => {
-                let Some(i) = self.picked(pick, false) else {
-                    return Outcome::Nothing;
-                };
-                let is_head = self.head(self.checkpoints[i].job) == Some(i);
-                if self.checkpoints[i].pinned || (is_head && !force) {
-                    return Outcome::Refused;
-                }
-                self.checkpoints[i].deleted = true;
-                Outcome::Done
-            }
+            Op::Delete { pick, force } => self.delete(pick, force),
             Op::Undelete { pick } => self.undelete(pick),
-            Op::DeleteJob { job } => {
-                let Some(job) = self.job_named(job) else {
-                    return Outcome::Refused;
-                };
-                let all = [self.live(job, false), self.live(job, true)].concat();
-                if all.iter().any(|i| self.checkpoints[*i].pinned) {
-                    return Outcome::Refused;
-                }
-                all.iter().for_each(|i| self.checkpoints[*i].deleted = true);
-                self.jobs[job].removed = true;
-                Outcome::Done
-            }
+            Op::DeleteJob { job } => self.delete_job(job),
             Op::Reclaim => {
                 for checkpoint in self.checkpoints.iter_mut().filter(|c| c.deleted) {
                     checkpoint.reclaimed = true;
@@ -296,32 +255,93 @@ impl Twin {
                 Outcome::Done
             }
             Op::Tag { pick, tag, move_it } => self.tag(pick, tag, move_it),
-            Op::Annotate { pick, value } => {
-                let Some(i) = self.picked(pick, false) else {
-                    return Outcome::Nothing;
-                };
-                let attribute = &mut self.checkpoints[i].attribute;
-                if attribute.is_some_and(|known| known != value) {
-                    return Outcome::Refused;
-                }
-                *attribute = Some(value);
-                Outcome::Done
-            }
+            Op::Annotate { pick, value } => self.annotate(pick, value),
             Op::Declare {
                 job,
                 larger,
                 change,
-            } => {
-                let known = self.job_named(job).and_then(|job| self.jobs[job].larger);
-                if known.is_some_and(|known| known != larger) && !change {
-                    return Outcome::Refused;
-                }
-                let job = self.open_job(job);
-                self.jobs[job].larger = Some(larger);
-                Outcome::Done
-            }
+            } => self.declare(job, larger, change),
             Op::Reopen | Op::Compact => Outcome::Done,
         }
+    }
+
+    fn save(&mut self, op: &Op) -> Outcome {
+        let &Op::Save {
+            job,
+            ahead,
+            state,
+            metric,
+            event,
+            tag,
+            pin,
+        } = op
+        else {
+            return Outcome::Nothing;
+        };
+        let job = self.open_job(job);
+        let base = self
+            .head(job)
+            .map_or(0, |head| self.checkpoints[head].iteration + 1);
+        let mut new = self.fresh(job, base + u64::from(ahead), state);
+        new.metric = Some(metric);
+        new.events = BTreeSet::from([EVENTS[usize::from(event) % 4].to_owned()]);
+        new.pinned = pin;
+        if let Some(tag) = tag {
+            if self.tag_holder(job, tag).is_some() {
+                return Outcome::Refused;
+            }
+            new.tags.insert(tag);
+        }
+        self.push(new)
+    }
+
+    fn delete(&mut self, pick: u8, force: bool) -> Outcome {
+        let Some(i) = self.picked(pick, false) else {
+            return Outcome::Nothing;
+        };
+        let is_head = self.head(self.checkpoints[i].job) == Some(i);
+        if self.checkpoints[i].pinned || (is_head && !force) {
+            return Outcome::Refused;
+        }
+        self.checkpoints[i].deleted = true;
+        Outcome::Done
+    }
+
+    fn delete_job(&mut self, job: u8) -> Outcome {
+        let Some(job) = self.job_named(job) else {
+            return Outcome::Refused;
+        };
+        let all = [self.live(job, false), self.live(job, true)].concat();
+        if all.iter().any(|i| self.checkpoints[*i].pinned) {
+            return Outcome::Refused;
+        }
+        for i in all {
+            self.checkpoints[i].deleted = true;
+        }
+        self.jobs[job].removed = true;
+        Outcome::Done
+    }
+
+    fn annotate(&mut self, pick: u8, value: u8) -> Outcome {
+        let Some(i) = self.picked(pick, false) else {
+            return Outcome::Nothing;
+        };
+        let attribute = &mut self.checkpoints[i].attribute;
+        if attribute.is_some_and(|known| known != value) {
+            return Outcome::Refused;
+        }
+        *attribute = Some(value);
+        Outcome::Done
+    }
+
+    fn declare(&mut self, job: u8, larger: bool, change: bool) -> Outcome {
+        let known = self.job_named(job).and_then(|job| self.jobs[job].larger);
+        if known.is_some_and(|known| known != larger) && !change {
+            return Outcome::Refused;
+        }
+        let job = self.open_job(job);
+        self.jobs[job].larger = Some(larger);
+        Outcome::Done
     }
 
     fn push(&mut self, new: TwinCheckpoint) -> Outcome {
@@ -341,7 +361,7 @@ impl Twin {
         if same {
             let equal = |known: u8| {
                 let (a, b) = (value(known) + 0.0, value(metric) + 0.0);
-                a == b || (a.is_nan() && b.is_nan())
+                a.total_cmp(&b).is_eq()
             };
             if old.metric.is_some_and(|known| !equal(known)) {
                 return Outcome::Refused;

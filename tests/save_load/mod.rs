@@ -29,7 +29,9 @@ fn large_and_small_entries_come_back_whole_and_in_ranges() {
     let store = Store::in_memory().unwrap();
     let job = store.job("NQ").unwrap();
     let big = noise(1, 3_500_000);
-    let small: Vec<Vec<u8>> = (0..300).map(|i| noise(i, 100 + i as usize * 37)).collect();
+    let small: Vec<Vec<u8>> = (0..300_u16)
+        .map(|i| noise(i.into(), 100 + usize::from(i) * 37))
+        .collect();
     let mut save = job.save(10).tensor(
         "big",
         TensorSlice::new(DType::U8, &[3_500, 1_000], &big).unwrap(),

@@ -15,8 +15,3 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes.truncate(len);
     bytes
 }
-
-/// Bytes of a small f32 tensor.
-pub(crate) fn tensor_bytes(seed: u64, elements: usize) -> Vec<u8> {
-    noise(seed, elements * 4)
-}

@@ -3,5 +3,5 @@
 mod data;
 mod media;
 
-pub(crate) use data::{noise, tensor_bytes};
-pub(crate) use media::{Counters, CountingMedium, DamagedMedium};
+pub(crate) use data::noise;
+pub(crate) use media::{CountingMedium, DamagedMedium};

@@ -5,6 +5,7 @@ mod commands;
 mod confirm;
 mod demo;
 mod failure;
+mod global;
 mod lookup;
 mod output;
 mod store_path;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ckptdb::Store;
 
-use crate::args::Global;
 use crate::failure::{Exit, Failure};
+use crate::global::Global;
 
 /// The extension by which a store is found.
 pub(crate) const EXTENSION: &str = "ckptdb";

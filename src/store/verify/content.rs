@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use super::{Findings, is_reclaimed};
+use super::report::Findings;
 use crate::error::{Error, Result};
 use crate::format::{
     CheckpointRecord, ChunkRef, ChunkRow, Content as EntryContent, EntryRecord, Group, Manifest,
@@ -11,7 +11,7 @@ use crate::format::{
 };
 use crate::id::{ChunkId, NodeId};
 use crate::storage::{Records, Rows, load_node};
-use crate::store::read::{each_chunk, each_group};
+use crate::store::walk::{each_chunk, each_group};
 
 /// A chunk that manifests name.
 #[derive(Clone, Copy, Debug)]
@@ -242,4 +242,9 @@ fn fault_of(
         Ok(())
     })?;
     Ok(fault)
+}
+
+/// Whether a checkpoint was reclaimed while it was looked at.
+fn is_reclaimed(records: Records<'_>, id: u64) -> bool {
+    matches!(records.checkpoint(id), Ok(None))
 }

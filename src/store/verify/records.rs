@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use super::content::Content;
-use super::{Damage, Findings};
+use super::report::{Damage, Findings};
 use crate::error::Result;
 use crate::format::{
     Action, CheckpointRecord, IndexKey, IndexKind, JobRecord, LogRecord, NO_PREVIOUS, Record,
@@ -13,7 +13,8 @@ use crate::format::{
 use crate::id::{CheckpointId, StoreId};
 use crate::metric::Direction;
 use crate::storage::{Records, Rows};
-use crate::store::line::{direction_of, head_mark, rows_of};
+use crate::store::index_rows::rows_of;
+use crate::store::line::{direction_of, head_mark};
 
 /// What the log says of a checkpoint.
 #[derive(Clone, Copy, Debug)]

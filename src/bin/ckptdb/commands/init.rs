@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use ckptdb::Store;
 use serde_json::json;
 
-use crate::args::Global;
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::output::Style;
 use crate::store_path;
 

@@ -37,7 +37,7 @@ pub(crate) fn table(jobs: &[JobInfo], indent: u16, style: &Style) -> Table {
         table = table.right("DELETED");
     }
     table = table.right("LATEST").right(style.when_heading());
-    table = table.right("SIZE").right("NEW").left("METRICS");
+    table = table.right("SIZE").right("NEW").wrapped("METRICS");
     for job in jobs {
         let mut cells: Vec<Cell> = vec![printable(&job.name).into()];
         cells.push(human::thousands(job.checkpoints).into());

@@ -1,15 +1,18 @@
 //! `ls`: the checkpoints, newest first.
 
+mod marks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use ckptdb::name::printable;
-use ckptdb::{Checkpoint, CheckpointId, CheckpointInfo, Event, Filter, JobInfo, Store};
+use ckptdb::{Checkpoint, Filter, JobInfo, Store};
 use serde_json::{Value, json};
 
+use self::marks::{Marks, events, notes};
 use crate::failure::Failure;
 use crate::lookup;
-use crate::output::{Cell, Style, Table, Tone, human, json};
+use crate::output::{Cell, Style, Table, human, json};
 
 /// Rows that are shown unless asked otherwise.
 const ROWS: usize = 20;
@@ -172,13 +175,13 @@ impl Listing {
 
     fn table(&self, metrics: &[String], marks: &Marks, style: &Style) -> Table {
         let with_job = self.jobs.len() > 1;
-        let mut table = Table::new(2);
+        let mut table = Table::new(2).cut();
         if with_job {
             table = table.left("JOB");
         }
         table = table
             .right("ITERATION")
-            .left("EVENTS")
+            .wrapped("EVENTS")
             .right(style.when_heading());
         table = table.right("SIZE").right("NEW");
         for metric in metrics {
@@ -219,39 +222,8 @@ impl Listing {
     }
 }
 
-/// Which checkpoints are a job's head, and which are best by what.
-struct Marks {
-    heads: BTreeSet<CheckpointId>,
-    best: BTreeSet<(CheckpointId, String)>,
-}
-
-impl Marks {
-    fn read(store: &Store, jobs: &[JobInfo]) -> Result<Self, Failure> {
-        let mut best = BTreeSet::new();
-        for info in jobs {
-            let job = store.job(&info.name)?;
-            for metric in info.metrics.keys() {
-                if let Some(checkpoint) = job.best(metric)? {
-                    best.insert((checkpoint.id, metric.clone()));
-                }
-            }
-        }
-        Ok(Self {
-            heads: jobs.iter().filter_map(|job| job.head).collect(),
-            best,
-        })
-    }
-
-    fn metric_cell(&self, id: CheckpointId, metric: &str, value: &str) -> Cell {
-        if self.best.contains(&(id, metric.to_owned())) {
-            Cell::new(format!("* {value}"), Tone::Good)
-        } else {
-            value.into()
-        }
-    }
-}
-
-/// The metrics that any row has: main ones first, then by name.
+/// The metrics that any row has: main ones first, then those with a direction, then by name. The
+/// last ones are left out where the terminal is narrow.
 fn metric_columns(rows: &[Checkpoint], jobs: &[JobInfo]) -> Vec<String> {
     let main: BTreeSet<_> = jobs
         .iter()
@@ -259,48 +231,8 @@ fn metric_columns(rows: &[Checkpoint], jobs: &[JobInfo]) -> Vec<String> {
         .collect();
     let mut present = BTreeMap::new();
     for name in rows.iter().flat_map(|row| row.metrics.keys()) {
-        present.insert((!main.contains(name), name), name.clone());
+        let declared = jobs.iter().any(|job| job.metrics.contains_key(name));
+        present.insert((!main.contains(name), !declared, name), name.clone());
     }
     present.into_values().collect()
-}
-
-/// The events in short: a star beside a metric says what `best` was about.
-fn events(info: &CheckpointInfo) -> String {
-    let short = |event: &Event| match event {
-        Event::Best(_) => event.family().to_owned(),
-        _ => printable(&event.to_string()),
-    };
-    let mut words: Vec<_> = info.events.iter().map(short).collect();
-    words.dedup();
-    words.join(", ")
-}
-
-fn notes(info: &CheckpointInfo, marks: &Marks, style: &Style) -> Cell {
-    let mut notes = Vec::new();
-    if marks.heads.contains(&info.id) {
-        notes.push("latest".to_owned());
-    }
-    if info.pinned {
-        notes.push("pinned".to_owned());
-    }
-    notes.extend(
-        info.tags
-            .iter()
-            .map(|tag| format!("tag:{}", printable(tag))),
-    );
-    let gone = info.abandoned || info.deleted_at.is_some();
-    if gone {
-        // Only its id names it.
-        notes.insert(0, info.id.to_string());
-    }
-    if info.abandoned {
-        notes.push("abandoned".to_owned());
-    }
-    if let Some(deleted_at) = info.deleted_at {
-        notes.push(format!("deleted {}", style.ago(deleted_at)));
-    }
-    Cell::new(
-        notes.join(", "),
-        if gone { Tone::Faint } else { Tone::Plain },
-    )
 }

@@ -16,7 +16,7 @@ pub(crate) struct DeclareArgs {
     /// The metric.
     metric: String,
     /// Whether smaller or larger is better.
-    #[arg(value_parser = PossibleValuesParser::new(["min", "max"]).try_map(|text| text.parse::<Direction>()))]
+    #[arg(value_name = "min|max", value_parser = direction())]
     direction: Direction,
     /// Make it the metric that `best` alone means.
     #[arg(long)]
@@ -24,6 +24,10 @@ pub(crate) struct DeclareArgs {
     /// Allow another direction than the declared one.
     #[arg(long)]
     change: bool,
+}
+
+fn direction() -> impl TypedValueParser<Value = Direction> {
+    PossibleValuesParser::new(["min", "max"]).try_map(|text| text.parse::<Direction>())
 }
 
 /// Declares the metric.

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use ckptdb::interop;
 use ckptdb::name::printable;
-use ckptdb::{Direction, Event, Saved, Store};
+use ckptdb::{Direction, Error, Event, Saved, Store};
 use serde_json::{Value, json};
 
 use super::annotate::attribute;
-use crate::args::Global;
 use crate::failure::{Exit, Failure};
+use crate::global::Global;
 use crate::lookup;
 use crate::output::{Progress, Style, human, json};
 use crate::store_path;
@@ -128,9 +128,14 @@ fn save(args: &Args, store: &Store, sources: &[Source]) -> Result<Saved, Failure
         save = save.overwrite();
     }
     let progress = Progress::start("saving");
-    let saved = save.commit()?;
+    let saved = save.commit();
     drop(progress);
-    Ok(saved)
+    saved.map_err(|error| match error {
+        Error::Invalid { .. } if sources.len() > 1 => {
+            Failure::from(error).hint("NAME=PATH puts what a file holds under NAME/")
+        }
+        _ => error.into(),
+    })
 }
 
 fn report(saved: &Saved, style: &Style) -> Result<(), Failure> {

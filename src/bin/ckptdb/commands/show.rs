@@ -147,7 +147,7 @@ fn metric_lines(store: &Store, checkpoint: &Checkpoint) -> Result<Vec<String>, F
 
 fn entry_table<'a>(entries: impl Iterator<Item = &'a EntryInfo>) -> Table {
     let mut table = Table::new(2)
-        .left("ENTRY")
+        .wrapped("ENTRY")
         .left("KIND")
         .left("DTYPE")
         .left("SHAPE");

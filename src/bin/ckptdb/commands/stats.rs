@@ -33,7 +33,9 @@ pub(crate) fn print(store: &Store, style: &Style) -> Result<(), Failure> {
 }
 
 fn facts(stats: &Stats) -> Vec<(&'static str, String)> {
-    let times = |small| human::ratio(stats.logical_bytes, small);
+    // Less than a twentieth is not worth a ratio.
+    let is_less = |small: u64| small < stats.logical_bytes - stats.logical_bytes / 20;
+    let times = |small| human::ratio(stats.logical_bytes, small).filter(|_| is_less(small));
     let with_ratio = |bytes| match times(bytes) {
         Some(ratio) => format!("{}  ({ratio} smaller)", human::size(bytes)),
         None => human::size(bytes),

@@ -1,5 +1,6 @@
 //! `verify`: what is stored, against its hashes.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 
 use ckptdb::name::printable;
@@ -8,6 +9,9 @@ use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::output::{Cell, Progress, Style, Table, Tone, human};
+
+/// Digits of a hash that a table shows.
+const HASH_DIGITS: usize = 12;
 
 /// Options of `verify`.
 #[derive(Debug, clap::Args)]
@@ -55,12 +59,21 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     } else {
         print(depth, &report, style)?;
     }
-    if report.damage.is_empty() {
-        return Ok(());
+    match report.damage.len() {
+        0 => Ok(()),
+        places => Err(damaged(&report.damage, places)),
     }
-    let found = human::count(report.damage.len() as u64, "damage", "damages");
-    Err(Failure::new(Exit::Damage, format!("{found} found"))
-        .hint("checkpoints that are not listed load; nothing was changed"))
+}
+
+fn damaged(damage: &[Damage], places: usize) -> Failure {
+    let hit: BTreeSet<_> = damage
+        .iter()
+        .filter_map(|damage| damage.checkpoint)
+        .collect();
+    let places = human::count(places as u64, "place is damaged", "places are damaged");
+    let hit = human::checkpoints(hit.len() as u64);
+    Failure::new(Exit::Damage, format!("{places}, in {hit}"))
+        .hint("checkpoints that are not listed load; nothing was changed")
 }
 
 fn print(depth: VerifyDepth, report: &VerifyReport, style: &Style) -> Result<(), Failure> {
@@ -97,17 +110,31 @@ fn damage_table(damage: &[Damage]) -> Table {
     sorted.sort_by_key(|damage| (damage.checkpoint, damage.entry.clone()));
     let mut table = Table::new(0)
         .left("CHECKPOINT")
-        .left("ENTRY")
-        .left("DAMAGE");
+        .wrapped("ENTRY")
+        .wrapped("DAMAGE");
     for damage in sorted {
         let entry = damage.entry.as_deref().map_or("-".to_owned(), printable);
         table.row(vec![
             checkpoint_label(damage).into(),
             entry.into(),
-            Cell::new(&damage.what, Tone::Bad),
+            Cell::new(short_hashes(&damage.what), Tone::Bad),
         ]);
     }
     table
+}
+
+/// The text with its hashes cut to what tells them apart; JSON has them whole.
+fn short_hashes(text: &str) -> String {
+    let is_hash = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let mut out = String::new();
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        match (bare.get(..HASH_DIGITS), word.strip_prefix(bare)) {
+            (Some(digits), Some(end)) if is_hash(bare) => out.extend([digits, "..", end]),
+            _ => out.push_str(word),
+        }
+    }
+    out
 }
 
 fn checkpoint_label(damage: &Damage) -> String {
@@ -155,4 +182,16 @@ fn document(depth: VerifyDepth, report: &VerifyReport) -> Value {
         "orphans": report.orphans,
         "damage": damage.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_hashes_are_cut() {
+        let text = format!("chunk {}: of {} bytes", "c1".repeat(32), "9".repeat(63));
+        let expected = format!("chunk c1c1c1c1c1c1..: of {} bytes", "9".repeat(63));
+        assert_eq!(short_hashes(&text), expected);
+    }
 }

@@ -14,6 +14,8 @@ use crate::commands;
 use crate::failure::Failure;
 use crate::output::{Style, human};
 
+/// Columns of the word in front of an act.
+const LABEL_WIDTH: usize = 9;
 /// Checkpoints that the demo lists in the end.
 const ROWS: usize = 8;
 
@@ -204,16 +206,21 @@ impl<'a> Story<'a> {
 
     /// The command that prints what follows, as one would type it.
     fn command(&self, words: &str) -> Result<(), Failure> {
-        let path = printable(&self.plan.store.display().to_string());
+        let mut path = printable(&self.plan.store.display().to_string());
+        if path.contains(' ') {
+            path = format!("'{path}'");
+        }
         let typed = format!("$ ckptdb -s {path} {words}");
         self.say(&format!("\n{}", self.style.strong(&typed)))
     }
 
     fn act(&self, label: &str, text: &str) -> Result<(), Failure> {
-        self.say(&format!(
-            "  {}  {text}",
-            self.style.strong(&format!("{label:<9}"))
-        ))
+        let padding = " ".repeat(LABEL_WIDTH.saturating_sub(label.len()));
+        let label = match label {
+            "" => String::new(),
+            label => self.style.strong(label),
+        };
+        self.say(&format!("  {label}{padding}  {text}"))
     }
 
     fn say(&self, text: &str) -> Result<(), Failure> {

@@ -107,6 +107,11 @@ pub(crate) fn metric(value: f64) -> String {
     }
 }
 
+/// A metric's value to about five digits.
+pub(crate) fn metric_short(value: f64) -> String {
+    metric_column(&[Some(value)]).concat()
+}
+
 /// A column of metric values with one number of decimals, so that they compare by eye: about
 /// five significant digits of the largest. Values that this would show as zero turn the column
 /// to exponents.
@@ -120,13 +125,13 @@ pub(crate) fn metric_column(values: &[Option<f64>]) -> Vec<String> {
     let largest = finite
         .iter()
         .fold(0.0_f64, |most, value| most.max(value.abs()));
-    let decimals = (0..=5)
-        .rev()
-        .find(|&d| format!("{largest:.d$}").len() <= 6)
-        .unwrap_or(0);
+    let decimals = usize::try_from(4 - exponent_of(largest))
+        .unwrap_or(0)
+        .min(7);
     let fixed = |value: f64| format!("{value:.decimals$}");
     let vanishes = |v: &f64| *v != 0.0 && fixed(v.abs()) == fixed(0.0);
-    if largest >= 1e9 || finite.iter().any(vanishes) {
+    let out_of_range = largest >= 1e9 || (largest > 0.0 && largest < 1e-5);
+    if out_of_range || finite.iter().any(vanishes) {
         let exponent = |value: &Option<f64>| value.map_or(String::new(), |v| format!("{v:.3e}"));
         return values.iter().map(exponent).collect();
     }
@@ -137,6 +142,14 @@ pub(crate) fn metric_column(values: &[Option<f64>]) -> Vec<String> {
         .unwrap_or(0);
     let shown = |value: &Option<f64>| value.map_or(String::new(), |v| format!("{v:.needed$}"));
     values.iter().map(shown).collect()
+}
+
+/// The power of ten of a number's first digit.
+fn exponent_of(value: f64) -> i32 {
+    let text = format!("{value:e}");
+    text.rsplit_once('e')
+        .and_then(|(_, exponent)| exponent.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Decimals up to the last one that is not zero.
@@ -201,7 +214,9 @@ mod tests {
         assert_eq!(column(&[12.0, 3.0]), ["12", "3"]);
         assert_eq!(column(&[2.0, 1e-9]), ["2.000e0", "1.000e-9"]);
         assert_eq!(column(&[f64::NAN, 0.5]), ["NaN", "0.5"]);
-        assert_eq!(metric_column(&[None, Some(1.0 / 3.0)]), ["", "0.3333"]);
+        assert_eq!(column(&[0.00026, 0.0001]), ["0.00026", "0.00010"]);
+        assert_eq!(column(&[0.0, 0.0]), ["0", "0"]);
+        assert_eq!(metric_column(&[None, Some(1.0 / 3.0)]), ["", "0.33333"]);
     }
 
     #[test]

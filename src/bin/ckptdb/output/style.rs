@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::human;
-use crate::args::ColorWhen;
 use crate::failure::Failure;
+use crate::global::ColorWhen;
 
 /// Stdout, locked. Whoever writes flushes it, so that a failed write is noticed.
 pub(crate) type Out = BufWriter<AutoStream<StdoutLock<'static>>>;

@@ -12,7 +12,7 @@ pub(crate) fn summary(info: &CheckpointInfo, first: Option<&str>, style: &Style)
     metrics.sort_by_key(|(name, _)| first != Some(name.as_str()));
     let metrics = metrics
         .iter()
-        .map(|(name, value)| format!("{}={}", printable(name), human::metric(**value)))
+        .map(|(name, value)| format!("{}={}", printable(name), human::metric_short(**value)))
         .collect::<Vec<_>>()
         .join(" ");
     let ago = style.faint(&style.ago(info.saved_at));

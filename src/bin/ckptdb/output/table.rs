@@ -2,13 +2,17 @@
 
 use std::io::Write;
 
-use comfy_table::{Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, presets};
+use comfy_table::{
+    Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Width, presets,
+};
 
 use super::style::{Out, Style};
 use crate::failure::Failure;
 
 /// Spaces between columns.
 const GAP: u16 = 2;
+/// No column of text is made narrower than this.
+const NARROW: u16 = 20;
 
 /// What a cell's colour says. The text says it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,19 +46,31 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
+/// What becomes of a column where the terminal is narrow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    /// It stays as wide as its content.
+    Fixed,
+    /// It wraps, but not below [`NARROW`].
+    Wrapped,
+    /// It is left out.
+    Optional,
+}
+
 #[derive(Clone, Debug)]
 struct Column {
     heading: String,
-    right: bool,
-    optional: bool,
+    align: CellAlignment,
+    fit: Fit,
 }
 
-/// A table without lines. Text columns wrap where the terminal is narrow; number columns don't.
+/// A table without lines that fits the terminal as far as it can.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Table {
     columns: Vec<Column>,
     rows: Vec<Vec<Cell>>,
     indent: u16,
+    cut: bool,
 }
 
 impl Table {
@@ -66,26 +82,36 @@ impl Table {
         }
     }
 
-    /// Adds a column of text.
+    /// Cuts text where it would wrap: one line a row.
+    pub(crate) fn cut(self) -> Self {
+        Self { cut: true, ..self }
+    }
+
+    /// Adds a column of text that keeps its width.
     pub(crate) fn left(self, heading: &str) -> Self {
-        self.column(heading, false, false)
+        self.column(heading, CellAlignment::Left, Fit::Fixed)
+    }
+
+    /// Adds a column of text that wraps where the terminal is narrow.
+    pub(crate) fn wrapped(self, heading: &str) -> Self {
+        self.column(heading, CellAlignment::Left, Fit::Wrapped)
     }
 
     /// Adds a column of numbers.
     pub(crate) fn right(self, heading: &str) -> Self {
-        self.column(heading, true, false)
+        self.column(heading, CellAlignment::Right, Fit::Fixed)
     }
 
     /// Adds a column of numbers that is left out where the terminal is too narrow.
     pub(crate) fn optional(self, heading: &str) -> Self {
-        self.column(heading, true, true)
+        self.column(heading, CellAlignment::Right, Fit::Optional)
     }
 
-    fn column(mut self, heading: &str, right: bool, optional: bool) -> Self {
+    fn column(mut self, heading: &str, align: CellAlignment, fit: Fit) -> Self {
         self.columns.push(Column {
             heading: heading.to_owned(),
-            right,
-            optional,
+            align,
+            fit,
         });
         self
     }
@@ -97,17 +123,40 @@ impl Table {
 
     /// Writes the table; tells how many optional columns had no room.
     pub(crate) fn write(&self, out: &mut Out, style: &Style) -> Result<usize, Failure> {
-        let mut table = self.laid_out(style);
-        let hidden = self.hide_what_does_not_fit(&mut table, style);
+        let mut table = self.filled(style);
+        let widths = table.column_max_content_widths();
+        let shown = self.shown(&widths, style.width);
+        for (index, column) in self.columns.iter().enumerate() {
+            let Some(drawn) = table.column_mut(index) else {
+                continue;
+            };
+            let is_last = index + 1 == self.columns.len();
+            let indent = if index == 0 { self.indent } else { 0 };
+            drawn.set_padding((indent, if is_last { 0 } else { GAP }));
+            drawn.set_cell_alignment(column.align);
+            let content = widths.get(index).copied().unwrap_or(0);
+            drawn.set_constraint(match column.fit {
+                // Without a width there is nothing to wrap at.
+                Fit::Wrapped if style.width.is_some() => {
+                    let padding = drawn.padding_width();
+                    ColumnConstraint::LowerBoundary(Width::Fixed(content.min(NARROW) + padding))
+                }
+                _ if shown.get(index) == Some(&false) => ColumnConstraint::Hidden,
+                _ => ColumnConstraint::ContentWidth,
+            });
+        }
         writeln!(out, "{}", table.trim_fmt())?;
-        Ok(hidden)
+        Ok(shown.iter().filter(|shown| !**shown).count())
     }
 
-    fn laid_out(&self, style: &Style) -> comfy_table::Table {
+    fn filled(&self, style: &Style) -> comfy_table::Table {
         let mut table = comfy_table::Table::new();
-        table.load_style(presets::NOTHING).force_no_tty();
+        table
+            .load_style(presets::NOTHING)
+            .force_no_tty()
+            .set_truncation_indicator("..");
         if style.color {
-            table.enforce_styling();
+            table.enforce_styling().style_text_only();
         }
         if let Some(width) = style.width {
             table
@@ -116,47 +165,38 @@ impl Table {
         }
         let headings = self.columns.iter().map(|column| heading(&column.heading));
         table.set_header(headings.collect::<Vec<_>>());
-        for row in &self.rows {
-            table.add_row(row.iter().map(drawn).collect::<Vec<_>>());
-        }
-        for (index, (column, drawn)) in self.columns.iter().zip(table.column_iter_mut()).enumerate()
-        {
-            let is_last = index + 1 == self.columns.len();
-            let indent = if index == 0 { self.indent } else { 0 };
-            drawn.set_padding((indent, if is_last { 0 } else { GAP }));
-            if column.right {
-                drawn.set_cell_alignment(CellAlignment::Right);
-                drawn.set_constraint(ColumnConstraint::ContentWidth);
+        for cells in &self.rows {
+            let mut row = Row::from(cells.iter().map(drawn).collect::<Vec<_>>());
+            if self.cut {
+                row.max_height(1);
             }
+            table.add_row(row);
         }
         table
     }
 
-    /// Hides optional columns from the right until the others fit.
-    fn hide_what_does_not_fit(&self, table: &mut comfy_table::Table, style: &Style) -> usize {
-        let Some(limit) = style.width else { return 0 };
-        let widths = table.column_max_content_widths();
-        let gaps = usize::from(GAP) * self.columns.len() + usize::from(self.indent);
-        let mut total = gaps
-            + widths
-                .iter()
-                .map(|&width| usize::from(width))
-                .sum::<usize>();
-        let mut hidden = 0;
-        for (index, width) in widths.iter().enumerate().rev() {
-            let optional = self
-                .columns
-                .get(index)
-                .is_some_and(|column| column.optional);
-            if optional && total > usize::from(limit) + usize::from(GAP) {
-                total -= usize::from(*width) + usize::from(GAP);
-                hidden += 1;
-                if let Some(column) = table.column_mut(index) {
-                    column.set_constraint(ColumnConstraint::Hidden);
-                }
+    /// Which columns are shown: optional ones give way, from the right, until the others fit.
+    fn shown(&self, widths: &[u16], limit: Option<u16>) -> Vec<bool> {
+        let mut shown = vec![true; self.columns.len()];
+        let Some(limit) = limit else { return shown };
+        let needed = |(column, &width): (&Column, &u16)| match column.fit {
+            Fit::Wrapped => usize::from(width.min(NARROW)),
+            Fit::Fixed | Fit::Optional => usize::from(width),
+        };
+        let gap = usize::from(GAP);
+        let columns = self.columns.iter().zip(widths);
+        let mut total = columns
+            .clone()
+            .map(|column| needed(column) + gap)
+            .sum::<usize>();
+        total = (total + usize::from(self.indent)).saturating_sub(gap);
+        for (shown, column) in shown.iter_mut().zip(columns).rev() {
+            if column.0.fit == Fit::Optional && total > usize::from(limit) {
+                total -= needed(column) + gap;
+                *shown = false;
             }
         }
-        hidden
+        shown
     }
 }
 

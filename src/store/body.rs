@@ -1,0 +1,90 @@
+//! The bytes of an entry on their way in, from wherever the caller has them.
+
+use std::borrow::Cow;
+use std::io::{self, Read};
+
+use safetensors::View;
+
+use super::ingest::Ingest;
+use super::manifest::{Body, texture_of};
+use crate::codec::Texture;
+use crate::error::{Error, Result};
+use crate::format::{KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
+use crate::name::printable;
+
+/// Where an entry's bytes come from.
+pub(super) enum Source<'a> {
+    Bytes(Cow<'a, [u8]>),
+    View(Box<dyn View + 'a>),
+    Reader(Box<dyn Read + 'a>),
+}
+
+/// Reads an entry's bytes: short ones whole, longer ones chunk by chunk through `buffer`.
+pub(super) fn body_of(
+    ingest: &mut Ingest<'_>,
+    name: &str,
+    kind: &KindRecord,
+    source: Source<'_>,
+    buffer: &mut Vec<u8>,
+) -> Result<Body> {
+    let texture = texture_of(kind);
+    match source {
+        Source::Bytes(bytes) => body_of_slice(ingest, &bytes, texture),
+        Source::View(view) => body_of_slice(ingest, &view.data(), texture),
+        Source::Reader(mut reader) => {
+            let failed = |source: io::Error| Error::Io {
+                operation: "reading the bytes of entry".to_owned(),
+                path: printable(name).into(),
+                source,
+            };
+            buffer.clear();
+            read_up_to(&mut reader, buffer, SMALL_ENTRY_BYTES).map_err(failed)?;
+            if buffer.len() < SMALL_ENTRY_BYTES {
+                return Ok(Body::Small(buffer.clone()));
+            }
+            let mut chunks = Vec::new();
+            while !buffer.is_empty() {
+                read_up_to(&mut reader, buffer, MAX_CHUNK_BYTES).map_err(failed)?;
+                chunks.push(ingest.chunk(buffer, texture)?);
+                let last = buffer.len() < MAX_CHUNK_BYTES;
+                buffer.clear();
+                if !last {
+                    // Only the next byte tells whether there is another chunk.
+                    read_up_to(&mut reader, buffer, 1).map_err(failed)?;
+                }
+            }
+            Ok(Body::Large(chunks))
+        }
+    }
+}
+
+fn body_of_slice(ingest: &mut Ingest<'_>, bytes: &[u8], texture: Texture) -> Result<Body> {
+    if bytes.len() < SMALL_ENTRY_BYTES {
+        return Ok(Body::Small(bytes.to_vec()));
+    }
+    let chunks = bytes
+        .chunks(MAX_CHUNK_BYTES)
+        .map(|chunk| ingest.chunk(chunk, texture));
+    chunks.collect::<Result<_>>().map(Body::Large)
+}
+
+/// Fills `buffer` up to `len` bytes, or to the reader's end.
+fn read_up_to(reader: &mut dyn Read, buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
+    let missing = len.saturating_sub(buffer.len());
+    reader.take(missing as u64).read_to_end(buffer).map(drop)
+}
+
+/// The bytes that came are as many as a tensor's shape takes.
+pub(super) fn check_length(name: &str, expected: Option<u64>, body: &Body) -> Result<()> {
+    let found = match body {
+        Body::Small(data) => data.len() as u64,
+        Body::Large(chunks) => chunks.iter().map(|chunk| u64::from(chunk.raw_len)).sum(),
+    };
+    match expected {
+        Some(expected) if expected != found => {
+            let why = format!("its shape takes {expected} bytes, {found} came");
+            Err(Error::invalid(format!("tensor `{}`", printable(name)), why))
+        }
+        _ => Ok(()),
+    }
+}

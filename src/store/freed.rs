@@ -1,0 +1,100 @@
+//! What a set of checkpoints alone holds: the bytes that dropping them would free.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use crate::error::Result;
+use crate::format::{ChunkRow, Content, Group, Manifest, Node, StoredNode};
+use crate::id::{ChunkId, NodeId};
+use crate::storage::{Records, Rows, chunk_row, load_node};
+
+/// References that would be left, worked out without changing any.
+#[derive(Default)]
+struct Trial {
+    nodes: HashMap<NodeId, u64>,
+    chunks: HashMap<ChunkId, (u64, ChunkRow)>,
+    freed: u64,
+}
+
+/// Stored bytes of the chunks that nothing would refer to any more without these checkpoints.
+/// Chunks that they share with each other count once, those that others share not at all. Costs a
+/// walk over the nodes that would go.
+pub(super) fn freed_by(rows: &dyn Rows, ids: &[u64]) -> Result<u64> {
+    let mut trial = Trial::default();
+    for id in ids {
+        let record = Records(rows).known_checkpoint(*id)?;
+        match &record.saved.manifest {
+            Manifest::Inline(group) => trial.group(rows, group)?,
+            Manifest::Tree { root, .. } => trial.node(rows, &NodeId::new(*root))?,
+        }
+    }
+    Ok(trial.freed)
+}
+
+impl Trial {
+    fn group(&mut self, rows: &dyn Rows, group: &Group) -> Result<()> {
+        if let Some(pack) = &group.pack {
+            self.chunk(rows, pack.chunk())?;
+        }
+        for entry in &group.entries {
+            match &entry.content {
+                Content::Inline(_) | Content::Packed(_) => {}
+                Content::Chunks(chunks) => {
+                    for chunk in chunks {
+                        self.chunk(rows, chunk.chunk())?;
+                    }
+                }
+                Content::Tree { root, .. } => self.node(rows, &NodeId::new(*root))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a reference from a node; with the last one, from what it names.
+    fn node(&mut self, rows: &dyn Rows, id: &NodeId) -> Result<()> {
+        let left = match self.nodes.get(id) {
+            Some(left) => *left,
+            None => match rows.node(id)? {
+                Some(value) => StoredNode::split(id, &value)
+                    .map(|(refs, _)| refs)
+                    .map_err(|error| error.of(format!("manifest node {id}")))?,
+                None => 0,
+            },
+        };
+        self.nodes.insert(*id, left.saturating_sub(1));
+        if left != 1 {
+            return Ok(());
+        }
+        match load_node(rows, id)? {
+            Node::Group(group) => self.group(rows, &group),
+            Node::List(chunks) => chunks
+                .iter()
+                .try_for_each(|chunk| self.chunk(rows, chunk.chunk())),
+            Node::Spans(children) => children
+                .iter()
+                .try_for_each(|child| self.node(rows, &NodeId::new(child.node))),
+            Node::Names(children) => children
+                .iter()
+                .try_for_each(|child| self.node(rows, &NodeId::new(child.node))),
+        }
+    }
+
+    fn chunk(&mut self, rows: &dyn Rows, id: ChunkId) -> Result<()> {
+        let (left, row) = match self.chunks.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => match chunk_row(rows, &id)? {
+                Some(row) => unknown.insert((row.refs, row)),
+                None => return Ok(()),
+            },
+        };
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return Ok(());
+        }
+        self.freed += u64::from(row.stored_len);
+        let bases = row.bases.clone();
+        bases
+            .into_iter()
+            .try_for_each(|base| self.chunk(rows, base))
+    }
+}

@@ -1,0 +1,27 @@
+//! Removing chunks that nothing refers to any more.
+
+use crate::error::Result;
+use crate::storage::{Durability, Engine, sweep_chunk};
+
+/// Chunks that are removed in one transaction: a reclaim can be cut off, and readers get a turn.
+const SWEEP: usize = 256;
+
+/// Removes the staged chunks that nothing refers to. Returns their number and stored bytes.
+pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
+    let (mut chunks, mut bytes) = (0, 0);
+    loop {
+        let staged = engine.read(|rows| rows.staged(SWEEP))?;
+        if staged.is_empty() {
+            return Ok((chunks, bytes));
+        }
+        let freed = engine.write(Durability::Durable, |rows| {
+            let mut freed = Vec::new();
+            for (number, id) in &staged {
+                freed.extend(sweep_chunk(rows, *number, id)?);
+            }
+            Ok(freed)
+        })?;
+        chunks += freed.len() as u64;
+        bytes += freed.iter().sum::<u64>();
+    }
+}

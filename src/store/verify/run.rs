@@ -1,0 +1,95 @@
+//! A verification, from the records to the bytes.
+
+use std::collections::BTreeMap;
+
+use super::content::{Content, Users};
+use super::records::Ledger;
+use super::report::{Findings, VerifyDepth, VerifyReport};
+use crate::error::{Error, Result};
+use crate::id::ChunkId;
+use crate::storage::load_chunk;
+use crate::store::Store;
+
+impl Store {
+    /// Checks the store without changing it.
+    ///
+    /// # Errors
+    /// Only what keeps it from reading at all; damage is in the report.
+    pub fn verify(&self, depth: VerifyDepth) -> Result<VerifyReport> {
+        self.verify_with(depth, &mut |_, _| {})
+    }
+
+    /// [`Store::verify`], telling how many bytes of how many are read.
+    ///
+    /// # Errors
+    /// As [`Store::verify`].
+    pub fn verify_with(
+        &self,
+        depth: VerifyDepth,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<VerifyReport> {
+        let mut findings = Findings::default();
+        let mut content = Content::default();
+        let mut checkpoints = 0;
+        let walked = self.read(|rows| {
+            let mut ledger = Ledger::default();
+            findings.jobs = ledger.read_jobs(rows, &mut findings.damage)?;
+            ledger.read_log(rows, &mut findings)?;
+            checkpoints = ledger.check_checkpoints(rows, self.id(), &mut findings, &mut content)?;
+            ledger.check_index(rows, &mut findings)?;
+            ledger.check_jobs(&mut findings);
+            content.check_counts(rows, &mut findings)
+        });
+        if let Err(error) = walked {
+            findings.note(error)?;
+        }
+        let mut report = VerifyReport {
+            checkpoints,
+            orphans: content.orphans,
+            ..Default::default()
+        };
+        let bad = self.read_chunks(depth, &content, &mut report, progress)?;
+        if !bad.is_empty() {
+            let described = self.read(|rows| Users::of(rows, &bad, &mut findings));
+            if let Err(error) = described {
+                findings.note(error)?;
+            }
+        }
+        report.damage = findings.damage.into_iter().collect();
+        Ok(report)
+    }
+
+    /// Reads the chunks that `depth` asks for, each in a transaction of its own, so that the engine
+    /// stumbling over one does not hide the others.
+    fn read_chunks(
+        &self,
+        depth: VerifyDepth,
+        content: &Content,
+        report: &mut VerifyReport,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<BTreeMap<ChunkId, String>> {
+        let chosen: Vec<_> = content
+            .chunks
+            .values()
+            .filter(|known| depth.reads(&known.chunk.chunk()))
+            .collect();
+        let total = chosen
+            .iter()
+            .map(|known| u64::from(known.chunk.raw_len))
+            .sum();
+        let mut bad = content.bad.clone();
+        for known in chosen {
+            match self.read(|rows| load_chunk(rows, &known.chunk)) {
+                Ok(_) => {}
+                Err(Error::Corrupt { what, why }) => {
+                    bad.insert(known.chunk.chunk(), format!("{what}: {why}"));
+                }
+                Err(other) => return Err(other),
+            }
+            report.chunks += 1;
+            report.bytes += u64::from(known.chunk.raw_len);
+            progress(report.bytes, total);
+        }
+        Ok(bad)
+    }
+}

@@ -1,0 +1,128 @@
+//! Through a manifest: to a group by name, to a chunk by place, to all of them in order.
+
+use crate::error::{Error, Result};
+use crate::format::{
+    ChunkRef, Content, EntryRecord, Group, MAX_CHUNK_BYTES, MAX_TREE_DEPTH, Manifest, Node,
+};
+use crate::id::NodeId;
+use crate::storage::{Rows, load_node};
+
+/// Shows every group of a manifest to `visit`, in the order of names.
+pub(super) fn each_group(
+    rows: &dyn Rows,
+    manifest: &Manifest,
+    visit: &mut dyn FnMut(&Group) -> Result<()>,
+) -> Result<()> {
+    match manifest {
+        Manifest::Inline(group) => visit(group),
+        Manifest::Tree { root, depth } => groups_below(rows, &NodeId::new(*root), *depth, visit),
+    }
+}
+
+fn groups_below(
+    rows: &dyn Rows,
+    id: &NodeId,
+    depth: u8,
+    visit: &mut dyn FnMut(&Group) -> Result<()>,
+) -> Result<()> {
+    match (load_node(rows, id)?, depth) {
+        (Node::Group(group), 0) => visit(&group),
+        (Node::Names(children), 1..) => children
+            .iter()
+            .try_for_each(|child| groups_below(rows, &NodeId::new(child.node), depth - 1, visit)),
+        _ => Err(misplaced(id)),
+    }
+}
+
+/// The group that has the entry of this name, if any does.
+pub(super) fn group_of(rows: &dyn Rows, manifest: &Manifest, name: &str) -> Result<Group> {
+    let (mut id, depth) = match manifest {
+        Manifest::Inline(group) => return Ok(group.clone()),
+        Manifest::Tree { root, depth } => (NodeId::new(*root), *depth),
+    };
+    for _ in 0..depth {
+        let Node::Names(children) = load_node(rows, &id)? else {
+            return Err(misplaced(&id));
+        };
+        let place = children.partition_point(|child| child.first.as_str() <= name);
+        let child = children
+            .get(place.saturating_sub(1))
+            .ok_or_else(|| misplaced(&id))?;
+        id = NodeId::new(child.node);
+    }
+    match load_node(rows, &id)? {
+        Node::Group(group) => Ok(group),
+        _ => Err(misplaced(&id)),
+    }
+}
+
+/// Chunk `index` of an entry, by the shortest way through its tree.
+pub(super) fn chunk_at(rows: &dyn Rows, entry: &EntryRecord, index: u64) -> Result<ChunkRef> {
+    let short = || Error::corrupt("an entry's chunk list", "it is too short");
+    let nth = |chunks: &[ChunkRef], index: u64| {
+        usize::try_from(index)
+            .ok()
+            .and_then(|i| chunks.get(i).copied())
+            .ok_or_else(short)
+    };
+    let (root, depth) = match &entry.content {
+        Content::Chunks(chunks) => return nth(chunks, index),
+        Content::Tree { root, depth } => (NodeId::new(*root), *depth),
+        Content::Inline(_) | Content::Packed(_) => return Err(short()),
+    };
+    let mut id = root;
+    let mut left = index * MAX_CHUNK_BYTES as u64;
+    for _ in 0..depth.min(MAX_TREE_DEPTH) {
+        let Node::Spans(children) = load_node(rows, &id)? else {
+            return Err(misplaced(&id));
+        };
+        let mut below = None;
+        for child in children {
+            if left < child.bytes {
+                below = Some(child.node);
+                break;
+            }
+            left -= child.bytes;
+        }
+        id = NodeId::new(below.ok_or_else(short)?);
+    }
+    match load_node(rows, &id)? {
+        Node::List(chunks) => nth(&chunks, left / MAX_CHUNK_BYTES as u64),
+        _ => Err(misplaced(&id)),
+    }
+}
+
+/// Every chunk of an entry, in order.
+pub(super) fn each_chunk(
+    rows: &dyn Rows,
+    entry: &EntryRecord,
+    visit: &mut dyn FnMut(&ChunkRef) -> Result<()>,
+) -> Result<()> {
+    match &entry.content {
+        Content::Inline(_) | Content::Packed(_) => Ok(()),
+        Content::Chunks(chunks) => chunks.iter().try_for_each(visit),
+        Content::Tree { root, depth } => chunks_below(rows, &NodeId::new(*root), *depth, visit),
+    }
+}
+
+fn chunks_below(
+    rows: &dyn Rows,
+    id: &NodeId,
+    depth: u8,
+    visit: &mut dyn FnMut(&ChunkRef) -> Result<()>,
+) -> Result<()> {
+    match (load_node(rows, id)?, depth) {
+        (Node::List(chunks), 0) => chunks.iter().try_for_each(visit),
+        (Node::Spans(children), 1..) => children
+            .iter()
+            .try_for_each(|child| chunks_below(rows, &NodeId::new(child.node), depth - 1, visit)),
+        _ => Err(misplaced(id)),
+    }
+}
+
+fn misplaced(id: &NodeId) -> Error {
+    Error::corrupt(
+        format!("manifest node {id}"),
+        "it is not where its kind belongs",
+    )
+}

@@ -1,0 +1,209 @@
+//! No wrong answer from a damaged file: every byte of a small store is changed, and everything
+//! that it still answers is what was saved.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ckptdb::{
+    CheckpointInfo, Direction, Error, Filter, Medium, MemoryMedium, Options, Store, VerifyDepth,
+};
+
+use crate::support::{DamagedMedium, noise};
+
+/// What a store must answer, or refuse to.
+#[derive(Debug, PartialEq)]
+struct Truth {
+    checkpoints: Vec<(CheckpointInfo, BTreeMap<String, Vec<u8>>)>,
+    latest: u64,
+    best: u64,
+    listed: Vec<u64>,
+}
+
+fn options() -> Options {
+    Options {
+        cache_bytes: 1 << 20,
+        ..Options::default()
+    }
+}
+
+/// A store with every kind of record, node and chunk, and its bytes after a clean close.
+fn small_store() -> (Vec<u8>, Truth) {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    job.declare_metric("sharpe", Direction::Max).unwrap();
+    let frozen = noise(1, 65_600);
+    for iteration in 0..4_u64 {
+        let moving = noise(iteration, 2_000);
+        let parts: Vec<Vec<u8>> = (0..12).map(|i| noise(i, 60)).collect();
+        let mut save = job
+            .save(iteration * 100)
+            .bytes("frozen", &frozen)
+            .document(
+                "state",
+                &serde_json::json!({"text": "word ".repeat(100), "i": iteration}),
+            )
+            .metric(
+                "sharpe",
+                [1.0, 3.0, 2.0, 3.0][usize::try_from(iteration).unwrap()],
+            );
+        for (i, part) in parts.iter().enumerate() {
+            save = save.bytes(&format!("bias.{i}"), part);
+        }
+        save.bytes("moving", &moving)
+            .tag(&format!("t{iteration}"))
+            .commit()
+            .unwrap();
+    }
+    store
+        .job("agent")
+        .unwrap()
+        .save(1)
+        .bytes("tiny", b"inline")
+        .commit()
+        .unwrap();
+    store.resolve("NQ@200").unwrap().delete(false).unwrap();
+    let truth = answers(&store).unwrap();
+    drop(job);
+    store.close();
+    (medium.to_vec(), truth)
+}
+
+fn answers(store: &Store) -> Result<Truth, Error> {
+    let mut checkpoints = Vec::new();
+    for checkpoint in store.list(&Filter::default())? {
+        let checkpoint = checkpoint?;
+        let loaded = checkpoint.load()?;
+        let bytes = loaded
+            .into_iter()
+            .map(|(name, (_, data))| (name, data.to_vec()))
+            .collect();
+        checkpoints.push(((*checkpoint).clone(), bytes));
+    }
+    Ok(Truth {
+        latest: store.resolve("NQ@latest")?.id.get(),
+        best: store.resolve("NQ@best:sharpe")?.id.get(),
+        listed: checkpoints.iter().map(|(info, _)| info.id.get()).collect(),
+        checkpoints,
+    })
+}
+
+/// Asks a damaged store for everything. Returns how many answers it refused.
+fn interrogate(medium: DamagedMedium, truth: &Truth, at: &str) -> u64 {
+    let medium: Arc<dyn Medium> = Arc::new(medium);
+    let Ok(store) = Store::open_in(medium, options()) else {
+        return 1;
+    };
+    let mut refused = 0;
+    for (info, entries) in &truth.checkpoints {
+        let Ok(found) = store.resolve(&info.id.to_string()) else {
+            refused += 1;
+            continue;
+        };
+        assert_eq!(*found, *info, "{at}: another description");
+        match found.load() {
+            Ok(loaded) => {
+                assert_eq!(loaded.len(), entries.len(), "{at}: other entries");
+                for (name, (_, data)) in loaded {
+                    assert_eq!(data, entries[&name], "{at}: wrong bytes of {name}");
+                }
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    for (reference, id) in [("NQ@latest", truth.latest), ("NQ@best:sharpe", truth.best)] {
+        match store.resolve(reference) {
+            Ok(found) => assert_eq!(found.id.get(), id, "{at}: another {reference}"),
+            Err(_) => refused += 1,
+        }
+    }
+    let listed: Result<Vec<u64>, Error> = store
+        .list(&Filter::default())
+        .and_then(|all| all.map(|found| found.map(|c| c.id.get())).collect());
+    match listed {
+        Ok(listed) => assert_eq!(listed, truth.listed, "{at}: another list"),
+        Err(_) => refused += 1,
+    }
+    refused
+}
+
+#[test]
+fn no_flipped_bit_is_answered_with_something_else() {
+    let (bytes, truth) = small_store();
+    let bytes = Arc::new(bytes);
+    let undamaged = DamagedMedium::new(Arc::clone(&bytes), Vec::new());
+    assert_eq!(interrogate(undamaged, &truth, "undamaged"), 0);
+    // The engine may panic on what it finds; the library catches that, and its message would only
+    // fill the output.
+    std::panic::set_hook(Box::new(|_| {}));
+    let refused = AtomicU64::new(0);
+    let step = 2;
+    let failed = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..step)
+            .map(|start| {
+                let (bytes, truth, refused) = (&bytes, &truth, &refused);
+                scope.spawn(move || {
+                    for position in (start..bytes.len()).step_by(step) {
+                        let byte = bytes[position] ^ (1 << (position % 8));
+                        let damaged = DamagedMedium::new(Arc::clone(bytes), vec![(position, byte)]);
+                        let at = format!("bit {} of byte {position}", position % 8);
+                        if interrogate(damaged, truth, &at) > 0 {
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                })
+            })
+            .collect();
+        workers
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .find_map(Result::err)
+    });
+    drop(std::panic::take_hook());
+    if let Some(panic) = failed {
+        std::panic::resume_unwind(panic);
+    }
+    let refused = refused.into_inner();
+    println!(
+        "{} positions, {refused} of them noticed, 0 wrong answers",
+        bytes.len()
+    );
+    assert!(refused > 0);
+}
+
+#[test]
+fn verify_names_the_checkpoints_and_entries_that_a_damaged_chunk_belongs_to() {
+    let (bytes, _) = small_store();
+    let frozen = noise(1, 65_600);
+    let at = bytes
+        .windows(64)
+        .position(|window| window == &frozen[30_000..30_064])
+        .unwrap();
+    let byte = bytes[at] ^ 1;
+    let damaged = DamagedMedium::new(Arc::new(bytes), vec![(at, byte)]);
+    let store = Store::open_in(Arc::new(damaged), options()).unwrap();
+    assert!(
+        store.verify(VerifyDepth::Quick).unwrap().is_clean(),
+        "quick reads no chunk"
+    );
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    let mut named: Vec<_> = report
+        .damage
+        .iter()
+        .map(|damage| (damage.iteration.unwrap(), damage.entry.clone().unwrap()))
+        .collect();
+    named.sort();
+    let expected: Vec<_> = [0, 100, 200, 300].map(|i| (i, "frozen".to_owned())).into();
+    assert_eq!(
+        named, expected,
+        "deleted checkpoints can still come back, so they count"
+    );
+    let newest = store.resolve("NQ@latest").unwrap();
+    assert!(matches!(newest.read("frozen"), Err(Error::Corrupt { .. })));
+    assert_eq!(
+        newest.read("moving").unwrap(),
+        noise(3, 2_000),
+        "the others load"
+    );
+}

@@ -1,0 +1,300 @@
+//! Deleting, and what it must never take along.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ckptdb::{
+    Error, Event, Filter, ManualClock, MemoryMedium, Options, Store, Timestamp, VerifyDepth,
+};
+
+use crate::support::noise;
+
+fn clean(store: &Store) {
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert!(report.is_clean(), "{:#?}", report.damage);
+    assert_eq!(report.orphans, 0);
+}
+
+#[test]
+fn jobs_that_share_chunks_do_not_take_them_from_each_other() {
+    let store = Store::in_memory().unwrap();
+    let base = noise(1, 3_000_000);
+    for name in ["a", "b"] {
+        let job = store.job(name).unwrap();
+        let saved = job
+            .save(1)
+            .bytes("base", &base)
+            .bytes("own", name.as_bytes())
+            .commit();
+        let expected = if name == "a" { base.len() as u64 } else { 0 };
+        assert!(saved.unwrap().new_bytes.abs_diff(expected) < 10);
+    }
+    store.delete_job("a").unwrap();
+    store.reclaim(true).unwrap();
+    assert_eq!(store.resolve("b@1").unwrap().read("base").unwrap(), base);
+    clean(&store);
+    store.delete_job("b").unwrap();
+    let reclaimed = store.reclaim(true).unwrap();
+    assert!(reclaimed.bytes >= base.len() as u64);
+    assert_eq!(store.stats().unwrap().chunks, 0);
+    clean(&store);
+}
+
+#[test]
+fn the_head_goes_only_by_force_and_the_one_before_takes_its_place() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    for iteration in 1..=3 {
+        job.save(iteration).bytes("s", b"x").commit().unwrap();
+    }
+    let head = job.latest().unwrap().unwrap();
+    assert!(matches!(head.delete(false), Err(Error::Conflict { .. })));
+    head.delete(true).unwrap();
+    assert_eq!(job.latest().unwrap().unwrap().iteration, 2);
+    assert!(matches!(head.delete(true), Err(Error::Deleted { .. })));
+    let next = job.save(4).bytes("s", b"y").commit().unwrap().checkpoint;
+    assert_eq!(next.parent, Some(job.at(2).unwrap().unwrap().id));
+}
+
+#[test]
+fn what_is_pinned_is_never_removed_not_even_by_force_or_with_its_job() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let pinned = job
+        .save(1)
+        .bytes("s", b"x")
+        .pin()
+        .commit()
+        .unwrap()
+        .checkpoint;
+    job.save(2).bytes("s", b"y").commit().unwrap();
+    assert!(matches!(pinned.delete(true), Err(Error::Conflict { .. })));
+    assert!(matches!(
+        store.delete_job("NQ"),
+        Err(Error::Conflict { .. })
+    ));
+    assert_eq!(
+        job.list().unwrap().count(),
+        2,
+        "a refused change changes nothing"
+    );
+}
+
+#[test]
+fn pruning_an_ancestor_breaks_no_descendant() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let states: Vec<Vec<u8>> = (0..6).map(|seed| noise(seed / 2, 200_000)).collect();
+    for (iteration, state) in (0..).zip(&states) {
+        job.save(iteration).bytes("s", state).commit().unwrap();
+    }
+    for iteration in 0..5 {
+        job.at(iteration).unwrap().unwrap().delete(false).unwrap();
+        store.reclaim(true).unwrap();
+        for (left, state) in (0..)
+            .zip(&states)
+            .skip(usize::try_from(iteration).unwrap() + 1)
+        {
+            assert_eq!(job.at(left).unwrap().unwrap().read("s").unwrap(), *state);
+        }
+        clean(&store);
+    }
+    let last = store.resolve("NQ@latest").unwrap();
+    assert_eq!(
+        last.parent
+            .map(|id| store.resolve(&id.to_string()).is_err()),
+        Some(true)
+    );
+    assert!(
+        store.resolve("NQ@latest~1").is_err(),
+        "none of its line survives"
+    );
+}
+
+#[test]
+fn a_reader_whose_checkpoint_is_reclaimed_is_told_that_it_was_deleted() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let old = job
+        .save(1)
+        .bytes("s", &noise(1, 100_000))
+        .commit()
+        .unwrap()
+        .checkpoint;
+    job.save(2).bytes("s", b"x").commit().unwrap();
+    old.delete(false).unwrap();
+    assert_eq!(
+        old.read("s").unwrap(),
+        noise(1, 100_000),
+        "the undo window is a reader's, too"
+    );
+    store.reclaim(true).unwrap();
+    assert!(matches!(old.read("s"), Err(Error::Deleted { .. })));
+}
+
+#[test]
+fn the_undo_window_ends_with_two_commits_that_are_an_hour_apart() {
+    let clock = Arc::new(ManualClock::default());
+    let options = Options {
+        clock: clock.clone(),
+        ..Options::default()
+    };
+    assert_eq!(options.undo_window, Duration::from_hours(1));
+    let store = Store::create_in(Arc::new(MemoryMedium::default()), options).unwrap();
+    let job = store.job("NQ").unwrap();
+    let mut now = 0;
+    let mut save_after = |minutes: i64, iteration| {
+        now += minutes * 60_000;
+        clock.set(Timestamp::from_millis(now));
+        job.save(iteration)
+            .bytes("s", &noise(iteration, 50))
+            .commit()
+            .unwrap();
+    };
+    save_after(0, 1);
+    save_after(1, 2);
+    job.at(1).unwrap().unwrap().delete(false).unwrap();
+    save_after(600, 3);
+    assert_eq!(
+        store.reclaim(false).unwrap().waiting,
+        1,
+        "one commit is not two"
+    );
+    save_after(30, 4);
+    assert_eq!(
+        store.reclaim(false).unwrap().waiting,
+        1,
+        "two, but half an hour apart"
+    );
+    save_after(30, 5);
+    assert_eq!(store.reclaim(false).unwrap().checkpoints, 1);
+    assert_eq!(
+        store
+            .list(&Filter {
+                deleted: true,
+                ..Filter::default()
+            })
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn events_of_the_same_state_meet_in_one_checkpoint() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let state = noise(1, 100_000);
+    let save = |event| {
+        job.save(25_000)
+            .bytes("s", &state)
+            .event(event)
+            .commit()
+            .unwrap()
+    };
+    let first = save(Event::Periodic);
+    let second = save(Event::Best("sharpe".into()));
+    assert!(!first.merged && second.merged);
+    assert_eq!(first.checkpoint.id, second.checkpoint.id);
+    assert_eq!(second.checkpoint.events.len(), 2);
+    assert_eq!(store.resolve("NQ@event:best").unwrap().events.len(), 2);
+    let other = job.save(25_000).bytes("s", b"other").commit();
+    assert!(matches!(other, Err(Error::Conflict { .. })));
+    let replaced = job
+        .save(25_000)
+        .bytes("s", b"other")
+        .overwrite()
+        .commit()
+        .unwrap();
+    assert_ne!(replaced.checkpoint.id, first.checkpoint.id);
+    assert_eq!(job.list().unwrap().count(), 1);
+    let earlier = job.save(24_000).bytes("s", b"other").commit();
+    assert!(
+        matches!(earlier, Err(Error::Conflict { .. })),
+        "iterations rise along a line"
+    );
+}
+
+#[test]
+fn a_deleted_jobs_checkpoints_are_listed_counted_and_come_back_with_it() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    for iteration in 1..=2 {
+        let data = noise(iteration, 90_000);
+        job.save(iteration).bytes("s", &data).commit().unwrap();
+    }
+    store.delete_job("NQ").unwrap();
+    assert!(store.jobs().unwrap().is_empty());
+    let deleted = Filter {
+        deleted: true,
+        ..Filter::default()
+    };
+    let ids: Vec<_> = store
+        .list(&deleted)
+        .unwrap()
+        .map(|found| found.unwrap().id)
+        .collect();
+    assert_eq!(ids.len(), 2);
+    assert_eq!(store.stats().unwrap().deleted, 2);
+    assert_eq!(store.undelete(ids[1]).unwrap().iteration, 1);
+    assert_eq!(job.latest().unwrap().unwrap().iteration, 1);
+    assert_eq!(store.undelete(ids[0]).unwrap().iteration, 2);
+    assert_eq!(job.latest().unwrap().unwrap().iteration, 2);
+    clean(&store);
+}
+
+#[test]
+fn what_stats_calls_reclaimable_is_what_a_reclaim_frees() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let shared = noise(0, 300_000);
+    for iteration in 1..=4 {
+        let own = noise(iteration, 100_000);
+        let save = job.save(iteration).bytes("shared", &shared);
+        save.bytes("own", &own)
+            .bytes("small", &own[..500])
+            .commit()
+            .unwrap();
+    }
+    assert_eq!(store.stats().unwrap().reclaimable_bytes, 0);
+    for iteration in [1, 3] {
+        job.at(iteration).unwrap().unwrap().delete(false).unwrap();
+    }
+    let expected = store.stats().unwrap().reclaimable_bytes;
+    assert!(expected > 200_000 && expected < 300_000, "{expected}");
+    assert_eq!(store.reclaim(true).unwrap().bytes, expected);
+}
+
+#[test]
+fn a_rollback_leaves_the_other_line_listed_but_never_latest_or_best() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    job.declare_metric("r", ckptdb::Direction::Max).unwrap();
+    for iteration in 1..=4_u32 {
+        let save = job.save(iteration.into()).bytes("s", b"x");
+        save.metric("r", iteration.into()).commit().unwrap();
+    }
+    let base = job.at(2).unwrap().unwrap();
+    let save = job.save(3).bytes("s", b"y").metric("r", 0.5);
+    save.parent(base.id).commit().unwrap();
+    assert_eq!(
+        job.latest().unwrap().unwrap().read("s").unwrap(),
+        b"y".as_slice()
+    );
+    assert_eq!(job.best("r").unwrap().unwrap().iteration, 2);
+    let all = Filter {
+        job: Some("NQ".to_owned()),
+        abandoned: true,
+        ..Filter::default()
+    };
+    let listed: Vec<_> = store
+        .list(&all)
+        .unwrap()
+        .map(|found| found.unwrap())
+        .map(|found| (found.iteration, found.abandoned))
+        .collect();
+    let expected = [(3, false), (4, true), (3, true), (2, false), (1, false)];
+    assert_eq!(listed, expected, "newest first, whatever the line");
+    let hint = store.resolve("NQ@4").unwrap_err().hint().unwrap();
+    assert!(hint.contains("abandoned lines have it"), "{hint}");
+}

@@ -1,0 +1,228 @@
+//! Creating and opening: nothing is made by opening, nothing overwritten by creating, nothing
+//! touched that is not a store.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use ckptdb::{Error, MemoryMedium, Options, Store};
+use redb::ReadableTable;
+
+#[test]
+fn creating_never_overwrites_and_opening_never_creates() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ckptdb");
+    assert!(matches!(Store::open(&path), Err(Error::NoStore { .. })));
+    assert!(!path.exists());
+    fs::write(&path, b"precious").unwrap();
+    assert!(matches!(Store::create(&path), Err(Error::Exists { .. })));
+    assert_eq!(fs::read(&path).unwrap(), b"precious");
+    let dangling = folder.path().join("link.ckptdb");
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &dangling).unwrap();
+    assert!(matches!(
+        Store::create(&dangling),
+        Err(Error::Exists { .. })
+    ));
+}
+
+#[test]
+fn a_created_store_leaves_no_other_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path().join("a.ckptdb")).unwrap();
+    store
+        .job("x")
+        .unwrap()
+        .save(1)
+        .bytes("b", b"1")
+        .commit()
+        .unwrap();
+    drop(store);
+    let names: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["a.ckptdb"]);
+}
+
+fn refused_untouched(path: &Path, content: &[u8]) -> Error {
+    fs::write(path, content).unwrap();
+    let error = Store::open(path).unwrap_err();
+    assert_eq!(fs::read(path).unwrap(), content, "the file was changed");
+    error
+}
+
+#[test]
+fn what_is_not_a_store_is_refused_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    assert!(matches!(
+        refused_untouched(&path, b""),
+        Error::NotAStore { .. }
+    ));
+    assert!(matches!(
+        refused_untouched(&path, b"re"),
+        Error::NotAStore { .. }
+    ));
+    assert!(matches!(
+        refused_untouched(&path, &[b'x'; 10_000]),
+        Error::NotAStore { .. }
+    ));
+    let text = b"a text file that is longer than a header and tells nothing";
+    assert!(matches!(
+        refused_untouched(&path, text),
+        Error::NotAStore { .. }
+    ));
+    assert!(matches!(
+        Store::open(folder.path()),
+        Err(Error::NotAStore { .. })
+    ));
+}
+
+#[test]
+fn another_programs_redb_file_is_refused_untouched() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let table: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("theirs");
+    let database = redb::Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction
+        .open_table(table)
+        .unwrap()
+        .insert("key", 1)
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let content = fs::read(&path).unwrap();
+    assert!(matches!(
+        refused_untouched(&path, &content),
+        Error::NotAStore { .. }
+    ));
+    // A table of our name, of other types.
+    let ours: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("settings");
+    let database = redb::Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction
+        .open_table(ours)
+        .unwrap()
+        .insert("key", 1)
+        .unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let content = fs::read(&path).unwrap();
+    assert!(matches!(
+        refused_untouched(&path, &content),
+        Error::NotAStore { .. }
+    ));
+}
+
+#[test]
+fn a_store_that_was_cut_short_is_refused_untouched_at_every_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let store = Store::create(&path).unwrap();
+    store
+        .job("x")
+        .unwrap()
+        .save(1)
+        .bytes("b", &[1; 5_000])
+        .commit()
+        .unwrap();
+    drop(store);
+    let whole = fs::read(&path).unwrap();
+    let lengths = (0..whole.len())
+        .step_by(whole.len() / 40)
+        .chain([whole.len() - 1]);
+    for length in lengths {
+        let error = refused_untouched(&path, &whole[..length]);
+        let typed = matches!(error, Error::NotAStore { .. } | Error::Corrupt { .. });
+        assert!(typed, "cut to {length}: {error:?}");
+        assert!(error.hint().is_some());
+    }
+}
+
+#[test]
+fn a_newer_format_is_refused_with_both_versions() {
+    // The format version is the first field of the identity record's body; the envelope's hash
+    // must fit, so that the record is sealed anew.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    drop(Store::create(&path).unwrap());
+    let table: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("settings");
+    let database = redb::Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut settings = transaction.open_table(table).unwrap();
+        let mut record = settings.get(1).unwrap().unwrap().value().to_vec();
+        record[28] = 2;
+        let end = record.len() - 16;
+        let hash = blake3::hash(&record[..end]);
+        record[end..].copy_from_slice(&hash.as_bytes()[..16]);
+        settings.insert(1, record.as_slice()).unwrap();
+    }
+    transaction.commit().unwrap();
+    drop(database);
+    let content = fs::read(&path).unwrap();
+    let error = refused_untouched(&path, &content);
+    assert!(
+        matches!(
+            error,
+            Error::Newer {
+                found: 2,
+                supported: 1,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_second_handle_on_the_same_file_is_told_that_it_is_busy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let store = Store::create(&path).unwrap();
+    assert!(matches!(Store::open(&path), Err(Error::Busy { .. })));
+    drop(store);
+    Store::open(&path).unwrap();
+}
+
+#[test]
+fn the_file_is_a_plain_redb_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let store = Store::create(&path).unwrap();
+    store
+        .job("x")
+        .unwrap()
+        .save(1)
+        .bytes("b", &vec![1; 100_000])
+        .commit()
+        .unwrap();
+    drop(store);
+    let mut database = redb::Database::open(&path).unwrap();
+    assert!(database.check_integrity().unwrap());
+    drop(database);
+    let store = Store::open(&path).unwrap();
+    assert_eq!(
+        store.resolve("x@1").unwrap().read("b").unwrap(),
+        vec![1; 100_000]
+    );
+}
+
+#[test]
+fn a_closed_store_opens_again_beneath_its_clones() {
+    let medium = Arc::new(MemoryMedium::default());
+    let store = Store::create_in(medium, Options::default()).unwrap();
+    let job = store.job("x").unwrap();
+    let checkpoint = job
+        .save(1)
+        .bytes("b", &vec![3; 90_000])
+        .commit()
+        .unwrap()
+        .checkpoint;
+    store.clone().close();
+    assert_eq!(checkpoint.read("b").unwrap(), vec![3; 90_000]);
+    store.reopen().unwrap();
+    job.save(2).bytes("b", &vec![4; 90_000]).commit().unwrap();
+    assert_eq!(job.latest().unwrap().unwrap().iteration, 2);
+}

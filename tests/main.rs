@@ -8,6 +8,8 @@
 )]
 #![expect(clippy::print_stdout, reason = "counts are part of what a test shows")]
 
+mod concurrency;
+mod crash;
 mod damage;
 mod deletion;
 mod demo;

@@ -1,6 +1,7 @@
 //! The store's handle: creating, opening, closing.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ struct Inner {
     options: Options,
     /// Held by whoever changes the store, from its first look at what is there to its commit.
     changes: Mutex<()>,
+    /// Whether what a crash may have left has been looked for.
+    settled: AtomicBool,
 }
 
 impl Store {
@@ -181,14 +184,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_in(medium: Arc<dyn Medium>, options: Options) -> Result<Self> {
-        let engine = Engine::open(medium, options.engine())?;
-        let store = Self::with(engine, options);
-        if !store.engine().read(|rows| rows.staged(1))?.is_empty() {
-            // A save or a reclaim was cut off by a crash: what it left is not referred to.
-            let _turn = store.turn();
-            sweep(store.engine())?;
-        }
-        Ok(store)
+        Ok(Self::with(Engine::open(medium, options.engine())?, options))
     }
 
     fn with(engine: Engine, options: Options) -> Self {
@@ -197,6 +193,7 @@ impl Store {
                 engine,
                 options,
                 changes: Mutex::new(()),
+                settled: AtomicBool::new(false),
             }),
         }
     }
@@ -241,6 +238,17 @@ impl Store {
             .changes
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes, once, what a save or a reclaim left that was cut off by a crash. Nothing refers to
+    /// it; where it can't be removed it only takes room. Whoever only reads has no need to.
+    pub(super) fn settle(&self) {
+        if self.inner.settled.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Err(error) = sweep(self.engine()) {
+            tracing::warn!(%error, "what a crash left could not be removed");
+        }
     }
 
     /// The time now, as it is recorded.

@@ -267,6 +267,7 @@ impl<'a> Save<'a> {
         }
         let store = self.job.store();
         let _turn = store.turn();
+        store.settle();
         let mut ingest = Ingest::new(store);
         match take_in(&mut ingest, self.parts, self.job, &self.request) {
             Ok((checkpoint, merged, logical_bytes)) => {

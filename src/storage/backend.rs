@@ -43,13 +43,6 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn allocated(&self) -> io::Result<u64> {
         self.len()
     }
-
-    /// Frees the disk space of a range, which reads as zeros from then on. Whoever can't says
-    /// [`io::ErrorKind::Unsupported`].
-    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
-        let _ = (offset, len);
-        Err(io::ErrorKind::Unsupported.into())
-    }
 }
 
 /// A place where a store lives, which can be opened again and again.

@@ -98,11 +98,4 @@ impl Backend for FileBackend {
     fn allocated(&self) -> io::Result<u64> {
         Ok(platform::allocated_bytes(&self.file.metadata()?))
     }
-
-    #[cfg(target_os = "linux")]
-    fn punch_hole(&self, offset: u64, len: u64) -> io::Result<()> {
-        use rustix::fs::{FallocateFlags, fallocate};
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        Ok(fallocate(&self.file, flags, offset, len)?)
-    }
 }

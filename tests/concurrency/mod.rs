@@ -78,7 +78,10 @@ fn savers_readers_and_a_deleter_at_once_never_see_a_wrong_or_missing_byte() {
             .collect();
         let pruner = scope.spawn(|| prune(&store, &done));
         let watcher = scope.spawn(|| watch(&store, &base, &done));
-        let outcomes: Vec<_> = savers.into_iter().map(|saver| saver.join()).collect();
+        let outcomes: Vec<_> = savers
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .collect();
         done.store(true, Ordering::SeqCst);
         outcomes.into_iter().for_each(Result::unwrap);
         let (deleted, loaded) = (pruner.join().unwrap(), watcher.join().unwrap());

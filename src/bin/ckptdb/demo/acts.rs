@@ -219,6 +219,7 @@ pub(super) struct Resumed {
 pub(super) fn resume(plan: &Plan, found: &Found) -> Result<Resumed, Failure> {
     let begun = Instant::now();
     let mut child = Child::start(plan)?;
+    child.let_end();
     let mut started = None;
     while let Some(message) = child.next() {
         if let Message::Started(iteration) = message {

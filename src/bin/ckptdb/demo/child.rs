@@ -31,13 +31,19 @@ impl Child {
         ] {
             command.arg(option).arg(number.to_string());
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().map_err(failed)?;
         let lines = process
             .stdout
             .take()
             .map(|stdout| BufReader::new(stdout).lines());
         Ok(Self { process, lines })
+    }
+
+    /// Lets it end when it is done. Until then it waits at its end, so that a kill never comes too
+    /// late, however busy the machine is.
+    pub(super) fn let_end(&mut self) {
+        drop(self.process.stdin.take());
     }
 
     /// Its process id.

@@ -24,6 +24,8 @@ pub(super) fn run(plan: &Plan, style: &Style) -> std::result::Result<(), Failure
     let store = Store::open(&plan.store)?;
     train(&store, plan, style)?;
     store.close();
+    // Whoever started it says when it may end.
+    drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
     Ok(())
 }
 

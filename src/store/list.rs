@@ -156,8 +156,7 @@ fn plan(store: &Store, rows: &dyn Rows, filter: &Filter) -> Result<Checkpoints> 
         [] => {}
         // The index has a job's current line in order; all else is sorted out of the records.
         [(number, _)] if !filter.abandoned && !filter.deleted => {
-            let (lower, upper) = span(IndexKind::Commit, *number, 0);
-            scans.push_back(Scan::Index { lower, upper });
+            scans.extend(line_scan(records, *number, filter)?);
         }
         _ => scans.push_back(Scan::Records { upper: u64::MAX }),
     }
@@ -183,7 +182,35 @@ fn plan(store: &Store, rows: &dyn Rows, filter: &Filter) -> Result<Checkpoints> 
     })
 }
 
+/// The narrowest scan of a job's current line that has what the filter asks for: iterations rise
+/// along a line, so that each of these is in commit order. None if there can't be any.
+fn line_scan(records: Records<'_>, job: u32, filter: &Filter) -> Result<Option<Scan>> {
+    let (kind, name) = match filter.events.as_slice() {
+        [event] => match records.name_number(event)? {
+            Some(name) => (IndexKind::Event, name),
+            None => return Ok(None),
+        },
+        _ => (IndexKind::Iteration, 0),
+    };
+    let (mut lower, mut upper) = span(kind, job, name);
+    (lower.order, upper.order) = (*filter.iterations.start(), *filter.iterations.end());
+    Ok(Some(Scan::Index { lower, upper }))
+}
+
 impl Checkpoints {
+    /// Rows to read next: no more than are asked for, where no filter can pass some over.
+    fn page_len(&self) -> usize {
+        let left = self
+            .filter
+            .limit
+            .map_or(PAGE, |limit| limit.saturating_sub(self.given));
+        if self.filter.events.len() > 1 {
+            PAGE
+        } else {
+            left.clamp(1, PAGE)
+        }
+    }
+
     /// Reads the next page; false when there is none.
     fn advance(&mut self) -> Result<bool> {
         let Some(scan) = self.scans.pop_front() else {
@@ -191,7 +218,7 @@ impl Checkpoints {
         };
         let store = self.store.clone();
         let (rest, found) = store.read(|rows| match scan {
-            Scan::Index { lower, upper } => Self::index_page(rows, lower, upper),
+            Scan::Index { lower, upper } => self.index_page(rows, lower, upper),
             Scan::Records { upper } => self.record_page(rows, upper),
         })?;
         if let Some(rest) = rest {
@@ -216,30 +243,29 @@ impl Checkpoints {
 
     #[expect(clippy::type_complexity, reason = "the rest of the scan, and the page")]
     fn index_page(
+        &self,
         rows: &dyn Rows,
         lower: IndexKey,
         upper: IndexKey,
     ) -> Result<(Option<Scan>, Vec<(u64, CheckpointRecord)>)> {
+        let most = self.page_len();
         let mut keys = Vec::new();
         rows.index((lower, upper), true, &mut |key| {
             keys.push(key);
-            let full = keys.len() == PAGE;
-            Ok(if full {
+            Ok(if keys.len() == most {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             })
         })?;
-        let rest = keys.last().filter(|_| keys.len() == PAGE).and_then(|last| {
+        let rest = keys.last().filter(|_| keys.len() == most).and_then(|last| {
             let order = last.order.checked_sub(1)?;
-            Some(Scan::Index {
-                lower,
-                upper: IndexKey {
-                    order,
-                    id: u64::MAX,
-                    ..*last
-                },
-            })
+            let upper = IndexKey {
+                order,
+                id: u64::MAX,
+                ..*last
+            };
+            Some(Scan::Index { lower, upper })
         });
         let found = keys.iter().map(|key| listed(rows, key.job, key.id));
         Ok((rest, found.collect::<Result<_>>()?))

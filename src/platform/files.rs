@@ -5,7 +5,9 @@
     reason = "this module is where files are touched"
 )]
 
+use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,21 +122,24 @@ pub(crate) fn create_empty(path: &Path) -> Result<()> {
 }
 
 /// A name beside `path` that nobody else uses.
-pub(crate) fn temporary_beside(path: &Path) -> Result<PathBuf> {
-    let suffix = u64::from_le_bytes(random_bytes()?);
+pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
+    let suffix = u64::from_le_bytes(random_bytes());
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{suffix:016x}.tmp"));
-    Ok(path.with_file_name(name))
+    path.with_file_name(name)
 }
 
-/// Bytes from the operating system's generator.
-pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N]> {
-    let source = Path::new("/dev/urandom");
+/// Bytes that nobody else has: from the operating system's generator, by way of the keys that the
+/// standard library seeds its hash maps with. Good for names and ids, not for secrets.
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&std::process::id().to_le_bytes());
+    for _ in 0..4 {
+        hasher.update(&RandomState::new().build_hasher().finish().to_le_bytes());
+    }
     let mut bytes = [0; N];
-    File::open(source)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|e| io_error("reading", source, e))?;
-    Ok(bytes)
+    hasher.finalize_xof().fill(&mut bytes);
+    bytes
 }
 
 /// Makes a rename or a new name in this file's folder durable.
@@ -221,7 +226,7 @@ pub(crate) struct AtomicFile {
 impl AtomicFile {
     /// Begins a file that will be called `path`.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let temporary = temporary_beside(path)?;
+        let temporary = temporary_beside(path);
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)

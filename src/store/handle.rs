@@ -100,7 +100,7 @@ impl Store {
                 path: path.to_owned(),
             });
         }
-        let temporary = platform::temporary_beside(path)?;
+        let temporary = platform::temporary_beside(path);
         let made = Self::make_file(&temporary, &options)
             .and_then(|()| platform::link_exclusive(&temporary, path));
         if let Err(error) = made {
@@ -136,7 +136,7 @@ impl Store {
     /// Makes a new store in memory, gone when its last handle is.
     ///
     /// # Errors
-    /// When the system gives no random bytes for the store's id.
+    /// From the storage engine.
     pub fn in_memory() -> Result<Self> {
         Self::create_in(Arc::new(MemoryMedium::default()), Options::default())
     }
@@ -145,7 +145,7 @@ impl Store {
         let at = options.clock.now().as_millis();
         let identity = Identity {
             format: FORMAT_VERSION,
-            store: platform::random_bytes()?,
+            store: platform::random_bytes(),
             created_at: at,
             writer: concat!("ckptdb ", env!("CARGO_PKG_VERSION")).to_owned(),
         };

@@ -13,6 +13,7 @@ mod crash;
 mod damage;
 mod deletion;
 mod demo;
+mod faults;
 mod lifecycle;
 mod model;
 mod queries;

@@ -1,0 +1,137 @@
+//! Disks that are full for a while, and disks whose sync fails.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use ckptdb::{Backend, Error, Medium, MemoryMedium, Options, Store, VerifyDepth};
+
+use crate::support::noise;
+
+const SOUND: u8 = 0;
+const FULL: u8 = 1;
+const SYNC_FAILS: u8 = 2;
+
+/// A medium with a fault that can be switched on and off.
+#[derive(Debug)]
+struct FaultMedium {
+    inner: MemoryMedium,
+    fault: Arc<AtomicU8>,
+}
+
+#[derive(Debug)]
+struct FaultBackend {
+    inner: Box<dyn Backend>,
+    fault: Arc<AtomicU8>,
+}
+
+impl FaultBackend {
+    fn check(&self, fault: u8, kind: io::ErrorKind) -> io::Result<()> {
+        if self.fault.load(Ordering::SeqCst) == fault {
+            return Err(kind.into());
+        }
+        Ok(())
+    }
+}
+
+impl Medium for FaultMedium {
+    fn open(&self) -> io::Result<Box<dyn Backend>> {
+        Ok(Box::new(FaultBackend {
+            inner: self.inner.open()?,
+            fault: Arc::clone(&self.fault),
+        }))
+    }
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+}
+
+impl Backend for FaultBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.check(FULL, io::ErrorKind::StorageFull)?;
+        self.inner.write(offset, data)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.check(FULL, io::ErrorKind::StorageFull)?;
+        self.inner.set_len(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.check(SYNC_FAILS, io::ErrorKind::Other)?;
+        self.inner.sync()
+    }
+    fn try_lock(&self) -> io::Result<bool> {
+        self.inner.try_lock()
+    }
+    fn unlock(&self) -> io::Result<()> {
+        self.inner.unlock()
+    }
+}
+
+fn store() -> (Store, Arc<AtomicU8>) {
+    let fault = Arc::new(AtomicU8::new(SOUND));
+    let medium = FaultMedium {
+        inner: MemoryMedium::default(),
+        fault: Arc::clone(&fault),
+    };
+    let store = Store::create_in(Arc::new(medium), Options::default()).unwrap();
+    (store, fault)
+}
+
+#[test]
+fn a_full_disk_is_an_event_and_the_same_handle_saves_again_once_there_is_room() {
+    let (store, fault) = store();
+    let job = store.job("NQ").unwrap();
+    let data = noise(1, 200_000);
+    job.save(1).bytes("s", &data).commit().unwrap();
+    for bytes in [100, 300_000, 20 << 20] {
+        fault.store(FULL, Ordering::SeqCst);
+        let large = noise(2, bytes);
+        let refused = job.save(2).bytes("s", &large).commit();
+        assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+        let latest = job.latest().unwrap().unwrap();
+        assert_eq!(latest.iteration, 1, "readable while it is full");
+        assert_eq!(latest.read("s").unwrap(), data);
+        fault.store(SOUND, Ordering::SeqCst);
+        let saved = job.save(2).bytes("s", &large).commit().unwrap().checkpoint;
+        assert_eq!(saved.read("s").unwrap(), large);
+        saved.delete(true).unwrap();
+        store.reclaim(true).unwrap();
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    }
+    assert_eq!(
+        store.stats().unwrap().chunks,
+        1,
+        "nothing of the refused saves stays"
+    );
+}
+
+#[test]
+fn after_a_failed_sync_no_success_is_reported_any_more_from_this_handle() {
+    let (store, fault) = store();
+    let job = store.job("NQ").unwrap();
+    job.save(1).bytes("s", b"before").commit().unwrap();
+    fault.store(SYNC_FAILS, Ordering::SeqCst);
+    assert!(job.save(2).bytes("s", b"lost").commit().is_err());
+    // The kernel forgets what it could not write, and the next sync seems to work.
+    fault.store(SOUND, Ordering::SeqCst);
+    let refused = job.save(3).bytes("s", b"after").commit();
+    assert!(
+        matches!(refused, Err(Error::SyncFailed { .. })),
+        "{refused:?}"
+    );
+    assert!(matches!(
+        store.reclaim(true),
+        Err(Error::SyncFailed { .. }) | Ok(_)
+    ));
+    assert_eq!(
+        store.resolve("NQ@1").unwrap().read("s").unwrap(),
+        b"before".as_slice()
+    );
+}

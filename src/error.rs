@@ -80,6 +80,13 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The store had to be opened anew while a large save was under way, because another operation
+    /// had failed. Nothing was saved.
+    #[error("`{}` was opened anew while a checkpoint was being saved", path.display())]
+    Interrupted {
+        /// The file.
+        path: PathBuf,
+    },
     /// Stored bytes are not what was written.
     #[error("{what} is damaged: {why}")]
     Corrupt {
@@ -180,6 +187,9 @@ impl Error {
             Self::Busy { .. } => Some("wait until the process that has it open is done".to_owned()),
             Self::Full { .. } => {
                 Some("make room, then repeat; everything saved so far is safe".to_owned())
+            }
+            Self::Interrupted { .. } => {
+                Some("save it again; everything saved so far is safe".to_owned())
             }
             Self::SyncFailed { .. } => Some("check the disk, then open the store again".to_owned()),
             Self::Corrupt { .. } => {

@@ -18,8 +18,8 @@ impl Grid {
 
     /// The bytes of piece `index` of an entry of `bytes` bytes.
     pub(crate) fn range(self, index: u64, bytes: u64) -> Range<u64> {
-        let start = (index * self.piece).min(bytes);
-        start..(start + self.piece).min(bytes)
+        let start = index.saturating_mul(self.piece).min(bytes);
+        start..start.saturating_add(self.piece).min(bytes)
     }
 }
 

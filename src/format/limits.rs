@@ -51,7 +51,7 @@ pub(crate) const MAX_NODE_BYTES: usize = 65_536;
 /// Largest record that is read.
 pub(crate) const MAX_RECORD_BYTES: usize = 1_048_576;
 /// Levels of a node tree.
-pub(crate) const MAX_TREE_DEPTH: u8 = 12;
+pub(crate) const MAX_TREE_DEPTH: u8 = 24;
 /// Entries of one checkpoint.
 pub(crate) const MAX_ENTRIES: usize = 4_194_304;
 /// Names and values of all attributes of one checkpoint.

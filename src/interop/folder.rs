@@ -9,7 +9,7 @@ use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::{Error, Result};
 use crate::name::printable;
 use crate::platform::{self, AtomicFile, InputFile};
-use crate::store::{Checkpoint, Save};
+use crate::store::{Checkpoint, Save, canonical_json};
 
 /// Where a folder keeps the tensors that came without a file name.
 const LOOSE_TENSORS: &str = "tensors.safetensors";
@@ -63,7 +63,7 @@ fn given(name: &str, path: &Path) -> Result<String> {
 fn json_of(path: &Path) -> Result<Option<String>> {
     let bytes = platform::read_to_limit(path, MAX_JSON_BYTES)?;
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
-    Ok(text.filter(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()))
+    Ok(text.filter(|text| canonical_json("a file", text).is_ok()))
 }
 
 fn add_folder<'a>(mut save: Save<'a>, name: &str, folder: &Path) -> Result<Save<'a>> {

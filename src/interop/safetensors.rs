@@ -159,7 +159,10 @@ pub(super) fn write_tensors(
     // Wider elements first, as the reference writer does it: every tensor is aligned.
     tensors.sort_by(|a, b| b.0.bits().cmp(&a.0.bits()).then(a.1.cmp(b.1)));
     for (dtype, name, shape, entry) in &tensors {
-        let end = done.bytes + entry.bytes;
+        let end = done
+            .bytes
+            .checked_add(entry.bytes)
+            .ok_or_else(|| Error::invalid("the tensors", "they are too long for one file"))?;
         let info = json!({
             "dtype": dtype.name(),
             "shape": shape,

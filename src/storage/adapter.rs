@@ -47,21 +47,28 @@ impl Condition {
         }
         // Held until all are through: no read comes between.
         let mut overlay = self.overlay_mut();
-        match overlay.take() {
-            Some(held) => self.note(held.release(self.backend.as_ref())),
-            None => Ok(()),
-        }
+        let Some(held) = overlay.take() else {
+            return Ok(());
+        };
+        let released = held.release(self.backend.as_ref());
+        self.note(released.map_err(|(error, is_sync)| {
+            // What is through is as after a crash at this point; nothing may follow it.
+            self.sealed.store(true, Ordering::SeqCst);
+            if is_sync {
+                self.sync_failed.store(true, Ordering::SeqCst);
+            }
+            error
+        }))
     }
 
     /// Cuts the handle off before it is dropped. If it changed nothing there is nothing to close
     /// cleanly, and the engine's closing transaction, which damage can make it panic in, is
     /// spared. Whether it was.
     pub(super) fn seal_if_unchanged(&self) -> bool {
-        let unchanged = self.overlay().is_some();
-        if unchanged {
+        if self.overlay().is_some() {
             self.sealed.store(true, Ordering::SeqCst);
         }
-        unchanged
+        self.sealed.load(Ordering::SeqCst)
     }
 
     fn check_open(&self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The engine: owns redb's handle, opens, closes and reopens it beneath its users.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use redb::{Builder, Database, ReadableDatabase};
@@ -45,6 +45,7 @@ pub(crate) struct Engine {
     /// redb blocks a second writer for ever, so that ours wait here.
     writer: Mutex<()>,
     sync_failed: AtomicBool,
+    generation: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -93,6 +94,7 @@ impl Engine {
             handle: RwLock::new(Some(handle)),
             writer: Mutex::new(()),
             sync_failed: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
         }
     }
 
@@ -125,13 +127,23 @@ impl Engine {
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.sync_failed.load(Ordering::SeqCst) {
-            return Err(Error::SyncFailed {
-                path: self.medium.path().to_owned(),
-            });
-        }
+        self.refuse_after_failed_sync()?;
         let tag = StoreTag::of(self.store);
         self.with_handle(|handle| handle.write(tag, durability, run))
+    }
+
+    fn refuse_after_failed_sync(&self) -> Result<()> {
+        if self.sync_failed.load(Ordering::SeqCst) {
+            let path = self.medium.path().to_owned();
+            return Err(Error::SyncFailed { path });
+        }
+        Ok(())
+    }
+
+    /// How often the database was opened anew beneath this engine. What was staged under another
+    /// number is gone.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
     }
 
     /// Length of the medium, and how much of it is taken on the disk.
@@ -149,6 +161,7 @@ impl Engine {
     /// Moves pages to the front of the file and cuts its end off. Waits for readers to finish.
     pub(crate) fn compact(&self) -> Result<()> {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refuse_after_failed_sync()?;
         self.with_handle(|_| Ok(()))?;
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         let Some(handle) = slot.as_mut() else {
@@ -223,6 +236,7 @@ impl Engine {
                 why,
             });
         }
+        self.generation.fetch_add(1, Ordering::SeqCst);
         *slot = Some(handle);
         Ok(())
     }

@@ -98,15 +98,17 @@ impl Overlay {
         self.held.push(Held::Sync);
     }
 
-    /// Lets everything through.
-    pub(super) fn release(self, base: &dyn Backend) -> io::Result<()> {
-        self.held
-            .into_iter()
-            .try_for_each(|operation| match operation {
-                Held::Write(offset, data) => base.write(offset, &data),
-                Held::SetLen(len) => base.set_len(len),
-                Held::Sync => base.sync(),
-            })
+    /// Lets everything through. With an error comes whether it was a sync that failed.
+    pub(super) fn release(self, base: &dyn Backend) -> Result<(), (io::Error, bool)> {
+        for operation in self.held {
+            let (result, is_sync) = match operation {
+                Held::Write(offset, data) => (base.write(offset, &data), false),
+                Held::SetLen(len) => (base.set_len(len), false),
+                Held::Sync => (base.sync(), true),
+            };
+            result.map_err(|error| (error, is_sync))?;
+        }
+        Ok(())
     }
 
     /// The backend's bytes, and zeros beyond them.

@@ -40,18 +40,19 @@ impl Records<'_> {
         })
     }
 
-    /// The checkpoints with these ids, in order or backwards.
+    /// The checkpoints with these ids, in order or backwards; a damaged record is shown as the
+    /// error that it is, and the next one comes after it.
     pub(crate) fn checkpoints(
         self,
         ids: (u64, u64),
         backwards: bool,
-        visit: &mut dyn FnMut(u64, CheckpointRecord) -> Result<ControlFlow<()>>,
+        visit: &mut dyn FnMut(u64, Result<CheckpointRecord>) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
         let tag = self.0.tag();
         self.0
             .record_range(TableCode::Checkpoints, ids, backwards, &mut |id, bytes| {
                 let record = CheckpointRecord::from_bytes(tag, &id.to_be_bytes(), bytes)
-                    .map_err(|error| error.of(format!("the record of checkpoint id:{id}")))?;
+                    .map_err(|error| error.of(format!("the record of checkpoint id:{id}")));
                 visit(id, record)
             })
     }

@@ -6,7 +6,7 @@ use redb::{ReadableTable, ReadableTableMetadata, StorageError};
 
 use super::tables::{Access, WriteTx};
 use crate::error::{Error, Result};
-use crate::format::{IndexKey, StoreTag, TableCode};
+use crate::format::{IndexKey, MAX_NODE_BYTES, MAX_RECORD_BYTES, StoreTag, TableCode};
 use crate::id::{ChunkId, NodeId};
 
 /// What a visitor answers: go on, or stop.
@@ -60,7 +60,9 @@ impl<T: Access> Rows for T {
 
     fn record(&self, table: TableCode, key: u64) -> Result<Option<Vec<u8>>> {
         let found = self.records(table)?.get(key).map_err(reading(self))?;
-        Ok(found.map(|guard| guard.value().to_vec()))
+        found
+            .map(|guard| bounded(guard.value(), MAX_RECORD_BYTES))
+            .transpose()
     }
 
     fn record_range(
@@ -92,12 +94,16 @@ impl<T: Access> Rows for T {
 
     fn chunk(&self, id: &ChunkId) -> Result<Option<Vec<u8>>> {
         let found = self.chunks()?.get(id.as_bytes()).map_err(reading(self))?;
-        Ok(found.map(|guard| guard.value().to_vec()))
+        found
+            .map(|guard| bounded(guard.value(), MAX_NODE_BYTES + 64))
+            .transpose()
     }
 
     fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>> {
         let found = self.nodes()?.get(id.as_bytes()).map_err(reading(self))?;
-        Ok(found.map(|guard| guard.value().to_vec()))
+        found
+            .map(|guard| bounded(guard.value(), MAX_NODE_BYTES + 64))
+            .transpose()
     }
 
     fn each_chunk(&self, visit: &mut dyn FnMut(ChunkId, &[u8]) -> Visit) -> Result<()> {
@@ -191,6 +197,15 @@ impl<T: Access> Rows for T {
         let chunks = self.chunks()?.len().map_err(reading(self))?;
         Ok((chunks, self.nodes()?.len().map_err(reading(self))?))
     }
+}
+
+/// A copy of a value, unless it is longer than any that is written.
+fn bounded(value: &[u8], most: usize) -> Result<Vec<u8>> {
+    if value.len() > most {
+        let why = format!("{} bytes, the limit is {most}", value.len());
+        return Err(Error::corrupt("a row", why));
+    }
+    Ok(value.to_vec())
 }
 
 fn reading<T: Access>(rows: &T) -> impl Fn(StorageError) -> Error + '_ {

@@ -24,6 +24,7 @@ pub(super) fn body_of(
     ingest: &mut Ingest<'_>,
     name: &str,
     kind: &KindRecord,
+    expected: Option<u64>,
     source: Source<'_>,
     buffer: &mut Vec<u8>,
 ) -> Result<Body> {
@@ -31,7 +32,10 @@ pub(super) fn body_of(
     match source {
         Source::Bytes(bytes) => body_of_slice(ingest, &bytes, texture),
         Source::View(view) => body_of_slice(ingest, &view.data(), texture),
-        Source::Reader(mut reader) => {
+        Source::Reader(reader) => {
+            // One byte more than fits is enough to notice; an endless reader must end.
+            let most = expected.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
+            let mut reader = reader.take(most);
             let failed = |source: io::Error| Error::Io {
                 operation: "reading the bytes of entry".to_owned(),
                 path: printable(name).into(),

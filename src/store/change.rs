@@ -1,12 +1,12 @@
 //! What can be changed about jobs and checkpoints that are saved. Each is one transaction, and is
 //! recorded in the log.
 
-use super::index_rows::top;
+use super::declare::declare;
 use super::line::{JobLine, direction_of};
 use super::tags::{check_tags_free, tag_holder};
 use super::{Job, document};
 use crate::error::{Error, Result};
-use crate::format::{Action, AttributeRow, CheckpointRecord};
+use crate::format::{Action, AttributeRow, CheckpointRecord, MAX_ATTRIBUTE_BYTES};
 use crate::id::CheckpointId;
 use crate::metric::Direction;
 use crate::name::{check_tag, check_word, printable};
@@ -47,39 +47,15 @@ impl Job {
         check_word("metric", metric)?;
         let store = self.store();
         let _turn = store.turn();
-        let known = store.read(|rows| Records(rows).job_named(self.name()))?;
-        let declared = known.and_then(|(_, job)| {
-            job.metrics
-                .iter()
-                .find(|known| known.name == metric)
-                .and_then(direction_of)
-        });
-        match declared {
-            Some(declared) if declared == direction => return Ok(()),
-            Some(declared) if !change_it => {
-                let what = format!(
-                    "metric `{metric}` of job `{}` is declared {declared}, not {direction}",
-                    self.name()
-                );
-                let hint = "a wrong declaration is changed explicitly: ckptdb metric declare \
-                            --change";
-                return Err(Error::conflict(what, hint));
-            }
-            _ => {}
+        if self
+            .info()?
+            .is_some_and(|info| info.metrics.get(metric) == Some(&direction))
+        {
+            return Ok(());
         }
-        let larger = direction == Direction::Max;
         store.change(|change| {
             let mut line = JobLine::open_or_create(change, self.name())?;
-            change.log(Action::DeclareMetric {
-                job: line.number,
-                name: metric.to_owned(),
-                direction: u8::from(larger),
-            })?;
-            let name = change.intern(metric)?;
-            let best = top(change.records().0, line.number, name, larger)?;
-            let record = line.metric_mut(metric);
-            record.larger = Some(larger);
-            record.best = best;
+            declare(change, &mut line, metric, direction, change_it)?;
             line.finish(change)
         })
     }
@@ -192,6 +168,10 @@ impl Checkpoint {
         check_word("attribute", name)?;
         let what = format!("attribute `{}`", printable(name));
         let json = document::canonical(&what, &value.to_string())?;
+        if name.len() + json.len() > MAX_ATTRIBUTE_BYTES {
+            let why = format!("{} bytes; the limit is {MAX_ATTRIBUTE_BYTES}", json.len());
+            return Err(Error::invalid(what, why));
+        }
         self.alter(|change, _, id, record| {
             let known = record.attributes().find(|(its, _)| *its == name);
             match known.map(|(_, json)| json.to_owned()) {

@@ -112,14 +112,27 @@ impl Checkpoint {
         }
     }
 
-    /// A JSON document.
+    /// A JSON document. Its numbers are held as 64-bit integers or as `f64`; what has more digits
+    /// is rounded, and [`Checkpoint::document_text`] has it to the letter.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when the entry is none, or has a number that is too large for `f64`.
+    pub fn document(&self, name: &str) -> Result<serde_json::Value> {
+        let text = self.document_text(name)?;
+        serde_json::from_str(&text).map_err(|error| {
+            let why = format!("it does not fit a JSON value ({error}); read its text");
+            Error::invalid(format!("document `{}`", printable(name)), why)
+        })
+    }
+
+    /// A JSON document's canonical text.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the entry is none.
-    pub fn document(&self, name: &str) -> Result<serde_json::Value> {
+    pub fn document_text(&self, name: &str) -> Result<String> {
         let (info, data) = read::whole(self.source(), name)?;
         match info.kind {
-            EntryKind::Document => serde_json::from_slice(&data).map_err(|error| {
+            EntryKind::Document => String::from_utf8(data.into()).map_err(|error| {
                 Error::corrupt(format!("document `{}`", printable(name)), error.to_string())
             }),
             other => Err(wrong_kind(name, &other, "document")),

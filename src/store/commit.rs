@@ -1,5 +1,6 @@
 //! The last transaction of a save: the checkpoint appears with everything that belongs to it.
 
+use super::declare::declare;
 use super::ingest::Ingest;
 use super::line::{JobLine, head_mark};
 use super::manifest::Built;
@@ -27,6 +28,9 @@ pub(super) fn publish(
     let store_id = store.id();
     let (id, record, name, merged) = store.change(|change| {
         let mut line = JobLine::open_or_create(change, job.name())?;
+        for (metric, direction) in &request.directions {
+            declare(change, &mut line, metric, *direction, false)?;
+        }
         if let Some(parent) = request.parent {
             continue_from(change, &mut line, parent)?;
         }

@@ -57,7 +57,11 @@ impl Store {
             let mut line = JobLine::known(change, record.saved.job)?;
             revive_job(change, &mut line)?;
             record.later.deleted = None;
-            record.later.abandoned |= !belongs_to_line(change, &line, id.get())?;
+            // On the current line if the head continues it, or it continues the head.
+            if let Some(head) = line.record.head {
+                let (older, newer) = (head.id.min(id.get()), head.id.max(id.get()));
+                record.later.abandoned = !descends(change.records(), newer, older)?;
+            }
             check_iteration_free(change, &line, &record)?;
             free_tags(change, &line, &mut record)?;
             change.log(Action::Undelete {
@@ -168,15 +172,6 @@ fn revive_job(change: &mut Change<'_>, line: &mut JobLine) -> Result<()> {
     }
     line.record.removed = false;
     line.set_name_row(change, true)
-}
-
-/// Whether a checkpoint that comes back lies on the current line: the head continues it, or it
-/// continues the head.
-fn belongs_to_line(change: &Change<'_>, line: &JobLine, id: u64) -> Result<bool> {
-    match line.record.head.map(|head| head.id) {
-        None => Ok(true),
-        Some(head) => descends(change.records(), head.max(id), head.min(id)),
-    }
 }
 
 fn check_iteration_free(

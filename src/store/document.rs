@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ const MAX_DEPTH: usize = 100;
 ///
 /// # Errors
 /// [`Error::Invalid`] on what is not JSON, a repeated key, or too deep nesting.
-pub(super) fn canonical(what: &str, text: &str) -> Result<String> {
+pub(crate) fn canonical(what: &str, text: &str) -> Result<String> {
     let mut out = String::with_capacity(text.len());
     write_value(text.trim(), &mut out, 0)
         .map_err(|why| Error::invalid(what, format!("it is no JSON document: {why}")))?;
@@ -42,15 +42,10 @@ fn write_value(text: &str, out: &mut String, depth: usize) -> Result<(), String>
             out.push('}');
         }
         Some(b'[') => {
-            let array: Vec<&RawValue> = serde_json::from_str(text).map_err(failed)?;
-            out.push('[');
-            for (place, value) in array.into_iter().enumerate() {
-                if place > 0 {
-                    out.push(',');
-                }
-                write_value(value.get(), out, depth + 1)?;
-            }
-            out.push(']');
+            let mut json = serde_json::Deserializer::from_str(text);
+            let elements = Elements { out, depth };
+            elements.deserialize(&mut json).map_err(failed)?;
+            json.end().map_err(failed)?;
         }
         Some(b'"') => {
             let string: String = serde_json::from_str(text).map_err(failed)?;
@@ -62,6 +57,40 @@ fn write_value(text: &str, out: &mut String, depth: usize) -> Result<(), String>
         }
     }
     Ok(())
+}
+
+/// Writes the elements of an array as they come, so that a long one takes no memory of its own.
+struct Elements<'o> {
+    out: &'o mut String,
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Elements<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
+        let mut open = '[';
+        while let Some(element) = array.next_element::<&RawValue>()? {
+            self.out.push(open);
+            open = ',';
+            write_value(element.get(), self.out, self.depth + 1)
+                .map_err(serde::de::Error::custom)?;
+        }
+        self.out.push_str(if open == '[' { "[]" } else { "]" });
+        Ok(())
+    }
 }
 
 /// An object's members, sorted; a key that comes twice is an error.

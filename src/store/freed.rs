@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::error::Result;
-use crate::format::{ChunkRow, Content, Group, Manifest, Node, StoredNode};
+use crate::error::{Error, Result};
+use crate::format::{ChunkRow, Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoredNode};
 use crate::id::{ChunkId, NodeId};
 use crate::storage::{Records, Rows, chunk_row, load_node};
 
@@ -22,16 +22,23 @@ struct Trial {
 pub(super) fn freed_by(rows: &dyn Rows, ids: &[u64]) -> Result<u64> {
     let mut trial = Trial::default();
     for id in ids {
-        let record = Records(rows).known_checkpoint(*id)?;
-        match &record.saved.manifest {
-            Manifest::Inline(group) => trial.group(rows, group)?,
-            Manifest::Tree { root, .. } => trial.node(rows, &NodeId::new(*root))?,
+        match trial.checkpoint(rows, *id) {
+            // What a damaged one holds can't be told, and it does not hide what the others hold.
+            Ok(()) | Err(Error::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(trial.freed)
 }
 
 impl Trial {
+    fn checkpoint(&mut self, rows: &dyn Rows, id: u64) -> Result<()> {
+        match &Records(rows).known_checkpoint(id)?.saved.manifest {
+            Manifest::Inline(group) => self.group(rows, group),
+            Manifest::Tree { root, .. } => self.node(rows, &NodeId::new(*root), 0),
+        }
+    }
+
     fn group(&mut self, rows: &dyn Rows, group: &Group) -> Result<()> {
         if let Some(pack) = &group.pack {
             self.chunk(rows, pack.chunk())?;
@@ -44,14 +51,20 @@ impl Trial {
                         self.chunk(rows, chunk.chunk())?;
                     }
                 }
-                Content::Tree { root, .. } => self.node(rows, &NodeId::new(*root))?,
+                Content::Tree { root, .. } => self.node(rows, &NodeId::new(*root), 0)?,
             }
         }
         Ok(())
     }
 
     /// Takes a reference from a node; with the last one, from what it names.
-    fn node(&mut self, rows: &dyn Rows, id: &NodeId) -> Result<()> {
+    fn node(&mut self, rows: &dyn Rows, id: &NodeId, depth: u8) -> Result<()> {
+        if depth > MAX_TREE_DEPTH + 1 {
+            return Err(Error::corrupt(
+                format!("manifest node {id}"),
+                "it lies too deep",
+            ));
+        }
         let left = match self.nodes.get(id) {
             Some(left) => *left,
             None => match rows.node(id)? {
@@ -72,10 +85,10 @@ impl Trial {
                 .try_for_each(|chunk| self.chunk(rows, chunk.chunk())),
             Node::Spans(children) => children
                 .iter()
-                .try_for_each(|child| self.node(rows, &NodeId::new(child.node))),
+                .try_for_each(|child| self.node(rows, &NodeId::new(child.node), depth + 1)),
             Node::Names(children) => children
                 .iter()
-                .try_for_each(|child| self.node(rows, &NodeId::new(child.node))),
+                .try_for_each(|child| self.node(rows, &NodeId::new(child.node), depth + 1)),
         }
     }
 

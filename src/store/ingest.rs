@@ -36,6 +36,8 @@ pub(super) struct Ingest<'s> {
     fresh: HashMap<ChunkId, Option<u64>>,
     pending: Vec<NewChunk>,
     pending_bytes: usize,
+    /// The engine's generation that the stages were written under.
+    generation: Option<u64>,
     pub(super) tally: Tally,
 }
 
@@ -46,6 +48,7 @@ impl<'s> Ingest<'s> {
             fresh: HashMap::new(),
             pending: Vec::new(),
             pending_bytes: 0,
+            generation: None,
             tally: Tally::default(),
         }
     }
@@ -114,11 +117,24 @@ impl<'s> Ingest<'s> {
             Ok(numbers)
         })?;
         self.fresh.extend(numbers);
+        let now = self.store.engine().generation();
+        self.generation.get_or_insert(now);
+        self.check_stages()
+    }
+
+    /// Stages that the engine has forgotten, because it was opened anew, can't be published.
+    fn check_stages(&self) -> Result<()> {
+        let now = self.store.engine().generation();
+        if self.generation.is_some_and(|staged| staged != now) {
+            let path = self.store.path().to_owned();
+            return Err(Error::Interrupted { path });
+        }
         Ok(())
     }
 
     /// Writes the rest with the last transaction, and takes back the notes of the staged.
     pub(super) fn publish(&mut self, change: &mut Change<'_>) -> Result<()> {
+        self.check_stages()?;
         for chunk in &self.pending {
             put_chunk(change, chunk)?;
         }

@@ -123,7 +123,7 @@ impl JobLine {
     pub(super) fn note_metrics(&mut self, id: u64, checkpoint: &CheckpointRecord) {
         for (name, value) in checkpoint.metrics() {
             let metric = self.metric_mut(name);
-            if checkpoint.later.abandoned || !value.is_finite() {
+            if !value.is_finite() {
                 continue;
             }
             let Some(direction) = direction_of(metric) else {

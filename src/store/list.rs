@@ -7,7 +7,7 @@ use super::index_rows::span;
 use super::query::listed;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::format::{CheckpointRecord, IndexKey, IndexKind};
+use crate::format::{Action, CheckpointRecord, IndexKey, IndexKind};
 use crate::storage::{Records, Rows};
 use crate::store::{Checkpoint, Store};
 
@@ -108,10 +108,13 @@ pub struct Checkpoints {
     filter: Filter,
     jobs: HashMap<u32, String>,
     scans: VecDeque<Scan>,
-    page: VecDeque<Checkpoint>,
+    page: VecDeque<Result<Checkpoint>>,
     given: usize,
     census: Option<Census>,
 }
+
+/// A checkpoint's id, and its record or what is wrong with it.
+type Row = (u64, Result<CheckpointRecord>);
 
 /// Rows that are still to be read: from `upper` downwards.
 #[derive(Clone, Copy, Debug)]
@@ -126,6 +129,7 @@ struct Census {
     log: u64,
     expected: u64,
     seen: u64,
+    damaged: bool,
 }
 
 impl Store {
@@ -167,6 +171,7 @@ fn plan(store: &Store, rows: &dyn Rows, filter: &Filter) -> Result<Checkpoints> 
         log: records.head()?.last,
         expected: selected.iter().map(|(_, job)| of_job(job)).sum(),
         seen: 0,
+        damaged: false,
     };
     Ok(Checkpoints {
         store: store.clone(),
@@ -225,29 +230,30 @@ impl Checkpoints {
             self.scans.push_front(rest);
         }
         if let Some(census) = &mut self.census {
-            census.seen += found.len() as u64;
+            census.seen += found.iter().filter(|(_, record)| record.is_ok()).count() as u64;
+            census.damaged |= found.iter().any(|(_, record)| record.is_err());
         }
         for (id, record) in found {
-            if self.filter.accepts(&record) {
-                let job = self
-                    .jobs
-                    .get(&record.saved.job)
-                    .cloned()
-                    .unwrap_or_default();
-                self.page
-                    .push_back(Checkpoint::new(store.clone(), id, record, job));
+            match record {
+                Ok(record) if self.filter.accepts(&record) => {
+                    let job = self.jobs.get(&record.saved.job).cloned();
+                    let job = job.unwrap_or_default();
+                    let checkpoint = Checkpoint::new(store.clone(), id, record, job);
+                    self.page.push_back(Ok(checkpoint));
+                }
+                Ok(_) => {}
+                Err(error) => self.page.push_back(Err(error)),
             }
         }
         Ok(true)
     }
 
-    #[expect(clippy::type_complexity, reason = "the rest of the scan, and the page")]
     fn index_page(
         &self,
         rows: &dyn Rows,
         lower: IndexKey,
         upper: IndexKey,
-    ) -> Result<(Option<Scan>, Vec<(u64, CheckpointRecord)>)> {
+    ) -> Result<(Option<Scan>, Vec<Row>)> {
         let most = self.page_len();
         let mut keys = Vec::new();
         rows.index((lower, upper), true, &mut |key| {
@@ -267,23 +273,28 @@ impl Checkpoints {
             };
             Some(Scan::Index { lower, upper })
         });
-        let found = keys.iter().map(|key| listed(rows, key.job, key.id));
+        let found = keys.iter().map(|key| match listed(rows, key.job, key.id) {
+            Ok((id, record)) => Ok((id, Ok(record))),
+            // Damage is local: the others are listed.
+            Err(error @ Error::Corrupt { .. }) => Ok((key.id, Err(error))),
+            Err(error) => Err(error),
+        });
         Ok((rest, found.collect::<Result<_>>()?))
     }
 
-    #[expect(clippy::type_complexity, reason = "the rest of the scan, and the page")]
-    fn record_page(
-        &self,
-        rows: &dyn Rows,
-        upper: u64,
-    ) -> Result<(Option<Scan>, Vec<(u64, CheckpointRecord)>)> {
+    fn record_page(&self, rows: &dyn Rows, upper: u64) -> Result<(Option<Scan>, Vec<Row>)> {
         let mut found = Vec::new();
         let mut last = None;
         let mut count = 0;
         Records(rows).checkpoints((0, upper), true, &mut |id, record| {
-            let wanted = self.jobs.contains_key(&record.saved.job)
-                && record.later.deleted.is_some() == self.filter.deleted
-                && (self.filter.abandoned || self.filter.deleted || !record.later.abandoned);
+            let wanted = match &record {
+                Ok(record) => {
+                    self.jobs.contains_key(&record.saved.job)
+                        && record.later.deleted.is_some() == self.filter.deleted
+                        && (self.filter.abandoned || self.filter.deleted || !record.later.abandoned)
+                }
+                Err(_) => self.concerns(rows, id)?,
+            };
             if wanted {
                 found.push((id, record));
             }
@@ -301,13 +312,21 @@ impl Checkpoints {
         Ok((rest, found))
     }
 
+    /// Whether a checkpoint whose record is damaged is of a job that is listed, as the log has it.
+    fn concerns(&self, rows: &dyn Rows, id: u64) -> Result<bool> {
+        Ok(match Records(rows).log(id)?.map(|record| record.action) {
+            Some(Action::Save { job, .. }) => self.jobs.contains_key(&job),
+            _ => true,
+        })
+    }
+
     /// At the end of a complete listing: nothing may be missing, nothing too many.
     fn check_census(&mut self) -> Result<()> {
         let Some(census) = self.census.take() else {
             return Ok(());
         };
         let log = self.store.read(|rows| Ok(Records(rows).head()?.last))?;
-        if log == census.log && census.seen != census.expected {
+        if log == census.log && !census.damaged && census.seen != census.expected {
             let why = format!(
                 "{} checkpoints are listed, the records count {}",
                 census.seen, census.expected
@@ -337,7 +356,7 @@ impl Iterator for Checkpoints {
             }
         }
         self.given += 1;
-        self.page.pop_front().map(Ok)
+        self.page.pop_front()
     }
 }
 

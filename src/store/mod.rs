@@ -4,6 +4,7 @@ mod body;
 mod change;
 mod checkpoint;
 mod commit;
+mod declare;
 mod delete;
 mod document;
 mod freed;
@@ -28,6 +29,7 @@ mod verify;
 mod walk;
 
 pub use checkpoint::Checkpoint;
+pub(crate) use document::canonical as canonical_json;
 pub use handle::{Options, Store};
 pub use job::{Job, JobInfo};
 pub use list::{Checkpoints, Filter};

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::line::JobLine;
 use super::sweep::sweep;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{Action, IndexKey, IndexKind};
 use crate::storage::{Records, Rows, release_manifest};
 use crate::store::Store;
@@ -21,6 +21,8 @@ pub struct Reclaimed {
     pub bytes: u64,
     /// Deleted checkpoints that still can come back.
     pub waiting: u64,
+    /// Deleted checkpoints that stay because what they refer to is damaged; `verify` says how.
+    pub damaged: u64,
 }
 
 /// What a compaction did.
@@ -48,24 +50,36 @@ impl Store {
         let mut done = Reclaimed::default();
         let deleted = self.read(|rows| deleted_rows(rows, self, now))?;
         for (row, is_due) in deleted {
-            if is_due {
-                self.change(|change| {
-                    let record = change.records().known_checkpoint(row.id)?;
-                    let mut line = JobLine::known(change, row.job)?;
-                    change.log(Action::Reclaim { checkpoint: row.id })?;
-                    change.rows().set_index(row, false)?;
-                    release_manifest(change.rows(), &record.saved.manifest)?;
-                    change.drop_checkpoint(row.id)?;
-                    line.count_deleted(-1)?;
-                    line.finish(change)
-                })?;
-                done.checkpoints += 1;
-            } else {
+            if !is_due {
                 done.waiting += 1;
+                continue;
+            }
+            match self.drop_for_good(row) {
+                Ok(()) => done.checkpoints += 1,
+                // Damage is local: the others are reclaimed.
+                Err(Error::Corrupt { what, why }) => {
+                    tracing::warn!(id = row.id, what, why, "a deleted checkpoint stays");
+                    done.damaged += 1;
+                }
+                Err(error) => return Err(error),
             }
         }
         (done.chunks, done.bytes) = sweep(self.engine())?;
         Ok(done)
+    }
+
+    /// Drops a deleted checkpoint's record and all that it refers to.
+    fn drop_for_good(&self, row: IndexKey) -> Result<()> {
+        self.change(|change| {
+            let record = change.records().known_checkpoint(row.id)?;
+            let mut line = JobLine::known(change, row.job)?;
+            change.log(Action::Reclaim { checkpoint: row.id })?;
+            change.rows().set_index(row, false)?;
+            release_manifest(change.rows(), &record.saved.manifest)?;
+            change.drop_checkpoint(row.id)?;
+            line.count_deleted(-1)?;
+            line.finish(change)
+        })
     }
 
     /// Makes the file as small as its content allows. Readers wait meanwhile.

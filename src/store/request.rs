@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::{AttributeRow, MetricRow};
+use crate::metric::Direction;
 
 /// What a save asks for, its entries apart.
 #[derive(Debug)]
@@ -15,6 +16,7 @@ pub(super) struct Request {
     pub(super) pinned: bool,
     pub(super) parent: Option<u64>,
     pub(super) overwrite: bool,
+    pub(super) directions: BTreeMap<String, Direction>,
 }
 
 impl Request {
@@ -28,6 +30,7 @@ impl Request {
             pinned: false,
             parent: None,
             overwrite: false,
+            directions: BTreeMap::new(),
         }
     }
 }

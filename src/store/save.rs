@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::format::{KindRecord, MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, MAX_EVENTS, MAX_METRICS};
 use crate::id::CheckpointId;
-use crate::metric::canonical;
+use crate::metric::{Direction, canonical};
 use crate::name::{check_entry, check_tag, check_word, printable};
 use crate::store::{Checkpoint, Job};
 use crate::tensor::DType;
@@ -192,6 +192,13 @@ impl<'a> Save<'a> {
         self.check(added)
     }
 
+    /// Declares which way a metric is better, with the save: if that fails, nothing is declared.
+    pub fn direction(mut self, metric: &str, direction: Direction) -> Self {
+        let checked = check_word("metric", metric);
+        self.request.directions.insert(metric.to_owned(), direction);
+        self.check(checked)
+    }
+
     /// Adds an event. A checkpoint saved without any is a manual one.
     #[expect(
         clippy::needless_pass_by_value,
@@ -362,7 +369,14 @@ fn take_in(
     let mut builder = ManifestBuilder::new();
     let mut buffer = Vec::new();
     for (name, part) in parts {
-        let body = body_of(ingest, &name, &part.kind, part.source, &mut buffer)?;
+        let body = body_of(
+            ingest,
+            &name,
+            &part.kind,
+            part.bytes,
+            part.source,
+            &mut buffer,
+        )?;
         check_length(&name, part.bytes, &body)?;
         builder.add(ingest, name, part.kind, body)?;
     }

@@ -22,7 +22,7 @@ pub(super) fn check_tags_free(
                     "tag `{tag}` of job `{}` is on id:{holder}",
                     line.record.name
                 ),
-                "move it explicitly (--move), or choose another",
+                "move it with `ckptdb tag --move`, or choose another",
             ));
         }
     }

@@ -7,15 +7,26 @@ use crate::format::{
 use crate::id::NodeId;
 use crate::storage::{Rows, load_node};
 
-/// Shows every group of a manifest to `visit`, in the order of names.
+/// Shows every group of a manifest to `visit`, in the order of names, which is checked.
 pub(super) fn each_group(
     rows: &dyn Rows,
     manifest: &Manifest,
     visit: &mut dyn FnMut(&Group) -> Result<()>,
 ) -> Result<()> {
+    let mut last: Option<String> = None;
+    let mut in_order = |group: &Group| {
+        let first = group.entries.first().map(|entry| &entry.name);
+        if last.is_some() && last.as_ref() >= first {
+            return Err(Error::corrupt("a manifest", "its names are not in order"));
+        }
+        last = group.entries.last().map(|entry| entry.name.clone());
+        visit(group)
+    };
     match manifest {
-        Manifest::Inline(group) => visit(group),
-        Manifest::Tree { root, depth } => groups_below(rows, &NodeId::new(*root), *depth, visit),
+        Manifest::Inline(group) => in_order(group),
+        Manifest::Tree { root, depth } => {
+            groups_below(rows, &NodeId::new(*root), *depth, &mut in_order)
+        }
     }
 }
 

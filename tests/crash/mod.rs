@@ -197,3 +197,42 @@ fn a_save_whose_source_fails_leaves_nothing_behind() {
         assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
     }
 }
+
+#[test]
+fn a_reclaim_that_was_cut_off_never_takes_what_was_saved_again_since() {
+    let data = state(1, 400_000);
+    let mut cut = 0;
+    for writes in 0..200 {
+        let left = Arc::new(AtomicU64::new(u64::MAX));
+        let dying = DyingMedium {
+            inner: MemoryMedium::default(),
+            left: Arc::clone(&left),
+        };
+        let store = Store::create_in(Arc::new(dying), Options::default()).unwrap();
+        let job = store.job("NQ").unwrap();
+        job.save(1).bytes("s", &data).commit().unwrap();
+        job.save(2).bytes("s", b"next").commit().unwrap();
+        store.resolve("NQ@1").unwrap().delete(false).unwrap();
+        left.store(writes, Ordering::SeqCst);
+        let outcome = store.reclaim(true);
+        left.store(u64::MAX, Ordering::SeqCst);
+        if matches!(outcome, Err(Error::SyncFailed { .. })) {
+            continue;
+        }
+        match job.save(3).bytes("s", &data).commit() {
+            Ok(_) => {}
+            // A sync was what failed: this handle is closed for writing.
+            Err(Error::SyncFailed { .. }) => continue,
+            Err(error) => panic!("after {writes} writes: {error:?}"),
+        }
+        cut += u64::from(outcome.is_err());
+        store.reclaim(true).unwrap();
+        let found = store.resolve("NQ@3").unwrap();
+        assert_eq!(found.read("s").unwrap(), data, "after {writes} writes");
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    assert!(cut > 5, "{cut} reclaims were cut off");
+}

@@ -216,3 +216,50 @@ fn verify_names_the_checkpoints_and_entries_that_a_damaged_chunk_belongs_to() {
         "the others load"
     );
 }
+
+#[test]
+fn one_damaged_record_hides_no_other_checkpoint_and_blocks_no_reclaim() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    for name in ["a", "b"] {
+        let job = store.job(name).unwrap();
+        for iteration in 1..=3 {
+            let data = noise(iteration, 300);
+            job.save(iteration)
+                .bytes(&format!("only-{name}-{iteration}"), &data)
+                .commit()
+                .unwrap();
+        }
+        for iteration in 1..=2 {
+            job.at(iteration).unwrap().unwrap().delete(false).unwrap();
+        }
+    }
+    store.close();
+    let mut bytes = medium.to_vec();
+    // The record that has this entry inline; every stale copy of it, too.
+    let name = b"only-a-1";
+    let places: Vec<usize> = (0..bytes.len() - name.len())
+        .filter(|at| &bytes[*at..*at + name.len()] == name)
+        .collect();
+    assert!(!places.is_empty());
+    for place in places {
+        bytes[place] ^= 1;
+    }
+    let store = Store::open_in(Arc::new(MemoryMedium::new(bytes)), options()).unwrap();
+    let deleted = Filter {
+        deleted: true,
+        ..Filter::default()
+    };
+    let (found, damaged): (Vec<_>, Vec<_>) = store.list(&deleted).unwrap().partition(Result::is_ok);
+    assert_eq!((found.len(), damaged.len()), (3, 1));
+    let of_b = Filter {
+        job: Some("b".to_owned()),
+        abandoned: true,
+        ..Filter::default()
+    };
+    assert!(store.list(&of_b).unwrap().all(|found| found.is_ok()));
+    store.stats().unwrap();
+    let reclaimed = store.reclaim(true).unwrap();
+    assert_eq!((reclaimed.checkpoints, reclaimed.damaged), (3, 1));
+    assert!(!store.verify(VerifyDepth::Full).unwrap().is_clean());
+}

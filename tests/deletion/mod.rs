@@ -298,3 +298,50 @@ fn a_rollback_leaves_the_other_line_listed_but_never_latest_or_best() {
     let hint = store.resolve("NQ@4").unwrap_err().hint().unwrap();
     assert!(hint.contains("abandoned lines have it"), "{hint}");
 }
+
+#[test]
+fn an_ancestor_of_the_head_that_comes_back_is_on_the_current_line_again() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let save = |iteration: u64, parent: Option<ckptdb::CheckpointId>| {
+        let data = noise(iteration, 40);
+        let save = job.save(iteration).bytes("s", &data);
+        let save = match parent {
+            Some(parent) => save.parent(parent),
+            None => save,
+        };
+        save.commit().unwrap().checkpoint.id
+    };
+    let (one, two, three) = (save(1, None), save(2, None), save(3, None));
+    save(2, Some(one));
+    store.delete(two, false).unwrap();
+    save(4, Some(three));
+    assert!(!store.undelete(two).unwrap().abandoned);
+    let line: Vec<u64> = job.list().unwrap().map(|c| c.unwrap().iteration).collect();
+    assert_eq!(line, [4, 3, 2, 1]);
+    assert_eq!(store.resolve("NQ@2").unwrap().id, two);
+    clean(&store);
+}
+
+#[test]
+fn long_entries_that_share_their_lists_survive_each_others_end() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    // Beyond 48 chunks the list is a tree of its own.
+    let long = noise(5, 60 << 20);
+    let mut other = long.clone();
+    other[30 << 20] ^= 1;
+    for (iteration, data) in (1..).zip([&long, &other, &long]) {
+        let saved = job.save(iteration).bytes("long", data).commit().unwrap();
+        let new = [60 << 20, 1_048_496, 0][usize::try_from(iteration).unwrap() - 1];
+        assert_eq!(saved.new_bytes, new);
+    }
+    store.delete(job.at(1).unwrap().unwrap().id, false).unwrap();
+    store.reclaim(true).unwrap();
+    clean(&store);
+    assert_eq!(job.at(2).unwrap().unwrap().read("long").unwrap(), other);
+    let range = (29 << 20)..(31 << 20);
+    let kept = job.at(3).unwrap().unwrap();
+    let bytes = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+    assert_eq!(kept.read_range("long", range).unwrap(), long[bytes]);
+}

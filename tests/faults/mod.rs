@@ -135,3 +135,45 @@ fn after_a_failed_sync_no_success_is_reported_any_more_from_this_handle() {
         b"before".as_slice()
     );
 }
+
+#[test]
+fn a_sync_that_fails_in_the_first_write_after_opening_counts_as_well() {
+    for after_crash in [false, true] {
+        let inner = MemoryMedium::default();
+        let store = Store::create_in(Arc::new(inner.clone()), Options::default()).unwrap();
+        store
+            .job("NQ")
+            .unwrap()
+            .save(1)
+            .bytes("s", b"1")
+            .commit()
+            .unwrap();
+        let bytes = if after_crash {
+            inner.to_vec()
+        } else {
+            Vec::new()
+        };
+        drop(store);
+        let inner = if after_crash {
+            MemoryMedium::new(bytes)
+        } else {
+            inner
+        };
+        let fault = Arc::new(AtomicU8::new(SOUND));
+        let medium = FaultMedium {
+            inner,
+            fault: Arc::clone(&fault),
+        };
+        let store = Store::open_in(Arc::new(medium), Options::default()).unwrap();
+        let job = store.job("NQ").unwrap();
+        fault.store(SYNC_FAILS, Ordering::SeqCst);
+        assert!(job.save(2).bytes("s", b"2").commit().is_err());
+        fault.store(SOUND, Ordering::SeqCst);
+        let refused = job.save(2).bytes("s", b"2").commit();
+        assert!(
+            matches!(refused, Err(Error::SyncFailed { .. })),
+            "{refused:?}"
+        );
+        assert!(matches!(store.compact(), Err(Error::SyncFailed { .. })));
+    }
+}

@@ -85,7 +85,7 @@ fn entries(state: u8) -> Vec<(String, Vec<u8>)> {
         ("frozen".to_owned(), noise(1, 70_000)),
         ("head".to_owned(), noise(seed, 66_000 + usize::from(state))),
     ];
-    all.extend((0..20).map(|i| (format!("bias.{i}"), noise(i * (seed / 3), 400))));
+    all.extend((0..70).map(|i| (format!("bias.{i}"), noise(i * (seed / 3), 60))));
     all
 }
 

@@ -413,11 +413,8 @@ impl Twin {
             }
             self.jobs[job].removed = false;
         }
-        let on_line = self
-            .head(job)
-            .is_none_or(|head| self.descends(head.max(i), head.min(i)));
-        if !on_line {
-            self.checkpoints[i].abandoned = true;
+        if let Some(head) = self.head(job) {
+            self.checkpoints[i].abandoned = !self.descends(head.max(i), head.min(i));
         }
         let iteration = self.checkpoints[i].iteration;
         let taken = |other: &usize| self.checkpoints[*other].iteration == iteration;

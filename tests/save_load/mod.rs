@@ -58,3 +58,77 @@ fn large_and_small_entries_come_back_whole_and_in_ranges() {
     job.declare_metric("loss", Direction::Min).unwrap();
     assert_eq!(job.best("loss").unwrap().unwrap().iteration, 10);
 }
+
+#[test]
+fn numbers_of_a_document_are_kept_to_the_letter() {
+    let store = Store::in_memory().unwrap();
+    let text = r#"{"big":12345678901234567890123,"far":1e400}"#;
+    let job = store.job("agent").unwrap();
+    let saved = job
+        .save(1)
+        .document_text("d", text)
+        .commit()
+        .unwrap()
+        .checkpoint;
+    assert_eq!(saved.document_text("d").unwrap(), text);
+    assert!(
+        matches!(saved.document("d"), Err(Error::Invalid { .. })),
+        "no damage"
+    );
+}
+
+#[test]
+fn a_reader_that_never_ends_is_noticed_after_a_byte_too_many() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let endless = std::io::repeat(7);
+    let refused = job
+        .save(1)
+        .tensor_from("w", DType::F32, &[1], endless)
+        .commit();
+    assert!(matches!(refused, Err(Error::Invalid { .. })));
+    let short = std::io::empty();
+    let refused = job
+        .save(1)
+        .tensor_from("w", DType::F32, &[1], short)
+        .commit();
+    assert!(matches!(refused, Err(Error::Invalid { .. })));
+}
+
+#[test]
+fn a_refused_save_declares_nothing() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let refused = job
+        .save(1)
+        .direction("loss", Direction::Min)
+        .tag("latest")
+        .commit();
+    assert!(refused.is_err());
+    assert!(store.jobs().unwrap().is_empty());
+    let save = job.save(1).bytes("s", b"x").metric("loss", 1.0);
+    save.direction("loss", Direction::Min).commit().unwrap();
+    assert_eq!(job.best("loss").unwrap().unwrap().iteration, 1);
+    let other = job
+        .save(2)
+        .bytes("s", b"x")
+        .direction("loss", Direction::Max);
+    assert!(matches!(other.commit(), Err(Error::Conflict { .. })));
+    assert_eq!(job.latest().unwrap().unwrap().iteration, 1);
+}
+
+#[test]
+fn entries_with_the_longest_names_are_many_all_the_same() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let names: Vec<String> = (0..4_500)
+        .map(|i| format!("{i:06}{}", "n".repeat(1_018)))
+        .collect();
+    let mut save = job.save(1);
+    for name in &names {
+        save = save.bytes(name, name.as_bytes());
+    }
+    let saved = save.commit().unwrap().checkpoint;
+    assert_eq!(saved.entries().unwrap().len(), names.len());
+    assert_eq!(saved.read(&names[4_321]).unwrap(), names[4_321].as_bytes());
+}

@@ -14,15 +14,16 @@ const LISTED: usize = 8;
 /// The checkpoint that a reference names in this store. A reference may name its store; one that
 /// names another must not be taken for one of this.
 pub(crate) fn checkpoint(store: &Store, text: &str) -> Result<Checkpoint, Failure> {
-    let reference: Reference = text.parse()?;
-    match &reference.store {
-        Some(other) if Path::new(other) != store.path() => {
+    let mut reference: Reference = text.parse()?;
+    if let Some(named) = reference.store.take() {
+        let real = |path: &Path| path.canonicalize().ok();
+        if real(Path::new(&named)) != real(store.path()) {
             let message = format!("`{}` is about another store", printable(text));
-            let hint = format!("name the store with -s {}", printable(other));
-            Err(Failure::usage(message).hint(hint))
+            let hint = format!("name the store with -s {}", printable(&named));
+            return Err(Failure::usage(message).hint(hint));
         }
-        _ => Ok(store.resolve(text)?),
     }
+    Ok(store.resolve(&reference.to_string())?)
 }
 
 /// The job with this name.

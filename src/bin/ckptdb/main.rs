@@ -43,11 +43,25 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, cli.global.store.as_deref(), style),
         Command::Version => commands::version::run(style),
         command => {
-            let store = store_path::open(&cli.global)?;
+            let store = store_path::open_for(&cli.global, reference_of(command))?;
             let result = run_on(&store, command, style);
             store.close();
             result
         }
+    }
+}
+
+/// The reference that a command is about: it may name its store.
+fn reference_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::Export(args) => Some(&args.reference),
+        Command::Show(args) => Some(&args.reference),
+        Command::Tag(args) => Some(&args.reference),
+        Command::Annotate(args) => Some(&args.reference),
+        Command::Pin(args) => args.references.first().map(String::as_str),
+        Command::Unpin(args) => args.references.first().map(String::as_str),
+        Command::Delete(args) => args.references.first().map(String::as_str),
+        _ => None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use ckptdb::Store;
+use ckptdb::reference::Reference;
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
@@ -15,6 +16,16 @@ const VARIABLE: &str = "CKPTDB_STORE";
 /// Opens the store that the command is about.
 pub(crate) fn open(global: &Global) -> Result<Store, Failure> {
     Ok(Store::open(find(global)?)?)
+}
+
+/// Opens the store that the option names, else the one that the command's reference names, else
+/// the one that is found without either.
+pub(crate) fn open_for(global: &Global, reference: Option<&str>) -> Result<Store, Failure> {
+    let parsed = reference.and_then(|text| text.parse::<Reference>().ok());
+    match parsed.and_then(|reference| reference.store) {
+        Some(store) if global.store.is_none() => Ok(Store::open(store)?),
+        _ => open(global),
+    }
 }
 
 /// Opens it, or creates it if nothing is at a path that was named. The flag says whether it was

@@ -201,6 +201,10 @@ impl Users {
     ) -> Result<()> {
         let mut found: Vec<(u64, CheckpointRecord, String, String)> = Vec::new();
         Records(rows).checkpoints((0, u64::MAX), false, &mut |id, record| {
+            // A damaged record has been reported; what it leads to can't be named.
+            let Ok(record) = record else {
+                return Ok(ControlFlow::Continue(()));
+            };
             let manifest = record.saved.manifest.clone();
             let walked = each_group(rows, &manifest, &mut |group| {
                 for entry in &group.entries {

@@ -13,7 +13,7 @@ use crate::output::{Style, human, json};
 pub(crate) struct Args {
     /// The checkpoint.
     #[arg(value_name = "REF")]
-    reference: String,
+    pub(crate) reference: String,
     /// Attributes; a value that is not JSON is text.
     #[arg(value_name = "NAME=VALUE", required = true, value_parser = attribute)]
     attributes: Vec<(String, Value)>,

@@ -14,7 +14,7 @@ use crate::{confirm, lookup};
 pub(crate) struct Args {
     /// The checkpoints.
     #[arg(value_name = "REF", required = true)]
-    references: Vec<String>,
+    pub(crate) references: Vec<String>,
     /// Delete even a job's latest or its last known good one. A pinned one stays.
     #[arg(long)]
     force: bool,

@@ -20,7 +20,7 @@ const NAMED: usize = 3;
 pub(crate) struct Args {
     /// The checkpoint.
     #[arg(value_name = "REF")]
-    reference: String,
+    pub(crate) reference: String,
     /// Where to: a *.safetensors file takes the tensors, any other path is a folder.
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,

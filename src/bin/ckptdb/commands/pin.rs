@@ -14,7 +14,7 @@ use crate::output::{Style, human, json};
 pub(crate) struct Args {
     /// The checkpoints.
     #[arg(value_name = "REF", required = true)]
-    references: Vec<String>,
+    pub(crate) references: Vec<String>,
     /// Unpin instead.
     #[arg(long)]
     pub(crate) remove: bool,
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 pub(crate) struct UnpinArgs {
     /// The checkpoints.
     #[arg(value_name = "REF", required = true)]
-    references: Vec<String>,
+    pub(crate) references: Vec<String>,
 }
 
 /// Pins, or unpins with `--remove`.

@@ -41,6 +41,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
             "chunks": done.chunks,
             "bytes": done.bytes,
             "waiting": done.waiting,
+            "damaged": done.damaged,
             "dry_run": false,
         });
         return style.document("reclaim", &body);
@@ -58,24 +59,28 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
             "{waiting} {verb} for the end of the undo window (--now)"
         ));
     }
+    if done.damaged > 0 {
+        let damaged = human::checkpoints(done.damaged);
+        style.note(format_args!(
+            "{damaged} could not be dropped because of damage: ckptdb verify"
+        ));
+    }
     Ok(())
 }
 
-/// What deleted checkpoints share with others is known only when they are dropped, so the bytes
-/// are those that nothing refers to already.
+/// What dropping all deleted checkpoints would free; what they share with others does not count.
 fn dry_run(store: &Store, style: &Style) -> Result<(), Failure> {
     let stats = store.stats()?;
     if style.json {
         let body = json!({
             "checkpoints": stats.deleted,
-            "unreferenced_bytes": stats.reclaimable_bytes,
+            "bytes": stats.reclaimable_bytes,
             "dry_run": true,
         });
         return style.document("reclaim", &body);
     }
     style.line(format_args!(
-        "would drop {} once the undo window is over, and free {} that nothing refers to already; \
-         nothing was changed (dry run)",
+        "would drop {} once the undo window is over, and free {}; nothing was changed (dry run)",
         human::count(stats.deleted, "deleted checkpoint", "deleted checkpoints"),
         human::size(stats.reclaimable_bytes),
     ))

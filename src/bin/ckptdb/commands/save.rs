@@ -103,7 +103,7 @@ fn save(args: &Args, store: &Store, sources: &[Source]) -> Result<Saved, Failure
     }
     for metric in &args.metrics {
         if let Some(direction) = metric.direction {
-            job.declare_metric(&metric.name, direction)?;
+            save = save.direction(&metric.name, direction);
         }
     }
     for metric in &args.metrics {

@@ -18,7 +18,7 @@ const ENTRIES: usize = 20;
 pub(crate) struct Args {
     /// The checkpoint, for instance vit@latest, vit@25000 or id:12.
     #[arg(value_name = "REF")]
-    reference: String,
+    pub(crate) reference: String,
     /// Show all entries instead of the first 20. JSON has all of them.
     #[arg(long)]
     entries: bool,

@@ -13,7 +13,7 @@ use crate::output::{Style, human, json};
 pub(crate) struct Args {
     /// The checkpoint.
     #[arg(value_name = "REF")]
-    reference: String,
+    pub(crate) reference: String,
     /// The tag; unique within the job.
     tag: String,
     /// Take the tag from the checkpoint that has it now.

@@ -1,5 +1,8 @@
 //! What goes in comes out.
 
+use std::cell::Cell;
+use std::io::{self, Read};
+
 use ckptdb::{DType, Direction, Error, Event, Store, TensorSlice};
 
 use crate::support::noise;
@@ -77,22 +80,60 @@ fn numbers_of_a_document_are_kept_to_the_letter() {
     );
 }
 
+/// A reader without end that counts what is taken from it.
+struct Endless<'a>(&'a Cell<u64>);
+
+impl Read for Endless<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.0.set(self.0.get() + out.len() as u64);
+        Ok(out.len())
+    }
+}
+
 #[test]
-fn a_reader_that_never_ends_is_noticed_after_a_byte_too_many() {
+fn a_tensor_of_another_length_than_its_shape_is_refused_and_no_endless_reader_read() {
     let store = Store::in_memory().unwrap();
     let job = store.job("NQ").unwrap();
-    let endless = std::io::repeat(7);
-    let refused = job
-        .save(1)
-        .tensor_from("w", DType::F32, &[1], endless)
+    let taken = Cell::new(0);
+    let save = job.save(1);
+    let refused = save
+        .tensor_from("w", DType::F32, &[1], Endless(&taken))
         .commit();
     assert!(matches!(refused, Err(Error::Invalid { .. })));
-    let short = std::io::empty();
-    let refused = job
-        .save(1)
-        .tensor_from("w", DType::F32, &[1], short)
+    assert!(taken.get() <= 5, "{} bytes were read for 4", taken.get());
+    let save = job.save(1);
+    let refused = save
+        .tensor_from("w", DType::F32, &[1], io::empty())
         .commit();
     assert!(matches!(refused, Err(Error::Invalid { .. })));
+}
+
+#[test]
+fn an_inserted_entry_stores_its_own_group_anew_and_no_other() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let tensors: Vec<Vec<u8>> = (0..3_000).map(|seed| noise(seed, 64)).collect();
+    let save = |iteration, inserted: &[&str]| {
+        let mut save = job.save(iteration);
+        for (i, data) in tensors.iter().enumerate() {
+            save = save.bytes(&format!("layers.{i:04}.bias"), data);
+        }
+        for name in inserted {
+            save = save.bytes(name, b"new");
+        }
+        save.commit().unwrap()
+    };
+    let first = save(1, &[]);
+    assert!(first.new_chunks > 50, "{} groups", first.new_chunks);
+    // One before all others, one in the middle: what follows must not move.
+    let second = save(2, &["a", "layers.1500.scale"]);
+    assert!(
+        second.new_chunks <= 6,
+        "{} of {} packs",
+        second.new_chunks,
+        second.chunks
+    );
+    assert_eq!(second.checkpoint.load().unwrap().len(), 3_002);
 }
 
 #[test]

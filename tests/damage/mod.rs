@@ -9,6 +9,8 @@ use ckptdb::{
     CheckpointInfo, Direction, Error, Filter, Medium, MemoryMedium, Options, Store, VerifyDepth,
 };
 
+use redb::ReadableTable;
+
 use crate::support::{DamagedMedium, noise};
 
 /// What a store must answer, or refuse to.
@@ -262,4 +264,53 @@ fn one_damaged_record_hides_no_other_checkpoint_and_blocks_no_reclaim() {
     let reclaimed = store.reclaim(true).unwrap();
     assert_eq!((reclaimed.checkpoints, reclaimed.damaged), (3, 1));
     assert!(!store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+/// Takes one row out of the index behind the store's back.
+fn lose_row(path: &std::path::Path, lost: impl Fn(&[u8; 25]) -> bool) {
+    let table: redb::TableDefinition<'_, &[u8; 25], ()> = redb::TableDefinition::new("index");
+    let database = redb::Database::open(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut index = transaction.open_table(table).unwrap();
+        let keys: Vec<[u8; 25]> = index
+            .range::<&[u8; 25]>(..)
+            .unwrap()
+            .map(|row| *row.unwrap().0.value())
+            .collect();
+        let key = keys.into_iter().rfind(|key| lost(key)).unwrap();
+        index.remove(&key).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_row_that_the_index_lost_is_noticed_and_never_a_shorter_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    // Kinds as docs/format.md numbers them: 1 commit, 2 iteration, 4 metric.
+    for (kind, question) in [(1, "latest"), (2, "list"), (4, "best")] {
+        let path = folder.path().join(format!("{kind}.ckptdb"));
+        let store = Store::create(&path).unwrap();
+        let job = store.job("NQ").unwrap();
+        job.declare_metric("r", Direction::Max).unwrap();
+        for iteration in 1..=5_u32 {
+            let save = job.save(iteration.into()).bytes("s", b"x");
+            save.metric("r", iteration.into()).commit().unwrap();
+        }
+        drop((job, store));
+        lose_row(&path, |key| key[0] == kind);
+        let store = Store::open(&path).unwrap();
+        let job = store.job("NQ").unwrap();
+        let answer = match question {
+            "latest" => job.latest().map(drop),
+            "best" => job.best("r").map(drop),
+            _ => job.list().unwrap().try_for_each(|found| found.map(drop)),
+        };
+        assert!(
+            matches!(answer, Err(Error::Corrupt { .. })),
+            "{question}: {answer:?}"
+        );
+        let report = store.verify(VerifyDepth::Quick).unwrap();
+        assert!(!report.is_clean(), "{question}: verify sees it too");
+    }
 }

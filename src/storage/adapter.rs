@@ -18,7 +18,7 @@ pub(super) struct Condition {
     /// The engine's writes are held back until the first change to the store: whoever only reads
     /// leaves the file as it is, to the byte.
     overlay: RwLock<Option<Overlay>>,
-    /// Nothing is answered any more: the handle is being dropped.
+    /// Nothing is answered any more: the handle is to be dropped.
     sealed: AtomicBool,
     /// The handle must be reopened before it is used again.
     broken: AtomicBool,
@@ -63,7 +63,7 @@ impl Condition {
 
     /// Cuts the handle off before it is dropped. If it changed nothing there is nothing to close
     /// cleanly, and the engine's closing transaction, which damage can make it panic in, is
-    /// spared. Whether it was.
+    /// spared. Whether it is cut off, by this or by an earlier failure.
     pub(super) fn seal_if_unchanged(&self) -> bool {
         if self.overlay().is_some() {
             self.sealed.store(true, Ordering::SeqCst);

@@ -168,10 +168,7 @@ impl Engine {
             return Ok(());
         };
         let context = handle.context.clone();
-        context
-            .condition
-            .accept()
-            .map_err(|error| context.io("opening", error))?;
+        context.accept()?;
         let compacted = guarded(&context, || {
             while handle
                 .database
@@ -348,10 +345,7 @@ impl Handle {
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
         let context = &self.context;
-        context
-            .condition
-            .accept()
-            .map_err(|error| context.io("opening", error))?;
+        context.accept()?;
         guarded(context, || {
             let begun = self.database.begin_write();
             let mut transaction = begun.map_err(|e| Context::engine("beginning to write", e))?;
@@ -381,9 +375,9 @@ impl Handle {
             mut database,
             context,
         } = self;
-        let unchanged = context.condition.seal_if_unchanged();
+        let sealed = context.condition.seal_if_unchanged();
         let closed = guarded(&context, || {
-            if unchanged {
+            if sealed {
                 // Fails on its first read, and the engine closes nothing after a failure.
                 let _ = database.check_integrity();
             }

@@ -42,6 +42,13 @@ fn named(path: &Path) -> String {
 }
 
 impl Context {
+    /// Lets the engine's writes reach the medium from now on: the store is about to change.
+    pub(super) fn accept(&self) -> Result<()> {
+        self.condition
+            .accept()
+            .map_err(|error| self.io("opening", error))
+    }
+
     /// A failure of the engine's storage.
     pub(super) fn storage(&self, operation: &str, error: StorageError) -> Error {
         if self.condition.sync_failed() {

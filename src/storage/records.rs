@@ -40,6 +40,11 @@ impl Records<'_> {
         })
     }
 
+    /// Whether a checkpoint has no record any more: it was reclaimed, perhaps while it was read.
+    pub(crate) fn is_reclaimed(self, id: u64) -> bool {
+        matches!(self.checkpoint(id), Ok(None))
+    }
+
     /// The checkpoints with these ids, in order or backwards; a damaged record is shown as the
     /// error that it is, and the next one comes after it.
     pub(crate) fn checkpoints(

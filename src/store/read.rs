@@ -48,7 +48,7 @@ struct Located {
 fn reading<T>(checkpoint: Source<'_>, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
     checkpoint.store.read(|rows| {
         run(rows).map_err(|error| match error {
-            Error::Corrupt { .. } if is_gone(rows, checkpoint) => {
+            Error::Corrupt { .. } if Records(rows).is_reclaimed(checkpoint.id.get()) => {
                 Error::Deleted { id: checkpoint.id }
             }
             Error::Corrupt { what, why } => {
@@ -58,10 +58,6 @@ fn reading<T>(checkpoint: Source<'_>, run: impl FnOnce(&dyn Rows) -> Result<T>) 
             other => other,
         })
     })
-}
-
-fn is_gone(rows: &dyn Rows, checkpoint: Source<'_>) -> bool {
-    matches!(Records(rows).checkpoint(checkpoint.id.get()), Ok(None))
 }
 
 fn locate(rows: &dyn Rows, checkpoint: Source<'_>, name: &str) -> Result<Option<Located>> {

@@ -78,41 +78,30 @@ fn what_is_not_a_store_is_refused_untouched() {
     ));
 }
 
+/// Puts a row of another program's into a table of this name.
+fn put_theirs(path: &Path, table: &str) {
+    let table: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new(table);
+    let database = redb::Database::create(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let mut open = transaction.open_table(table).unwrap();
+    open.insert("key", 1).unwrap();
+    drop(open);
+    transaction.commit().unwrap();
+}
+
 #[test]
 fn another_programs_redb_file_is_refused_untouched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.ckptdb");
-    let table: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("theirs");
-    let database = redb::Database::create(&path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    transaction
-        .open_table(table)
-        .unwrap()
-        .insert("key", 1)
-        .unwrap();
-    transaction.commit().unwrap();
-    drop(database);
-    let content = fs::read(&path).unwrap();
-    assert!(matches!(
-        refused_untouched(&path, &content),
-        Error::NotAStore { .. }
-    ));
-    // A table of our name, of other types.
-    let ours: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new("settings");
-    let database = redb::Database::open(&path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    transaction
-        .open_table(ours)
-        .unwrap()
-        .insert("key", 1)
-        .unwrap();
-    transaction.commit().unwrap();
-    drop(database);
-    let content = fs::read(&path).unwrap();
-    assert!(matches!(
-        refused_untouched(&path, &content),
-        Error::NotAStore { .. }
-    ));
+    // The second is a table of our name, of other types.
+    for table in ["theirs", "settings"] {
+        put_theirs(&path, table);
+        let content = fs::read(&path).unwrap();
+        assert!(matches!(
+            refused_untouched(&path, &content),
+            Error::NotAStore { .. }
+        ));
+    }
 }
 
 #[test]

@@ -221,7 +221,7 @@ impl Users {
             }
         })?;
         for (id, record, entry, what) in found {
-            if !is_reclaimed(Records(rows), id) {
+            if !Records(rows).is_reclaimed(id) {
                 findings.checkpoint(id, &record, Some(&entry), what);
             }
         }
@@ -246,9 +246,4 @@ fn fault_of(
         Ok(())
     })?;
     Ok(fault)
-}
-
-/// Whether a checkpoint was reclaimed while it was looked at.
-fn is_reclaimed(records: Records<'_>, id: u64) -> bool {
-    matches!(records.checkpoint(id), Ok(None))
 }

@@ -95,6 +95,20 @@ pub enum Error {
         /// How it was noticed.
         why: String,
     },
+    /// The tables themselves can't be read, so that the store can't be mended in place.
+    #[error("{what} can't be repaired in place: {why}")]
+    Beyond {
+        /// The damaged object.
+        what: String,
+        /// How it was noticed.
+        why: String,
+    },
+    /// The store can only be read: its file or the disk does not allow writing.
+    #[error("`{}` can only be read", path.display())]
+    ReadOnly {
+        /// The file.
+        path: PathBuf,
+    },
     /// Nothing by that name.
     #[error("no {what}")]
     NotFound {
@@ -194,6 +208,12 @@ impl Error {
             Self::SyncFailed { .. } => Some("check the disk, then open the store again".to_owned()),
             Self::Corrupt { .. } => {
                 Some("`ckptdb verify` lists what is damaged; other checkpoints load".to_owned())
+            }
+            Self::Beyond { .. } => {
+                Some("`ckptdb salvage OLD NEW` rebuilds it from the bytes that verify".to_owned())
+            }
+            Self::ReadOnly { .. } => {
+                Some("check the permissions of the file and how the disk is mounted".to_owned())
             }
             Self::NotFound { hint, .. } | Self::Conflict { hint, .. } if !hint.is_empty() => {
                 Some(hint.clone())

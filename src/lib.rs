@@ -26,8 +26,8 @@ pub use metric::Direction;
 pub use platform::{Clock, ManualClock, SystemClock};
 pub use storage::{Backend, FileMedium, Medium, MemoryMedium};
 pub use store::{
-    Checkpoint, Checkpoints, Compacted, Damage, Filter, Job, JobInfo, Options, Reclaimed, Save,
-    Saved, Stats, Store, VerifyDepth, VerifyReport,
+    Checkpoint, Checkpoints, Compacted, Damage, Filter, Job, JobInfo, Options, Reclaimed, Repaired,
+    Resumed, Salvaged, Save, Saved, Stats, Store, VerifyDepth, VerifyReport,
 };
 pub use tensor::{DType, Tensor, TensorSlice};
 pub use time::Timestamp;

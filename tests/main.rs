@@ -17,5 +17,6 @@ mod faults;
 mod lifecycle;
 mod model;
 mod queries;
+mod rescue;
 mod save_load;
 mod support;

@@ -6,6 +6,7 @@ use super::envelope::TableCode;
 use super::limits::{MAX_ATTRIBUTE_BYTES, MAX_ENTRIES, MAX_EVENTS, MAX_METRICS, MAX_TREE_DEPTH};
 use super::malformed::Malformed;
 use super::node::Manifest;
+use super::stamp::Stamp;
 use super::wire::{self, Record};
 use crate::id::{CheckpointId, ContentHash, StoreId};
 
@@ -73,6 +74,7 @@ pub(crate) struct Later {
     pub(crate) abandoned: bool,
     pub(crate) deleted: Option<DeletedMark>,
     pub(crate) new_bytes: u64,
+    pub(crate) stamp: Stamp,
 }
 
 /// A checkpoint's row.

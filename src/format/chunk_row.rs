@@ -17,7 +17,7 @@ pub(crate) struct ChunkRow {
     pub(crate) stored_len: u32,
     /// How the stored bytes are encoded.
     pub(crate) codec: u8,
-    /// Number of extents.
+    /// Number of extents; none if its bytes are lost.
     pub(crate) parts: u8,
     /// Deltas down to a chunk without base.
     pub(crate) depth: u8,
@@ -26,6 +26,26 @@ pub(crate) struct ChunkRow {
 }
 
 impl ChunkRow {
+    /// The row of a chunk whose bytes are lost. It keeps the count, so that whoever brings the
+    /// bytes again heals every checkpoint that names them.
+    pub(crate) const fn lost(refs: u64, number: u64, raw_len: u32) -> Self {
+        Self {
+            refs,
+            number,
+            raw_len,
+            stored_len: 0,
+            codec: 0,
+            parts: 0,
+            depth: 0,
+            bases: Vec::new(),
+        }
+    }
+
+    /// Whether the chunk's bytes are known to be lost.
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.parts == 0
+    }
+
     /// The row's bytes, bound to the chunk id.
     pub(crate) fn to_bytes(&self, id: &ChunkId) -> Vec<u8> {
         let mut out = Vec::with_capacity(36 + 32 * self.bases.len());
@@ -83,12 +103,15 @@ impl ChunkRow {
 
     fn check(&self) -> Result<(), Malformed> {
         let parts = usize::from(self.parts);
-        if parts == 0 || parts > MAX_PARTS {
+        if parts > MAX_PARTS {
             return Err(Malformed::field(
                 "the number of its parts",
-                "1 to 16",
+                "at most 16",
                 parts,
             ));
+        }
+        if self.is_lost() != (self.stored_len == 0) || (self.is_lost() && self.codec != 0) {
+            return Err(Malformed::new("its lengths are out of range"));
         }
         let longest = u64::from(self.raw_len) + 32 * self.bases.len() as u64;
         let fits = self.raw_len as usize <= MAX_CHUNK_BYTES;

@@ -17,21 +17,32 @@ pub(crate) enum TableCode {
     Names = 5,
 }
 
-/// The part of the store id that every record carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StoreTag([u8; 8]);
+impl TableCode {
+    const ALL: [Self; 5] = [
+        Self::Settings,
+        Self::Log,
+        Self::Checkpoints,
+        Self::Jobs,
+        Self::Names,
+    ];
+}
+
+/// The store id as every record carries it, so that a record says whose it is wherever it is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct StoreTag([u8; 16]);
 
 impl StoreTag {
     /// No store's: for reading before the store is known.
-    pub(crate) const NONE: Self = Self([0; 8]);
+    pub(crate) const NONE: Self = Self([0; 16]);
 
     /// The tag of this store.
-    pub(crate) fn of(id: StoreId) -> Self {
-        let mut tag = [0; 8];
-        for (to, from) in tag.iter_mut().zip(id.as_bytes()) {
-            *to = *from;
-        }
-        Self(tag)
+    pub(crate) const fn of(id: StoreId) -> Self {
+        Self(*id.as_bytes())
+    }
+
+    /// The store whose tag this is.
+    pub(crate) const fn store(self) -> StoreId {
+        StoreId::new(self.0)
     }
 
     /// The tag that these record bytes carry, unverified: how the identity record is read before
@@ -70,6 +81,45 @@ pub(super) fn seal(
     let check: [u8; RECORD_CHECK_BYTES] = short_hash(&[&out]);
     out.extend_from_slice(&check);
     Ok(out)
+}
+
+/// A record found outside its table: where it belongs, as it says itself, its hash having been
+/// checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LooseRecord {
+    pub(crate) table: TableCode,
+    pub(crate) store: StoreTag,
+    pub(crate) key: u64,
+    /// Length of the whole record.
+    pub(crate) len: usize,
+}
+
+impl LooseRecord {
+    /// The record that these bytes begin with, if they do.
+    pub(crate) fn at(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(bytes);
+        if fields.take(4).ok()? != RECORD_MAGIC {
+            return None;
+        }
+        let code = fields.u8().ok()?;
+        let table = TableCode::ALL.into_iter().find(|t| *t as u8 == code)?;
+        let (version, key_len) = (fields.u8().ok()?, fields.u16().ok()?);
+        let body_len = usize::try_from(fields.u32().ok()?).ok()?;
+        let store = StoreTag(fields.array().ok()?);
+        if version != BODY_VERSION || key_len != 8 || body_len > MAX_RECORD_BYTES {
+            return None;
+        }
+        let key = u64::from_be_bytes(fields.array().ok()?);
+        let covered = RECORD_HEADER_BYTES + 8 + body_len;
+        let len = covered + RECORD_CHECK_BYTES;
+        let check = bytes.get(covered..len)?;
+        (short_hash::<RECORD_CHECK_BYTES>(&[bytes.get(..covered)?]) == check).then_some(Self {
+            table,
+            store,
+            key,
+            len,
+        })
+    }
 }
 
 /// Takes a body out of its envelope after checking that it is this table's, store's and key's.
@@ -122,17 +172,17 @@ mod tests {
     use super::*;
 
     fn sealed() -> Vec<u8> {
-        seal(TableCode::Jobs, StoreTag([7; 8]), &[0, 0, 0, 1], b"body").unwrap()
+        seal(TableCode::Jobs, StoreTag([7; 16]), &[0, 0, 0, 1], b"body").unwrap()
     }
 
     #[test]
     fn an_envelope_opens_only_under_its_own_table_store_and_key() {
         let bytes = sealed();
-        let tag = StoreTag([7; 8]);
+        let tag = StoreTag([7; 16]);
         let key = [0, 0, 0, 1];
         assert_eq!(open(TableCode::Jobs, tag, &key, &bytes).unwrap(), b"body");
         assert!(open(TableCode::Names, tag, &key, &bytes).is_err());
-        assert!(open(TableCode::Jobs, StoreTag([8; 8]), &key, &bytes).is_err());
+        assert!(open(TableCode::Jobs, StoreTag([8; 16]), &key, &bytes).is_err());
         assert!(open(TableCode::Jobs, tag, &[0, 0, 0, 2], &bytes).is_err());
         assert_eq!(StoreTag::peek(&bytes), Some(tag));
     }
@@ -141,7 +191,7 @@ mod tests {
     fn any_changed_missing_or_extra_byte_is_noticed() {
         let bytes = sealed();
         let read = |b: &[u8]| {
-            open(TableCode::Jobs, StoreTag([7; 8]), &[0, 0, 0, 1], b).map(<[u8]>::to_vec)
+            open(TableCode::Jobs, StoreTag([7; 16]), &[0, 0, 0, 1], b).map(<[u8]>::to_vec)
         };
         for at in 0..bytes.len() {
             for bit in 0..8 {

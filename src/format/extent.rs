@@ -64,11 +64,27 @@ pub(crate) struct Extent<'a> {
 impl<'a> Extent<'a> {
     /// Reads an extent. The chunk id vouches for the payload, later.
     pub(crate) fn from_bytes(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let header = ExtentHeader::from_bytes(bytes)?;
+        let rest = bytes.get(EXTENT_HEADER_BYTES..).unwrap_or_default();
+        let payload_len = header.payload_len as usize;
+        let (payload, padding) = rest
+            .split_at_checked(payload_len)
+            .ok_or_else(|| Malformed::field("its payload", header.payload_len, rest.len()))?;
+        if bytes.len() != extent_len(payload_len) || padding.iter().any(|&byte| byte != 0) {
+            return Err(Malformed::new("its padding is not what it must be"));
+        }
+        Ok(Self { header, payload })
+    }
+}
+
+impl ExtentHeader {
+    /// The header that these bytes begin with.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Fields::new(bytes);
         if fields.take(4)? != EXTENT_MAGIC {
             return Err(Malformed::new("it does not begin like an extent"));
         }
-        let header = ExtentHeader {
+        let header = Self {
             part: fields.u8()?,
             parts: fields.u8()?,
             codec: fields.u8()?,
@@ -85,15 +101,12 @@ impl<'a> Extent<'a> {
             _ => return Err(Malformed::new("the hash of its header does not match")),
         }
         check_lengths(&header)?;
-        let rest = fields.rest();
-        let payload_len = header.payload_len as usize;
-        let (payload, padding) = rest
-            .split_at_checked(payload_len)
-            .ok_or_else(|| Malformed::field("its payload", header.payload_len, rest.len()))?;
-        if bytes.len() != extent_len(payload_len) || padding.iter().any(|&byte| byte != 0) {
-            return Err(Malformed::new("its padding is not what it must be"));
-        }
-        Ok(Self { header, payload })
+        Ok(header)
+    }
+
+    /// Length of the whole extent.
+    pub(crate) fn extent_len(&self) -> usize {
+        extent_len(self.payload_len as usize)
     }
 }
 

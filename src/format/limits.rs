@@ -9,7 +9,7 @@ pub(crate) const NODE_MAGIC: &[u8; 4] = b"CKN1";
 /// Begins an extent.
 pub(crate) const EXTENT_MAGIC: &[u8; 4] = b"CKX1";
 /// Before a record's key.
-pub(crate) const RECORD_HEADER_BYTES: usize = 20;
+pub(crate) const RECORD_HEADER_BYTES: usize = 28;
 /// After a record's body.
 pub(crate) const RECORD_CHECK_BYTES: usize = 16;
 /// Before an extent's payload.

@@ -65,6 +65,14 @@ pub(crate) enum Action {
     },
     /// A metric was made the one that `best` means.
     MainMetric { job: u32, name: String },
+    /// What was here is lost; a repair or salvage says so.
+    Lost,
+    /// The store was mended in place. If the chain had gaps, it was joined anew up to here.
+    Repair { lost: Vec<u64> },
+    /// The store was rebuilt from another file's bytes, and its chain joined anew up to here.
+    Salvage { lost: Vec<u64> },
+    /// A checkpoint was read in full and found good.
+    Verified { checkpoint: u64 },
 }
 
 /// A row of the log.

@@ -13,13 +13,14 @@ mod log;
 mod malformed;
 mod node;
 mod settings;
+mod stamp;
 mod wire;
 
 pub(crate) use checkpoint::{
     AttributeRow, CheckpointRecord, DeletedMark, Later, MetricRow, SavedPart,
 };
 pub(crate) use chunk_row::ChunkRow;
-pub(crate) use envelope::{StoreTag, TableCode};
+pub(crate) use envelope::{LooseRecord, StoreTag, TableCode};
 pub(crate) use extent::{Extent, ExtentHeader, cut_extents};
 pub(crate) use index::{IndexKey, IndexKind, ordered_bits, value_of};
 pub(crate) use limits::*;
@@ -30,4 +31,5 @@ pub(crate) use node::{
     StoredNode, encoded_len,
 };
 pub(crate) use settings::{Head, HeadMark, Identity, JobRecord, MetricRecord, NameRecord};
+pub(crate) use stamp::Stamp;
 pub(crate) use wire::Record;

@@ -241,10 +241,31 @@ impl Node {
                 bytes.len(),
             ));
         }
+        if bytes.is_empty() {
+            return Err(Malformed::new("its bytes are lost"));
+        }
         if blake3::hash(bytes).as_bytes() != id.as_bytes() {
             return Err(Malformed::new("its hash is not its id"));
         }
         Self::decode(bytes)
+    }
+
+    /// The id that the node at the front of these bytes has, and its length, if there is one.
+    pub(crate) fn loose(bytes: &[u8]) -> Option<(NodeId, usize)> {
+        let mut fields = Fields::new(bytes);
+        if fields.take(4).ok()? != NODE_MAGIC {
+            return None;
+        }
+        let [kind, version, zero, also_zero] = fields.array().ok()?;
+        let length = NODE_HEADER_BYTES + usize::try_from(fields.u32().ok()?).ok()?;
+        if !(1..=4).contains(&kind)
+            || (version, zero, also_zero) != (NODE_VERSION, 0, 0)
+            || length > MAX_NODE_BYTES
+        {
+            return None;
+        }
+        let id = NodeId::new(*blake3::hash(bytes.get(..length)?).as_bytes());
+        Some((id, length))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
@@ -309,6 +330,9 @@ pub(crate) struct StoredNode {
 }
 
 impl StoredNode {
+    /// What stands before the node's bytes.
+    pub(crate) const PREFIX_BYTES: usize = REFS_BYTES;
+
     /// The table's value for node bytes that are named so many times.
     pub(crate) fn value(id: &NodeId, refs: u64, node: &[u8]) -> Vec<u8> {
         let refs = refs.to_le_bytes();

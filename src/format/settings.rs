@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::envelope::TableCode;
+use super::stamp::Stamp;
 use super::wire::Record;
 
 /// What a store is.
@@ -33,6 +34,9 @@ pub(crate) struct Head {
     pub(crate) next_chunk: u64,
     pub(crate) next_name: u32,
     pub(crate) next_job: u32,
+    /// Nodes and chunks whose bytes the last repair found lost. While there are any, saves look
+    /// whether they can bring some of them back.
+    pub(crate) lost: u64,
 }
 
 impl Head {
@@ -76,6 +80,30 @@ pub(crate) struct JobRecord {
     pub(crate) new_bytes: u64,
     pub(crate) metrics: Vec<MetricRecord>,
     pub(crate) main_metric: Option<String>,
+    /// The newest checkpoint that was read back and found good.
+    pub(crate) good: Option<u64>,
+    pub(crate) stamp: Stamp,
+}
+
+impl JobRecord {
+    /// A job without checkpoints.
+    pub(crate) fn new(name: String, created_at: i64) -> Self {
+        Self {
+            name,
+            created_at,
+            removed: false,
+            head: None,
+            current: 0,
+            abandoned: 0,
+            deleted: 0,
+            bytes: 0,
+            new_bytes: 0,
+            metrics: Vec::new(),
+            main_metric: None,
+            good: None,
+            stamp: Stamp::default(),
+        }
+    }
 }
 
 impl Record for JobRecord {

@@ -23,6 +23,11 @@ pub(crate) fn io_error(operation: &str, path: &Path, source: io::Error) -> Error
             path: path.to_owned(),
         };
     }
+    if source.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        return Error::ReadOnly {
+            path: path.to_owned(),
+        };
+    }
     Error::Io {
         operation: operation.to_owned(),
         path: path.to_owned(),
@@ -174,19 +179,6 @@ pub(crate) fn link_exclusive(temporary: &Path, path: &Path) -> Result<()> {
 pub(crate) fn remove_quietly(path: &Path) {
     if let Err(error) = fs::remove_file(path) {
         tracing::debug!(path = %path.display(), %error, "a temporary file stays behind");
-    }
-}
-
-/// Bytes that the file takes on the disk: fewer than its length where it has holes.
-pub(crate) fn allocated_bytes(metadata: &fs::Metadata) -> u64 {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        metadata.blocks() * 512
-    }
-    #[cfg(not(unix))]
-    {
-        metadata.len()
     }
 }
 

@@ -1,11 +1,13 @@
 //! The operating system, as little of it as is needed: the clock, files, free space.
 
+mod blocks;
 mod clock;
 mod files;
 
+pub(crate) use blocks::{allocated_bytes, reserve_blocks, written_end};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub(crate) use files::{
-    AtomicFile, InputFile, allocated_bytes, create_directory, create_empty, io_error, is_folder,
-    is_taken, link_exclusive, members_of, random_bytes, read_to_limit, remove_quietly, sync_parent,
+    AtomicFile, InputFile, create_directory, create_empty, io_error, is_folder, is_taken,
+    link_exclusive, members_of, random_bytes, read_to_limit, remove_quietly, sync_parent,
     temporary_beside,
 };

@@ -3,12 +3,13 @@
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{BackendError, StorageBackend};
 
 use super::backend::Backend;
 use super::overlay::Overlay;
+use super::room::{Reserve, Room};
 
 /// What happened beneath one database handle. redb reports some failures late and without their
 /// cause; this remembers them.
@@ -24,11 +25,12 @@ pub(super) struct Condition {
     broken: AtomicBool,
     /// A sync failed: what the disk holds is unknown.
     sync_failed: AtomicBool,
+    reserve: Mutex<Reserve>,
     first_error: Mutex<Option<io::Error>>,
 }
 
 impl Condition {
-    pub(super) fn new(backend: Box<dyn Backend>) -> io::Result<Self> {
+    pub(super) fn new(backend: Box<dyn Backend>, ballast: u64) -> io::Result<Self> {
         let overlay = Overlay::new(backend.as_ref())?;
         Ok(Self {
             backend,
@@ -36,6 +38,7 @@ impl Condition {
             sealed: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             sync_failed: AtomicBool::new(false),
+            reserve: Mutex::new(Reserve::new(ballast)),
             first_error: Mutex::new(None),
         })
     }
@@ -45,6 +48,10 @@ impl Condition {
         if self.overlay().is_none() {
             return Ok(());
         }
+        if !self.backend.is_writable() {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.note(self.reserve().before_write(self.backend(), 0))?;
         // Held until all are through: no read comes between.
         let mut overlay = self.overlay_mut();
         let Some(held) = overlay.take() else {
@@ -101,6 +108,15 @@ impl Condition {
 
     pub(super) fn backend(&self) -> &dyn Backend {
         self.backend.as_ref()
+    }
+
+    /// What the writes from here on may use.
+    pub(super) fn set_room(&self, room: Room) {
+        self.reserve().set_room(room);
+    }
+
+    fn reserve(&self) -> MutexGuard<'_, Reserve> {
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn overlay(&self) -> RwLockReadGuard<'_, Option<Overlay>> {
@@ -166,7 +182,9 @@ impl StorageBackend for Adapter {
             return Ok(());
         }
         condition.refuse_after_failed_sync()?;
-        condition.note(condition.backend.set_len(len))
+        condition.note(condition.backend.set_len(len))?;
+        condition.reserve().cut(len);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -191,6 +209,8 @@ impl StorageBackend for Adapter {
             return overlay.write(condition.backend(), offset, data);
         }
         condition.refuse_after_failed_sync()?;
+        let to = offset.saturating_add(data.len() as u64);
+        condition.note(condition.reserve().before_write(condition.backend(), to))?;
         condition.note(condition.backend.write(offset, data))
     }
 

@@ -43,6 +43,24 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn allocated(&self) -> io::Result<u64> {
         self.len()
     }
+
+    /// Whether it can be written to.
+    fn is_writable(&self) -> bool {
+        true
+    }
+
+    /// Takes blocks on the disk for these bytes, whether or not they lie within the length: writing
+    /// them later needs no more room. Fails with [`io::ErrorKind::Unsupported`] where that can't be
+    /// had.
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+        let _ = (from, to);
+        Ok(())
+    }
+
+    /// Where the last byte that was ever written ends, as far as is known.
+    fn written_end(&self) -> io::Result<u64> {
+        self.len()
+    }
 }
 
 /// A place where a store lives, which can be opened again and again.

@@ -69,6 +69,46 @@ pub(crate) fn put_chunk(change: &mut Change<'_>, chunk: &NewChunk) -> Result<u64
     Ok(number)
 }
 
+/// Writes a chunk's bytes anew where the store has lost or spoilt them: every checkpoint that names
+/// it is whole again. What is left of the old bytes goes.
+pub(crate) fn heal_chunk(change: &mut Change<'_>, chunk: &NewChunk, refs: u64) -> Result<()> {
+    let rows = change.rows();
+    // A row that can't be read says nothing of its extents; they stay, unnamed, for a repair.
+    if let Ok(Some(old)) = chunk_row(rows, &chunk.id) {
+        for part in 0..usize::from(old.parts) {
+            rows.remove_extent(extent_key(old.number, part))?;
+        }
+        rows.unstage(old.number)?;
+        for base in &old.bases {
+            release_chunk(rows, base)?;
+        }
+    }
+    let number = put_chunk(change, chunk)?;
+    let rows = change.rows();
+    let mut row = known_row(rows, &chunk.id)?;
+    row.refs = refs;
+    if refs == 0 {
+        rows.stage(number, &chunk.id)?;
+    }
+    rows.put_chunk(&chunk.id, &row.to_bytes(&chunk.id))
+}
+
+/// Notes that a chunk's bytes are lost, and how often it is named.
+pub(crate) fn lose_chunk(change: &mut Change<'_>, chunk: &ChunkRef, refs: u64) -> Result<()> {
+    let id = chunk.chunk();
+    let number = match chunk_row(change.rows(), &id) {
+        Ok(Some(old)) => {
+            for part in 0..usize::from(old.parts) {
+                change.rows().remove_extent(extent_key(old.number, part))?;
+            }
+            old.number
+        }
+        _ => change.next_chunk(),
+    };
+    let row = ChunkRow::lost(refs, number, chunk.raw_len);
+    change.rows().put_chunk(&id, &row.to_bytes(&id))
+}
+
 /// Counts one more reference to a chunk.
 pub(crate) fn retain_chunk(rows: &mut dyn Writes, chunk: &ChunkRef) -> Result<()> {
     let id = chunk.chunk();
@@ -122,6 +162,9 @@ pub(crate) fn load_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
             row.raw_len, chunk.raw_len
         )));
     }
+    if row.is_lost() {
+        return Err(fault("its bytes are lost".to_owned()));
+    }
     let mut stored = Vec::with_capacity(row.stored_len as usize);
     for part in 0..row.parts {
         let key = extent_key(row.number, usize::from(part));
@@ -145,15 +188,21 @@ pub(crate) fn load_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
             row.stored_len
         )));
     }
-    let raw = if row.codec == codec::Codec::Raw.code() {
+    decoded(&id, row.codec, stored, row.raw_len)
+}
+
+/// The raw bytes of a chunk that is stored like this, verified.
+pub(super) fn decoded(id: &ChunkId, codec: u8, stored: Vec<u8>, raw_len: u32) -> Result<Vec<u8>> {
+    let fault = |why: String| Error::corrupt(named(id), why);
+    let raw = if codec == codec::Codec::Raw.code() {
         stored
     } else {
-        codec::decode(row.codec, &stored, row.raw_len as usize).map_err(|error| match error {
+        codec::decode(codec, &stored, raw_len as usize).map_err(|error| match error {
             Error::Corrupt { why, .. } => fault(why),
             other => other,
         })?
     };
-    if raw.len() != row.raw_len as usize || blake3::hash(&raw).as_bytes() != id.as_bytes() {
+    if raw.len() != raw_len as usize || blake3::hash(&raw).as_bytes() != id.as_bytes() {
         return Err(fault("its bytes are not what was saved".to_owned()));
     }
     Ok(raw)

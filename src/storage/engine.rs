@@ -9,6 +9,7 @@ use redb::{Builder, Database, ReadableDatabase};
 use super::adapter::{Adapter, Condition};
 use super::backend::Medium;
 use super::guard::{Context, guarded};
+use super::room::Room;
 use super::rows::{Rows, Writes};
 use super::tables::{ReadTx, WriteTx};
 use crate::error::{Error, Result};
@@ -32,6 +33,8 @@ pub(crate) enum Durability {
 pub(crate) struct EngineOptions {
     /// redb's page cache.
     pub(crate) cache_bytes: usize,
+    /// Bytes on the disk that only what makes room may use.
+    pub(crate) ballast_bytes: u64,
 }
 
 /// The store's database, as closures over its transactions.
@@ -124,12 +127,16 @@ impl Engine {
     pub(crate) fn write<T>(
         &self,
         durability: Durability,
+        room: Room,
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_after_failed_sync()?;
         let tag = StoreTag::of(self.store);
-        self.with_handle(|handle| handle.write(tag, durability, run))
+        self.with_handle(|handle| {
+            handle.context.condition.set_room(room);
+            handle.write(tag, durability, run)
+        })
     }
 
     fn refuse_after_failed_sync(&self) -> Result<()> {
@@ -168,6 +175,7 @@ impl Engine {
             return Ok(());
         };
         let context = handle.context.clone();
+        context.condition.set_room(Room::Ballast);
         context.accept()?;
         let compacted = guarded(&context, || {
             while handle
@@ -178,7 +186,7 @@ impl Engine {
             Ok(())
         });
         if context.condition.is_broken() {
-            self.discard(&mut slot);
+            noted(self.discard(&mut slot));
         }
         compacted
     }
@@ -186,14 +194,15 @@ impl Engine {
     /// Closes the handle and opens it again. What was acknowledged is there afterwards.
     pub(crate) fn reopen(&self) -> Result<()> {
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-        self.discard(&mut slot);
+        noted(self.discard(&mut slot));
         self.fill(&mut slot)
     }
 
-    /// Closes the database. The engine opens it again if it is used again.
-    pub(crate) fn close(&self) {
+    /// Closes the database. The engine opens it again if it is used again. An error says that what
+    /// closing writes did not all reach the disk; what was committed before is not concerned.
+    pub(crate) fn close(&self) -> Result<()> {
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-        self.discard(&mut slot);
+        self.discard(&mut slot)
     }
 
     /// Runs with an open handle, and drops it if that broke it.
@@ -210,7 +219,7 @@ impl Engine {
                         .as_ref()
                         .is_some_and(|h| h.context.condition.is_broken())
                     {
-                        self.discard(&mut slot);
+                        noted(self.discard(&mut slot));
                     }
                 }
                 return result;
@@ -238,19 +247,29 @@ impl Engine {
         Ok(())
     }
 
-    fn discard(&self, slot: &mut Option<Handle>) {
-        if let Some(handle) = slot.take() {
-            if handle.context.condition.sync_failed() {
-                self.sync_failed.store(true, Ordering::SeqCst);
-            }
-            handle.close();
+    fn discard(&self, slot: &mut Option<Handle>) -> Result<()> {
+        let Some(handle) = slot.take() else {
+            return Ok(());
+        };
+        let context = handle.context.clone();
+        let closed = handle.close();
+        if context.condition.sync_failed() {
+            self.sync_failed.store(true, Ordering::SeqCst);
         }
+        closed
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.close();
+        noted(self.close());
+    }
+}
+
+/// A failure to close harms nothing that was committed.
+fn noted(closed: Result<()>) {
+    if let Err(error) = closed {
+        tracing::warn!(%error, "closing the store's database failed");
     }
 }
 
@@ -282,7 +301,7 @@ impl Handle {
                 });
             }
         }
-        let condition = Arc::new(Condition::new(backend).map_err(failed)?);
+        let condition = Arc::new(Condition::new(backend, options.ballast_bytes).map_err(failed)?);
         if fresh {
             condition.accept().map_err(failed)?;
         }
@@ -370,22 +389,28 @@ impl Handle {
     }
 
     /// Drops the database, which may panic on what it finds.
-    fn close(self) {
+    fn close(self) -> Result<()> {
         let Self {
             mut database,
             context,
         } = self;
+        context.condition.set_room(Room::Ballast);
+        let was_broken = context.condition.is_broken();
         let sealed = context.condition.seal_if_unchanged();
-        let closed = guarded(&context, || {
+        guarded(&context, || {
             if sealed {
                 // Fails on its first read, and the engine closes nothing after a failure.
                 let _ = database.check_integrity();
             }
             drop(database);
             Ok(())
-        });
-        if let Err(error) = closed {
-            tracing::warn!(%error, "closing the store's database failed");
+        })?;
+        if was_broken || sealed || !context.condition.is_broken() {
+            return Ok(());
         }
+        // The engine does not say that closing failed; the backend does.
+        let unknown = || io::Error::other("the engine could not close it");
+        let source = context.condition.take_error().unwrap_or_else(unknown);
+        Err(context.io("closing", source))
     }
 }

@@ -11,19 +11,46 @@ use crate::platform;
 #[derive(Clone, Debug)]
 pub struct FileMedium {
     path: PathBuf,
+    writable: bool,
 }
 
 impl FileMedium {
-    /// The store in the file at this path.
+    /// The store in the file at this path. Where the file may not be written, or the disk is
+    /// mounted for reading only, it can still be read.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            writable: true,
+        }
+    }
+
+    /// The same, never written to.
+    pub fn read_only(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            writable: false,
+        }
     }
 }
 
 impl Medium for FileMedium {
     fn open(&self) -> io::Result<Box<dyn Backend>> {
-        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
-        Ok(Box::new(FileBackend { file }))
+        let open = |writable| {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(writable)
+                .open(&self.path)?;
+            Ok(Box::new(FileBackend { file, writable }) as Box<dyn Backend>)
+        };
+        if !self.writable {
+            return open(false);
+        }
+        open(true).or_else(|error: io::Error| match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                open(false).map_err(|_| error)
+            }
+            _ => Err(error),
+        })
     }
 
     fn path(&self) -> &Path {
@@ -35,6 +62,7 @@ impl Medium for FileMedium {
 #[derive(Debug)]
 struct FileBackend {
     file: File,
+    writable: bool,
 }
 
 impl Backend for FileBackend {
@@ -84,9 +112,16 @@ impl Backend for FileBackend {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        match self.file.try_lock() {
+        let tried = if self.writable {
+            self.file.try_lock()
+        } else {
+            self.file.try_lock_shared()
+        };
+        match tried {
             Ok(()) => Ok(true),
             Err(TryLockError::WouldBlock) => Ok(false),
+            // Some read-only file systems have no locks, and nobody can write there.
+            Err(TryLockError::Error(_)) if !self.writable => Ok(true),
             Err(TryLockError::Error(error)) => Err(error),
         }
     }
@@ -97,5 +132,17 @@ impl Backend for FileBackend {
 
     fn allocated(&self) -> io::Result<u64> {
         Ok(platform::allocated_bytes(&self.file.metadata()?))
+    }
+
+    fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+        platform::reserve_blocks(&self.file, from, to)
+    }
+
+    fn written_end(&self) -> io::Result<u64> {
+        platform::written_end(&self.file)
     }
 }

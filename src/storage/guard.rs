@@ -44,9 +44,14 @@ fn named(path: &Path) -> String {
 impl Context {
     /// Lets the engine's writes reach the medium from now on: the store is about to change.
     pub(super) fn accept(&self) -> Result<()> {
-        self.condition
-            .accept()
-            .map_err(|error| self.io("opening", error))
+        self.condition.accept().map_err(|error| {
+            if self.condition.sync_failed() {
+                self.condition.set_broken();
+                let path = self.path.clone();
+                return Error::SyncFailed { path };
+            }
+            self.io("opening", error)
+        })
     }
 
     /// A failure of the engine's storage.

@@ -10,18 +10,26 @@ mod chunks;
 mod engine;
 mod file;
 mod guard;
+mod loose;
 mod memory;
 mod nodes;
 mod overlay;
+mod raw;
 mod records;
+mod room;
 mod rows;
 mod tables;
 
 pub use backend::{Backend, Medium};
-pub(crate) use chunks::{NewChunk, chunk_row, load_chunk, put_chunk, sweep_chunk};
+pub(crate) use chunks::{
+    NewChunk, chunk_row, heal_chunk, load_chunk, lose_chunk, put_chunk, sweep_chunk,
+};
 pub(crate) use engine::{Durability, Engine, EngineOptions};
 pub use file::FileMedium;
+pub(crate) use loose::LooseChunks;
 pub use memory::MemoryMedium;
-pub(crate) use nodes::{NodeSet, load_node, release_manifest, retain_manifest};
+pub(crate) use nodes::{NodeSet, heal_nodes, load_node, release_manifest, retain_manifest};
+pub(crate) use raw::{Frame, RawMedium};
 pub(crate) use records::{Change, Records};
-pub(crate) use rows::Rows;
+pub(crate) use room::Room;
+pub(crate) use rows::{Clear, Rows};

@@ -72,19 +72,46 @@ fn retain_group(rows: &mut dyn Writes, group: &Group, fresh: &NodeSet) -> Result
     Ok(())
 }
 
-/// A node that is there gains a reference, and nothing below it is touched.
+/// A node that is there gains a reference, and nothing below it is touched. One whose bytes are
+/// spoilt gets them anew.
 fn retain_node(rows: &mut dyn Writes, id: &NodeId, fresh: &NodeSet, depth: u8) -> Result<()> {
     check_depth(id, depth)?;
+    let mut refs = 1;
+    let new = fresh.nodes.get(id);
     if let Some(value) = rows.node(id)? {
-        let (refs, bytes) = StoredNode::split(id, &value).map_err(|e| e.of(named(id)))?;
-        let value = StoredNode::value(id, refs + 1, bytes);
-        return rows.put_node(id, &value);
+        let (known, bytes) = StoredNode::split(id, &value).map_err(|e| e.of(named(id)))?;
+        refs += known;
+        let is_sound = new.is_none_or(|(_, new)| new == bytes);
+        if is_sound || !bytes.is_empty() {
+            let bytes = new.map_or(bytes, |(_, new)| new);
+            return rows.put_node(id, &StoredNode::value(id, refs, bytes));
+        }
     }
-    let (node, bytes) = fresh
-        .nodes
-        .get(id)
-        .ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
-    rows.put_node(id, &StoredNode::value(id, 1, bytes))?;
+    let (node, bytes) = new.ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
+    rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
+    retain_below(rows, node, fresh, depth)
+}
+
+/// Brings back what this manifest has of nodes whose bytes a repair found lost, below nodes that
+/// are there. Returns how many.
+pub(crate) fn heal_nodes(rows: &mut dyn Writes, fresh: &NodeSet) -> Result<u64> {
+    let mut healed = 0;
+    for (id, (node, bytes)) in &fresh.nodes {
+        let Some(value) = rows.node(id)? else {
+            continue;
+        };
+        let (refs, known) = StoredNode::split(id, &value).map_err(|e| e.of(named(id)))?;
+        if known.is_empty() {
+            rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
+            retain_below(rows, node, fresh, 0)?;
+            healed += 1;
+        }
+    }
+    Ok(healed)
+}
+
+/// Counts what a node that has just come names.
+fn retain_below(rows: &mut dyn Writes, node: &Node, fresh: &NodeSet, depth: u8) -> Result<()> {
     match node {
         Node::Group(group) => retain_group(rows, group, fresh),
         Node::List(chunks) => chunks
@@ -135,6 +162,10 @@ pub(crate) fn release_node(rows: &mut dyn Writes, id: &NodeId, depth: u8) -> Res
     if refs > 1 {
         let value = StoredNode::value(id, refs - 1, bytes);
         return rows.put_node(id, &value);
+    }
+    if bytes.is_empty() {
+        // What it named was counted out when its bytes were found lost.
+        return rows.remove_node(id);
     }
     let node = Node::from_bytes(id, bytes).map_err(|error| error.of(named(id)))?;
     rows.remove_node(id)?;

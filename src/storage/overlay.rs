@@ -1,6 +1,7 @@
 //! Writes held back in memory over a backend that is only read.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 
 use super::backend::Backend;
@@ -8,7 +9,6 @@ use super::backend::Backend;
 const PAGE: usize = 4096;
 
 /// An operation that was held back.
-#[derive(Debug)]
 enum Held {
     Write(u64, Vec<u8>),
     SetLen(u64),
@@ -17,13 +17,21 @@ enum Held {
 
 /// What the backend would hold, had the writes reached it. They can be let through, in their
 /// order and with their syncs, so that a crash in between is a crash like any other.
-#[derive(Debug)]
 pub(super) struct Overlay {
     pages: HashMap<u64, Box<[u8; PAGE]>>,
     len: u64,
     /// Bytes from here on are not the backend's any more.
     base_len: u64,
     held: Vec<Held>,
+}
+
+impl fmt::Debug for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overlay")
+            .field("len", &self.len)
+            .field("held", &self.held.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Overlay {

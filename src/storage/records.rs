@@ -6,7 +6,7 @@ use super::rows::{Rows, Writes};
 use crate::error::{Error, Result};
 use crate::format::{
     Action, CheckpointRecord, Head, IndexKey, IndexKind, JobRecord, LogRecord, Malformed,
-    NameRecord, Record, TableCode,
+    NameRecord, Record, Stamp, TableCode,
 };
 
 /// Typed reads.
@@ -137,6 +137,18 @@ impl Records<'_> {
         Ok(jobs)
     }
 
+    /// Shows every interned name, or what is wrong with its record.
+    pub(crate) fn names(self, visit: &mut dyn FnMut(u64, Result<String>)) -> Result<()> {
+        let tag = self.0.tag();
+        self.0
+            .record_range(TableCode::Names, (0, u64::MAX), false, &mut |key, bytes| {
+                let record = NameRecord::from_bytes(tag, &key.to_be_bytes(), bytes);
+                let named = record.map(|record| record.text);
+                visit(key, named.map_err(|e| e.of(format!("name number {key}"))));
+                Ok(ControlFlow::Continue(()))
+            })
+    }
+
     /// The number of an interned name.
     pub(crate) fn name_number(self, text: &str) -> Result<Option<u32>> {
         let Some(number) = self.0.name_number(&name_hash(text))? else {
@@ -181,7 +193,13 @@ impl<'t> Change<'t> {
             next_chunk: 1,
             next_name: 1,
             next_job: 1,
+            lost: 0,
         };
+        Self { rows, head, at }
+    }
+
+    /// A change to a store whose head record is made anew.
+    pub(crate) fn over(rows: &'t mut dyn Writes, head: Head, at: i64) -> Self {
         Self { rows, head, at }
     }
 
@@ -199,6 +217,26 @@ impl<'t> Change<'t> {
     /// The time of the change.
     pub(crate) const fn at(&self) -> i64 {
         self.at
+    }
+
+    /// Sets the time that log records get from here on.
+    pub(crate) const fn set_time(&mut self, at: i64) {
+        self.at = at;
+    }
+
+    /// How many rows are known to have lost their bytes.
+    pub(crate) const fn lost(&self) -> u64 {
+        self.head.lost
+    }
+
+    /// Records how many rows have lost their bytes.
+    pub(crate) const fn set_lost(&mut self, lost: u64) {
+        self.head.lost = lost;
+    }
+
+    /// Gives out no job number below this one any more.
+    pub(crate) fn next_jobs_from(&mut self, number: u32) {
+        self.head.next_job = self.head.next_job.max(number);
     }
 
     /// Typed reads, this change's own writes included.
@@ -274,7 +312,9 @@ impl<'t> Change<'t> {
 
     /// Puts a checkpoint's record.
     pub(crate) fn put_checkpoint(&mut self, id: u64, record: &CheckpointRecord) -> Result<()> {
-        put(self.rows, id, record, "a checkpoint")
+        let mut record = record.clone();
+        record.later.stamp = self.stamp();
+        put(self.rows, id, &record, "a checkpoint")
     }
 
     /// Removes a checkpoint's record.
@@ -284,7 +324,16 @@ impl<'t> Change<'t> {
 
     /// Puts a job's record.
     pub(crate) fn put_job(&mut self, number: u32, record: &JobRecord) -> Result<()> {
-        put(self.rows, u64::from(number), record, "a job")
+        let record = JobRecord {
+            stamp: self.stamp(),
+            ..record.clone()
+        };
+        put(self.rows, u64::from(number), &record, "a job")
+    }
+
+    /// What a record that is put now says of when that was.
+    fn stamp(&self) -> Stamp {
+        Stamp::new(self.head.last, &self.head.chain)
     }
 }
 

@@ -6,7 +6,7 @@ use redb::{ReadableTable, ReadableTableMetadata, StorageError};
 
 use super::tables::{Access, WriteTx};
 use crate::error::{Error, Result};
-use crate::format::{IndexKey, MAX_NODE_BYTES, MAX_RECORD_BYTES, StoreTag, TableCode};
+use crate::format::{IndexKey, MAX_NODE_BYTES, MAX_PARTS, MAX_RECORD_BYTES, StoreTag, TableCode};
 use crate::id::{ChunkId, NodeId};
 
 /// What a visitor answers: go on, or stop.
@@ -36,8 +36,14 @@ pub(crate) trait Rows {
     fn each_node(&self, visit: &mut dyn FnMut(NodeId, &[u8]) -> Visit) -> Result<()>;
     /// Shows an extent to `visit` without a copy; whether there is one.
     fn extent(&self, key: u64, visit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool>;
+    /// Every extent.
+    fn each_extent(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Visit) -> Result<()>;
+    /// The largest chunk number that an extent has.
+    fn last_chunk_number(&self) -> Result<u64>;
     /// The number of an interned name, by its hash.
     fn name_number(&self, hash: &[u8; 16]) -> Result<Option<u32>>;
+    /// How many names have numbers.
+    fn name_count(&self) -> Result<u64>;
     /// The index rows between two keys, both included, in order or backwards.
     fn index(
         &self,
@@ -141,9 +147,28 @@ impl<T: Access> Rows for T {
         }
     }
 
+    fn each_extent(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Visit) -> Result<()> {
+        for row in self.extents()?.range::<u64>(..).map_err(reading(self))? {
+            let (key, value) = row.map_err(reading(self))?;
+            if visit(key.value(), value.value())?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last_chunk_number(&self) -> Result<u64> {
+        let last = self.extents()?.last().map_err(reading(self))?;
+        Ok(last.map_or(0, |(key, _)| key.value() / MAX_PARTS as u64))
+    }
+
     fn name_number(&self, hash: &[u8; 16]) -> Result<Option<u32>> {
         let found = self.name_ids()?.get(hash).map_err(reading(self))?;
         Ok(found.map(|guard| guard.value()))
+    }
+
+    fn name_count(&self) -> Result<u64> {
+        self.name_ids()?.len().map_err(reading(self))
     }
 
     fn index(
@@ -212,6 +237,15 @@ fn reading<T: Access>(rows: &T) -> impl Fn(StorageError) -> Error + '_ {
     |error| rows.context().storage("reading", error)
 }
 
+/// Tables that a repair writes anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clear {
+    /// Jobs, names and the index: all of it follows from the log and the checkpoints.
+    Derived,
+    /// The log.
+    Log,
+}
+
 /// Writes of one transaction.
 pub(crate) trait Writes: Rows {
     /// Puts a record.
@@ -238,6 +272,8 @@ pub(crate) trait Writes: Rows {
     fn stage(&mut self, number: u64, id: &ChunkId) -> Result<()>;
     /// Removes such a note.
     fn unstage(&mut self, number: u64) -> Result<()>;
+    /// Removes every row.
+    fn clear(&mut self, what: Clear) -> Result<()>;
 }
 
 /// Runs one write on a table and turns its error into ours.
@@ -300,5 +336,25 @@ impl Writes for WriteTx<'_> {
 
     fn unstage(&mut self, number: u64) -> Result<()> {
         write!(self, self.staging, remove(number))
+    }
+
+    fn clear(&mut self, what: Clear) -> Result<()> {
+        match what {
+            Clear::Derived => {
+                write!(
+                    self,
+                    self.records_mut(TableCode::Jobs),
+                    retain(|_, _| false)
+                )?;
+                write!(
+                    self,
+                    self.records_mut(TableCode::Names),
+                    retain(|_, _| false)
+                )?;
+                write!(self, self.name_ids, retain(|_, _| false))?;
+                write!(self, self.index, retain(|_, ()| false))
+            }
+            Clear::Log => write!(self, self.records_mut(TableCode::Log), retain(|_, _| false)),
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::check;
 use super::read;
 use crate::checkpoint::{CheckpointInfo, EntryInfo, EntryKind};
 use crate::error::{Error, Result};
@@ -171,6 +172,14 @@ impl Checkpoint {
     /// [`Error::Io`] or [`Error::Full`] when the writer fails.
     pub fn copy_to(&self, name: &str, out: &mut dyn Write) -> Result<u64> {
         read::copy(self.source(), name, out)
+    }
+
+    /// Reads every byte, to see that it can be loaded. Returns their number.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) names what is damaged.
+    pub fn verify(&self) -> Result<u64> {
+        check::check(self.source())
     }
 
     /// All entries in memory.

@@ -13,7 +13,7 @@ use crate::format::{
     Action, CheckpointRecord, DeletedMark, HeadMark, IndexKey, IndexKind, Later, SavedPart,
 };
 use crate::id::CheckpointId;
-use crate::storage::{Change, retain_manifest};
+use crate::storage::{Change, heal_nodes, retain_manifest};
 use crate::store::{Checkpoint, Job};
 
 /// Publishes a checkpoint, or unites it with the one that it repeats. Returns it, and whether it
@@ -44,6 +44,11 @@ pub(super) fn publish(
         if let Some(head) = head.filter(|head| head.iteration == request.iteration) {
             let record = change.records().known_checkpoint(head.id)?;
             if record.saved.manifest == built.manifest {
+                // The same bytes may come because the old ones are spoilt.
+                ingest.heal(change)?;
+                if change.lost() > 0 {
+                    heal_nodes(change.rows(), &built.nodes)?;
+                }
                 let record = merge(change, &mut line, head.id, record, request)?;
                 let name = line.record.name.clone();
                 line.finish(change)?;
@@ -53,6 +58,9 @@ pub(super) fn publish(
         }
         ingest.publish(change)?;
         retain_manifest(change.rows(), &built.manifest, &built.nodes)?;
+        if change.lost() > 0 {
+            heal_nodes(change.rows(), &built.nodes)?;
+        }
         let (id, record) = insert(
             change, &mut line, request, built, replaced, store_id, ingest,
         )?;

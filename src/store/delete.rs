@@ -18,7 +18,7 @@ impl Store {
     /// [`Error::NotFound`]; [`Error::Deleted`] when it is deleted already.
     pub fn delete(&self, id: CheckpointId, force: bool) -> Result<()> {
         let _turn = self.turn();
-        self.change(|change| {
+        self.make_room(|change| {
             let record = change.records().checkpoint(id.get())?.ok_or_else(|| {
                 Error::not_found(
                     format!("checkpoint {id}"),
@@ -85,7 +85,7 @@ impl Store {
     /// [`Error::NotFound`]; [`Error::Conflict`] when one of them is pinned.
     pub fn delete_job(&self, name: &str) -> Result<u64> {
         let _turn = self.turn();
-        self.change(|change| {
+        self.make_room(|change| {
             let (number, record) = change.records().job_named(name)?.ok_or_else(|| {
                 Error::not_found(format!("job `{name}`"), "`ckptdb jobs` lists them")
             })?;

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::suspects::Suspects;
 use super::sweep::sweep;
 use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity};
 use crate::id::StoreId;
 use crate::platform::{self, Clock, SystemClock};
 use crate::storage::{
-    Change, Durability, Engine, EngineOptions, FileMedium, Medium, MemoryMedium, Rows,
+    Change, Durability, Engine, EngineOptions, FileMedium, Medium, MemoryMedium, Room, Rows,
 };
 
 /// How a store is opened. `Default` is right for training on one machine.
@@ -29,6 +30,9 @@ pub struct Options {
     /// Bytes of the page cache. With the stages of a large save on top, a save or load takes about
     /// twice this at most.
     pub cache_bytes: usize,
+    /// Bytes that the file takes on the disk beyond what it needs, so that deleting and reclaiming
+    /// work when the disk is full. 0 for none.
+    pub ballast_bytes: u64,
     /// How long a deleted checkpoint can come back: until the next two commits that are so far
     /// apart.
     pub undo_window: Duration,
@@ -40,6 +44,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cache_bytes: 128 << 20,
+            ballast_bytes: 1 << 20,
             undo_window: Duration::from_hours(1),
             clock: Arc::new(SystemClock),
         }
@@ -78,6 +83,7 @@ struct Inner {
     changes: Mutex<()>,
     /// Whether what a crash may have left has been looked for.
     settled: AtomicBool,
+    suspects: Suspects,
 }
 
 impl Store {
@@ -107,13 +113,18 @@ impl Store {
             platform::remove_quietly(&temporary);
             return Err(named(error, path));
         }
-        platform::sync_parent(path)?;
+        if let Err(error) = platform::sync_parent(path) {
+            // A name that may not last is none.
+            platform::remove_quietly(path);
+            return Err(error);
+        }
         Self::open_with(path, options)
     }
 
     fn make_file(path: &Path, options: &Options) -> Result<()> {
         platform::create_empty(path)?;
-        Self::fill(Arc::new(FileMedium::new(path)), options.clone()).map(drop)
+        let store = Self::fill(Arc::new(FileMedium::new(path)), options.clone())?;
+        store.engine().close()
     }
 
     /// Makes a new store in an empty medium.
@@ -187,13 +198,14 @@ impl Store {
         Ok(Self::with(Engine::open(medium, options.engine())?, options))
     }
 
-    fn with(engine: Engine, options: Options) -> Self {
+    pub(super) fn with(engine: Engine, options: Options) -> Self {
         Self {
             inner: Arc::new(Inner {
                 engine,
                 options,
                 changes: Mutex::new(()),
                 settled: AtomicBool::new(false),
+                suspects: Suspects::default(),
             }),
         }
     }
@@ -221,7 +233,9 @@ impl Store {
     /// afterwards opens it again.
     pub fn close(self) {
         let _turn = self.turn();
-        self.inner.engine.close();
+        if let Err(error) = self.inner.engine.close() {
+            tracing::warn!(%error, "what was saved is safe, but closing the store failed");
+        }
     }
 
     pub(super) fn engine(&self) -> &Engine {
@@ -251,6 +265,11 @@ impl Store {
         }
     }
 
+    /// Chunks found damaged.
+    pub(super) fn suspects(&self) -> &Suspects {
+        &self.inner.suspects
+    }
+
     /// The time now, as it is recorded.
     pub(super) fn now(&self) -> i64 {
         self.inner.options.clock.now().as_millis()
@@ -258,8 +277,21 @@ impl Store {
 
     /// Changes the store in one durable transaction. The caller has the turn.
     pub(super) fn change<T>(&self, run: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
+        self.change_with(Room::Ordinary, run)
+    }
+
+    /// [`Store::change`] of the kind that makes room, on a full disk too.
+    pub(super) fn make_room<T>(&self, run: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
+        self.change_with(Room::Ballast, run)
+    }
+
+    fn change_with<T>(
+        &self,
+        room: Room,
+        run: impl FnOnce(&mut Change<'_>) -> Result<T>,
+    ) -> Result<T> {
         let at = self.now();
-        self.engine().write(Durability::Durable, |rows| {
+        self.engine().write(Durability::Durable, room, |rows| {
             let mut change = Change::begin(rows, at)?;
             let result = run(&mut change)?;
             change.finish()?;
@@ -274,9 +306,10 @@ impl Store {
 }
 
 impl Options {
-    fn engine(&self) -> EngineOptions {
+    pub(super) fn engine(&self) -> EngineOptions {
         EngineOptions {
             cache_bytes: self.cache_bytes,
+            ballast_bytes: self.ballast_bytes,
         }
     }
 }

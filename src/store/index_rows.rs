@@ -17,6 +17,21 @@ pub(super) fn newest(rows: &dyn Rows, job: u32) -> Result<Option<u64>> {
     Ok(found)
 }
 
+/// The newest checkpoint of a job's current line whose id is below this one.
+pub(super) fn newest_below(rows: &dyn Rows, job: u32, below: u64) -> Result<Option<u64>> {
+    let (first, last) = span(IndexKind::Commit, job, 0);
+    let Some(order) = below.checked_sub(1) else {
+        return Ok(None);
+    };
+    let last = IndexKey { order, ..last };
+    let mut found = None;
+    rows.index((first, last), true, &mut |key| {
+        found = Some(key.id);
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(found)
+}
+
 /// The best finite value of a metric, as bits, and the earliest checkpoint that has it.
 pub(super) fn top(
     rows: &dyn Rows,

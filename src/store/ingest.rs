@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
+use super::heal::{Presence, heal};
 use crate::codec::{self, Codec, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
 use crate::id::ChunkId;
-use crate::storage::{Change, Durability, NewChunk, chunk_row, put_chunk, sweep_chunk};
+use crate::storage::{Change, Durability, NewChunk, Room, put_chunk, sweep_chunk};
 use crate::store::Store;
 
 /// New chunks up to so many bytes go with the last transaction; more are staged before it. An
@@ -26,6 +27,8 @@ pub(super) struct Tally {
     pub(super) chunks: u64,
     /// Chunks that it had not.
     pub(super) new_chunks: u64,
+    /// Chunks that it had, damaged, and has now whole.
+    pub(super) healed_chunks: u64,
 }
 
 /// The chunks of one save.
@@ -36,6 +39,9 @@ pub(super) struct Ingest<'s> {
     fresh: HashMap<ChunkId, Option<u64>>,
     pending: Vec<NewChunk>,
     pending_bytes: usize,
+    /// Chunks that the store has, but damaged.
+    healing: Vec<NewChunk>,
+    healing_bytes: usize,
     /// The engine's generation that the stages were written under.
     generation: Option<u64>,
     pub(super) tally: Tally,
@@ -48,6 +54,8 @@ impl<'s> Ingest<'s> {
             fresh: HashMap::new(),
             pending: Vec::new(),
             pending_bytes: 0,
+            healing: Vec::new(),
+            healing_bytes: 0,
             generation: None,
             tally: Tally::default(),
         }
@@ -66,22 +74,33 @@ impl<'s> Ingest<'s> {
             raw_len,
         };
         self.tally.chunks += 1;
-        if self.has(&id)? {
+        let presence = if self.fresh.contains_key(&id) {
+            Presence::Present
+        } else {
+            self.store.presence(&id)?
+        };
+        if presence == Presence::Present {
             self.tally.shared_bytes += u64::from(raw_len);
             return Ok(chunk);
         }
         let (codec, stored) =
             codec::encode(texture, raw).unwrap_or_else(|| (Codec::Raw, raw.to_vec()));
-        self.tally.new_chunks += 1;
-        self.tally.new_bytes += u64::from(raw_len);
-        self.tally.stored_bytes += stored.len() as u64;
-        self.pending_bytes += stored.len();
-        self.pending.push(NewChunk {
+        let encoded = NewChunk {
             id,
             raw_len,
             codec: codec.code(),
             stored,
-        });
+        };
+        if presence == Presence::Damaged {
+            self.tally.shared_bytes += u64::from(raw_len);
+            self.heal_later(encoded)?;
+            return Ok(chunk);
+        }
+        self.tally.new_chunks += 1;
+        self.tally.new_bytes += u64::from(raw_len);
+        self.tally.stored_bytes += encoded.stored.len() as u64;
+        self.pending_bytes += encoded.stored.len();
+        self.pending.push(encoded);
         self.fresh.insert(id, None);
         if self.pending_bytes >= STAGE_BYTES {
             self.stage()?;
@@ -95,8 +114,19 @@ impl<'s> Ingest<'s> {
         self.tally.stored_bytes += bytes;
     }
 
-    fn has(&self, id: &ChunkId) -> Result<bool> {
-        Ok(self.fresh.contains_key(id) || self.store.read(|rows| chunk_row(rows, id))?.is_some())
+    /// Writes a damaged chunk anew: with the last transaction, or before it if there are many.
+    fn heal_later(&mut self, chunk: NewChunk) -> Result<()> {
+        self.tally.healed_chunks += 1;
+        self.fresh.insert(chunk.id, None);
+        self.healing_bytes += chunk.stored.len();
+        self.healing.push(chunk);
+        if self.healing_bytes >= STAGE_BYTES {
+            let healing = std::mem::take(&mut self.healing);
+            self.healing_bytes = 0;
+            self.store.change(|change| heal(change, &healing))?;
+            self.store.healed(&healing);
+        }
+        Ok(())
     }
 
     /// Writes what is pending in a transaction of its own. A crash forgets it; a later durable
@@ -105,17 +135,20 @@ impl<'s> Ingest<'s> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let at = self.store.now();
-        let numbers = self.store.engine().write(Durability::Staged, |rows| {
-            let mut change = Change::begin(rows, at)?;
-            let mut numbers = Vec::with_capacity(pending.len());
-            for chunk in &pending {
-                let number = put_chunk(&mut change, chunk)?;
-                change.rows().stage(number, &chunk.id)?;
-                numbers.push((chunk.id, Some(number)));
-            }
-            change.finish()?;
-            Ok(numbers)
-        })?;
+        let numbers = self
+            .store
+            .engine()
+            .write(Durability::Staged, Room::Ordinary, |rows| {
+                let mut change = Change::begin(rows, at)?;
+                let mut numbers = Vec::with_capacity(pending.len());
+                for chunk in &pending {
+                    let number = put_chunk(&mut change, chunk)?;
+                    change.rows().stage(number, &chunk.id)?;
+                    numbers.push((chunk.id, Some(number)));
+                }
+                change.finish()?;
+                Ok(numbers)
+            })?;
         self.fresh.extend(numbers);
         let now = self.store.engine().generation();
         self.generation.get_or_insert(now);
@@ -135,6 +168,7 @@ impl<'s> Ingest<'s> {
     /// Writes the rest with the last transaction, and takes back the notes of the staged.
     pub(super) fn publish(&mut self, change: &mut Change<'_>) -> Result<()> {
         self.check_stages()?;
+        self.heal(change)?;
         for chunk in &self.pending {
             put_chunk(change, chunk)?;
         }
@@ -142,6 +176,16 @@ impl<'s> Ingest<'s> {
             change.rows().unstage(*number)?;
         }
         Ok(())
+    }
+
+    /// Writes damaged chunks anew.
+    pub(super) fn heal(&self, change: &mut Change<'_>) -> Result<()> {
+        heal(change, &self.healing)
+    }
+
+    /// Forgets that what has been published now was damaged.
+    pub(super) fn forget_damage(&self) {
+        self.store.healed(&self.healing);
     }
 
     /// Removes what a save staged that will not be published. What can't be removed now is noted,
@@ -155,11 +199,14 @@ impl<'s> Ingest<'s> {
         if staged.is_empty() {
             return;
         }
-        let removed = self.store.engine().write(Durability::Durable, |rows| {
-            staged
-                .iter()
-                .try_for_each(|(id, number)| sweep_chunk(rows, *number, id).map(drop))
-        });
+        let removed = self
+            .store
+            .engine()
+            .write(Durability::Durable, Room::Ballast, |rows| {
+                staged
+                    .iter()
+                    .try_for_each(|(id, number)| sweep_chunk(rows, *number, id).map(drop))
+            });
         if let Err(error) = removed {
             tracing::warn!(%error, "a failed save's chunks stay until the store is opened again");
         }

@@ -28,19 +28,7 @@ impl JobLine {
             job: number,
             name: name.to_owned(),
         })?;
-        let record = JobRecord {
-            name: name.to_owned(),
-            created_at: change.at(),
-            removed: false,
-            head: None,
-            current: 0,
-            abandoned: 0,
-            deleted: 0,
-            bytes: 0,
-            new_bytes: 0,
-            metrics: Vec::new(),
-            main_metric: None,
-        };
+        let record = JobRecord::new(name.to_owned(), change.at());
         let line = Self { number, record };
         line.set_name_row(change, true)?;
         Ok(line)

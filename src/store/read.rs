@@ -16,7 +16,7 @@ use crate::format::{
 use crate::id::CheckpointId;
 use crate::name::printable;
 use crate::platform;
-use crate::storage::{Records, Rows, load_chunk};
+use crate::storage::{Records, Rows};
 use crate::store::Store;
 use crate::tensor::DType;
 
@@ -33,7 +33,7 @@ pub(super) struct Source<'a> {
 
 impl Source<'_> {
     /// What messages call it.
-    fn label(self) -> String {
+    pub(super) fn label(self) -> String {
         format!("{}@{}", self.job, self.record.saved.iteration)
     }
 }
@@ -45,7 +45,10 @@ struct Located {
 }
 
 /// Runs reads of a checkpoint. What fails because it was reclaimed meanwhile says so.
-fn reading<T>(checkpoint: Source<'_>, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
+pub(super) fn reading<T>(
+    checkpoint: Source<'_>,
+    run: impl FnOnce(&dyn Rows) -> Result<T>,
+) -> Result<T> {
     checkpoint.store.read(|rows| {
         run(rows).map_err(|error| match error {
             Error::Corrupt { .. } if Records(rows).is_reclaimed(checkpoint.id.get()) => {
@@ -202,7 +205,9 @@ pub(super) fn all(checkpoint: Source<'_>) -> Result<BTreeMap<String, (EntryKind,
     let mut found = BTreeMap::new();
     for group in groups {
         let pack = match &group.pack {
-            Some(pack) => Bytes::from(reading(checkpoint, |rows| load_chunk(rows, pack))?),
+            Some(pack) => Bytes::from(reading(checkpoint, |rows| {
+                checkpoint.store.load_chunk(rows, pack)
+            })?),
             None => Bytes::new(),
         };
         for record in group.entries {
@@ -240,7 +245,7 @@ fn within(pack: &Bytes, offset: u64, bytes: u64) -> Result<Bytes> {
 }
 
 /// As many entries as were saved.
-fn check_entries(checkpoint: Source<'_>, found: usize) -> Result<()> {
+pub(super) fn check_entries(checkpoint: Source<'_>, found: usize) -> Result<()> {
     let expected = checkpoint.record.saved.entries;
     if found as u64 != expected {
         let why = format!("{found} entries are listed, {expected} were saved");
@@ -291,7 +296,7 @@ fn pieces(
             let pack = located
                 .pack
                 .ok_or_else(|| Error::corrupt("a manifest's group", "its pack is missing"))?;
-            let bytes = reading(checkpoint, |rows| load_chunk(rows, &pack))?;
+            let bytes = reading(checkpoint, |rows| checkpoint.store.load_chunk(rows, &pack))?;
             let offset = u64::from(*offset);
             visit(&slice(&bytes, offset + range.start, offset + range.end)?)
         }
@@ -309,7 +314,7 @@ fn pieces(
                             "it is off the grid",
                         ));
                     }
-                    load_chunk(rows, &chunk)
+                    checkpoint.store.load_chunk(rows, &chunk)
                 })?;
                 let from = range.start.max(covered.start) - covered.start;
                 let to = range.end.min(covered.end) - covered.start;

@@ -47,6 +47,10 @@ impl Store {
     /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn reclaim(&self, now: bool) -> Result<Reclaimed> {
         let _turn = self.turn();
+        self.reclaim_in_turn(now)
+    }
+
+    fn reclaim_in_turn(&self, now: bool) -> Result<Reclaimed> {
         let mut done = Reclaimed::default();
         let deleted = self.read(|rows| deleted_rows(rows, self, now))?;
         for (row, is_due) in deleted {
@@ -68,9 +72,24 @@ impl Store {
         Ok(done)
     }
 
+    /// Makes what room there is to make, after a save found none: lack of space ends the undo
+    /// windows at once. The caller has the turn.
+    pub(super) fn end_undo_windows(&self) {
+        match self.reclaim_in_turn(true) {
+            Ok(done) if done.checkpoints > 0 => {
+                let Reclaimed {
+                    checkpoints, bytes, ..
+                } = done;
+                tracing::warn!(checkpoints, bytes, "deleted checkpoints made room");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "no room could be made"),
+        }
+    }
+
     /// Drops a deleted checkpoint's record and all that it refers to.
     fn drop_for_good(&self, row: IndexKey) -> Result<()> {
-        self.change(|change| {
+        self.make_room(|change| {
             let record = change.records().known_checkpoint(row.id)?;
             let mut line = JobLine::known(change, row.job)?;
             change.log(Action::Reclaim { checkpoint: row.id })?;

@@ -67,7 +67,7 @@ impl Store {
         Ok(found.map(|(record, job)| Checkpoint::new(self.clone(), id.get(), record, job)))
     }
 
-    fn by_id(&self, id: CheckpointId) -> Result<Checkpoint> {
+    pub(super) fn by_id(&self, id: CheckpointId) -> Result<Checkpoint> {
         match self.any_by_id(id)? {
             Some(checkpoint) if checkpoint.deleted_at.is_some() => Err(Error::Deleted { id }),
             Some(checkpoint) => Ok(checkpoint),

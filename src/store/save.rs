@@ -77,6 +77,9 @@ pub struct Saved {
     pub chunks: u64,
     /// Chunks that the store had not.
     pub new_chunks: u64,
+    /// Chunks that the store had, but damaged, and that are whole again now, for every checkpoint
+    /// that shares them.
+    pub healed_chunks: u64,
 }
 
 impl Job {
@@ -267,7 +270,9 @@ impl<'a> Save<'a> {
     /// # Errors
     /// [`Error::Invalid`] for the first part that can't be accepted; [`Error::Conflict`] when the
     /// iteration, a metric, an attribute or a tag contradicts what is stored; [`Error::Full`] and
-    /// [`Error::Io`] from the disk. After an error the store is as it was before.
+    /// [`Error::Io`] from the disk. After an error nothing half is
+    /// there: the store is as before, or, if the disk failed in the very last step, the checkpoint
+    /// is saved. Repeating the save is always right: it then only unites with it.
     pub fn commit(self) -> Result<Saved> {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -284,7 +289,9 @@ impl<'a> Save<'a> {
                     stored_bytes,
                     chunks,
                     new_chunks,
+                    healed_chunks,
                 } = ingest.tally;
+                ingest.forget_damage();
                 let saved = Saved {
                     checkpoint,
                     merged,
@@ -294,11 +301,15 @@ impl<'a> Save<'a> {
                     stored_bytes,
                     chunks,
                     new_chunks,
+                    healed_chunks,
                 };
                 Ok(saved)
             }
             Err(error) => {
                 ingest.abandon();
+                if matches!(error, Error::Full { .. }) {
+                    self.job.store().end_undo_windows();
+                }
                 Err(error)
             }
         }

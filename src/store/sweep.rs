@@ -1,20 +1,23 @@
 //! Removing chunks that nothing refers to any more.
 
 use crate::error::{Error, Result};
-use crate::storage::{Durability, Engine, sweep_chunk};
+use crate::storage::{Durability, Engine, Room, sweep_chunk};
 
 /// Chunks that are removed in one transaction: a reclaim can be cut off, and readers get a turn.
 const SWEEP: usize = 256;
+/// Chunks that are removed in one transaction when there is no room for the pages of more.
+const SMALL_SWEEP: usize = 8;
 
 /// Removes the staged chunks that nothing refers to. Returns their number and stored bytes.
 pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
     let (mut chunks, mut bytes) = (0, 0);
+    let mut most = SWEEP;
     loop {
-        let staged = engine.read(|rows| rows.staged(SWEEP))?;
+        let staged = engine.read(|rows| rows.staged(most))?;
         if staged.is_empty() {
             return Ok((chunks, bytes));
         }
-        let freed = engine.write(Durability::Durable, |rows| {
+        let swept = engine.write(Durability::Durable, Room::Ballast, |rows| {
             let mut freed = Vec::new();
             for (number, id) in &staged {
                 match sweep_chunk(rows, *number, id) {
@@ -27,7 +30,14 @@ pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
                 }
             }
             Ok(freed)
-        })?;
+        });
+        let freed = match swept {
+            Err(Error::Full { .. }) if most > SMALL_SWEEP => {
+                most = SMALL_SWEEP;
+                continue;
+            }
+            swept => swept?,
+        };
         chunks += freed.len() as u64;
         bytes += freed.iter().sum::<u64>();
     }

@@ -142,7 +142,7 @@ fn a_newer_format_is_refused_with_both_versions() {
     {
         let mut settings = transaction.open_table(table).unwrap();
         let mut record = settings.get(1).unwrap().unwrap().value().to_vec();
-        record[28] = 2;
+        record[36] = 2;
         let end = record.len() - 16;
         let hash = blake3::hash(&record[..end]);
         record[end..].copy_from_slice(&hash.as_bytes()[..16]);

@@ -22,7 +22,7 @@ pub(super) struct Known {
 
 /// What the manifests add up to.
 #[derive(Debug, Default)]
-pub(super) struct Content {
+pub(in crate::store) struct Content {
     pub(super) chunks: BTreeMap<ChunkId, Known>,
     /// Chunks whose row is missing or wrong, and why.
     pub(super) bad: BTreeMap<ChunkId, String>,
@@ -33,7 +33,7 @@ pub(super) struct Content {
 
 impl Content {
     /// Follows a checkpoint's manifest. A node that was followed before is only counted.
-    pub(super) fn check_manifest(
+    pub(in crate::store) fn check_manifest(
         &mut self,
         rows: &dyn Rows,
         id: u64,
@@ -132,6 +132,21 @@ impl Content {
         known.refs += 1;
     }
 
+    /// How often a node is named.
+    pub(in crate::store) fn node_refs(&self, id: &NodeId) -> u64 {
+        self.nodes.get(id).map_or(0, |(refs, _)| *refs)
+    }
+
+    /// Every node that is named, and how often.
+    pub(in crate::store) fn nodes(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.nodes.iter().map(|(id, (refs, _))| (*id, *refs))
+    }
+
+    /// Every chunk that is named, and how often.
+    pub(in crate::store) fn chunk_refs(&self) -> impl Iterator<Item = (ChunkRef, u64)> {
+        self.chunks.values().map(|known| (known.chunk, known.refs))
+    }
+
     /// Every reference count is what the manifests add up to.
     pub(super) fn check_counts(&mut self, rows: &dyn Rows, findings: &mut Findings) -> Result<()> {
         let staged: HashSet<ChunkId> = rows
@@ -153,6 +168,10 @@ impl Content {
                 }
                 (Ok(row), named) => {
                     let refs = named.map_or(0, |known| known.refs);
+                    if row.is_lost() && refs > 0 {
+                        self.bad
+                            .insert(id, format!("the bytes of chunk {id} are lost"));
+                    }
                     if row.refs != refs {
                         findings.store(format!(
                             "chunk {id} counts {} references, manifests have {refs}",

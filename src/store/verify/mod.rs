@@ -5,4 +5,6 @@ mod records;
 mod report;
 mod run;
 
+pub(super) use content::Content;
+pub(super) use report::Findings;
 pub use report::{Damage, VerifyDepth, VerifyReport};

@@ -151,6 +151,13 @@ impl Ledger {
                     logged.reclaimed = true;
                 }
             }
+            Action::Repair { lost } | Action::Salvage { lost } => {
+                for checkpoint in lost {
+                    if let Some(logged) = self.logged.get_mut(checkpoint) {
+                        logged.reclaimed = true;
+                    }
+                }
+            }
             Action::DeleteJob { job } => {
                 let of_job = self.logged.values_mut().filter(|logged| logged.job == *job);
                 of_job.for_each(|logged| logged.deleted = true);

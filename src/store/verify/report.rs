@@ -90,7 +90,7 @@ impl Damage {
 
 /// Collects damage and knows how to describe whom it concerns.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(in crate::store) struct Findings {
     pub(super) damage: BTreeSet<Damage>,
     pub(super) jobs: BTreeMap<u32, String>,
 }

@@ -7,7 +7,7 @@ use super::records::Ledger;
 use super::report::{Findings, VerifyDepth, VerifyReport};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
-use crate::storage::load_chunk;
+use crate::storage::{Records, Rows};
 use crate::store::Store;
 
 impl Store {
@@ -28,6 +28,15 @@ impl Store {
         depth: VerifyDepth,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<VerifyReport> {
+        Ok(self.inspect(depth, progress)?.0)
+    }
+
+    /// A verification, and the chunks that it found damaged.
+    pub(in crate::store) fn inspect(
+        &self,
+        depth: VerifyDepth,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(VerifyReport, BTreeMap<ChunkId, String>)> {
         let mut findings = Findings::default();
         let mut content = Content::default();
         let mut checkpoints = 0;
@@ -36,6 +45,7 @@ impl Store {
             findings.jobs = ledger.read_jobs(rows, &mut findings.damage)?;
             ledger.read_log(rows, &mut findings)?;
             checkpoints = ledger.check_checkpoints(rows, self.id(), &mut findings, &mut content)?;
+            check_names(rows, &mut findings)?;
             ledger.check_index(rows, &mut findings)?;
             ledger.check_jobs(&mut findings);
             content.check_counts(rows, &mut findings)
@@ -56,7 +66,7 @@ impl Store {
             }
         }
         report.damage = findings.damage.into_iter().collect();
-        Ok(report)
+        Ok((report, bad))
     }
 
     /// Reads the chunks that `depth` asks for, each in a transaction of its own, so that the engine
@@ -79,7 +89,7 @@ impl Store {
             .sum();
         let mut bad = content.bad.clone();
         for known in chosen {
-            match self.read(|rows| load_chunk(rows, &known.chunk)) {
+            match self.read(|rows| self.load_chunk(rows, &known.chunk)) {
                 Ok(_) => {}
                 Err(Error::Corrupt { what, why }) => {
                     bad.insert(known.chunk.chunk(), format!("{what}: {why}"));
@@ -92,4 +102,24 @@ impl Store {
         }
         Ok(bad)
     }
+}
+
+/// Every name has its number, and every number its name.
+fn check_names(rows: &dyn Rows, findings: &mut Findings) -> Result<()> {
+    let mut names = Vec::new();
+    Records(rows).names(&mut |number, name| names.push((number, name)))?;
+    let count = rows.name_count()?;
+    if count != names.len() as u64 {
+        let known = names.len();
+        findings.store(format!("{count} names have numbers, {known} have records"));
+    }
+    for (number, name) in names {
+        let agrees = name.and_then(|name| Records(rows).name_number(&name));
+        match agrees {
+            Ok(Some(found)) if u64::from(found) == number => {}
+            Ok(_) => findings.store(format!("name number {number} is not found by its name")),
+            Err(error) => findings.note(error)?,
+        }
+    }
+    Ok(())
 }

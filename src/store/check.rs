@@ -1,0 +1,55 @@
+//! Reading one checkpoint in full, for nothing but to see that it can be.
+
+use super::read::{Source, check_entries, reading};
+use super::walk::{each_chunk, each_group};
+use crate::error::{Error, Result};
+use crate::format::ChunkRef;
+
+/// Reads every byte of a checkpoint. Returns their number; memory is that of one chunk and of the
+/// list of them.
+pub(super) fn check(checkpoint: Source<'_>) -> Result<u64> {
+    let record = checkpoint.record;
+    let content = record
+        .saved
+        .content_hash(checkpoint.store.id(), checkpoint.id);
+    if content
+        .map_err(|error| error.of("a checkpoint"))?
+        .as_bytes()
+        != &record.content
+    {
+        let what = format!("the record of {}", checkpoint.label());
+        return Err(Error::corrupt(what, "its content hash does not match"));
+    }
+    let mut chunks: Vec<ChunkRef> = Vec::new();
+    let (mut entries, mut bytes) = (0, 0);
+    reading(checkpoint, |rows| {
+        each_group(rows, &record.saved.manifest, &mut |group| {
+            chunks.extend(group.pack);
+            for entry in &group.entries {
+                entries += 1;
+                bytes += entry.bytes;
+                let mut length = 0;
+                let mut counted = false;
+                each_chunk(rows, entry, &mut |chunk| {
+                    counted = true;
+                    length += u64::from(chunk.raw_len);
+                    chunks.push(*chunk);
+                    Ok(())
+                })?;
+                if counted && length != entry.bytes {
+                    return Err(Error::corrupt("an entry's chunk list", "it is too short"));
+                }
+            }
+            Ok(())
+        })
+    })?;
+    check_entries(checkpoint, entries)?;
+    chunks.sort_unstable_by_key(|chunk| chunk.id);
+    chunks.dedup();
+    for chunk in &chunks {
+        reading(checkpoint, |rows| {
+            checkpoint.store.load_chunk(rows, chunk).map(drop)
+        })?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,139 @@
+//! A file's bytes as evidence: every frame in them, sorted by what it belongs to.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use super::evidence::Evidence;
+use crate::error::{Error, Result};
+use crate::format::{ChunkRef, Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoreTag};
+use crate::id::NodeId;
+use crate::storage::{Frame, LooseChunks, NodeSet, RawMedium};
+
+/// What the scan of a file found.
+#[derive(Debug)]
+pub(super) struct Frames {
+    raw: RawMedium,
+    /// Records, by the store that they say they belong to: a store may lie in a store's chunks.
+    stores: BTreeMap<StoreTag, Evidence>,
+    nodes: HashMap<NodeId, (u64, usize)>,
+    pub(super) chunks: LooseChunks,
+}
+
+impl Frames {
+    pub(super) fn scan(raw: RawMedium, progress: &mut dyn FnMut(u64, u64)) -> Result<Self> {
+        let mut stores: BTreeMap<StoreTag, Evidence> = BTreeMap::new();
+        let mut nodes = HashMap::new();
+        let mut chunks = LooseChunks::default();
+        raw.scan(progress, &mut |frame| {
+            match frame {
+                Frame::Record(record, bytes) => stores
+                    .entry(record.store)
+                    .or_insert_with(|| Evidence::new(record.store.store()))
+                    .take(record.table, record.key, bytes),
+                Frame::Node(id, at, len) => {
+                    nodes.insert(id, (at, len));
+                }
+                Frame::Extent(extent) => chunks.note(extent),
+            }
+            Ok(())
+        })?;
+        Ok(Self {
+            raw,
+            stores,
+            nodes,
+            chunks,
+        })
+    }
+
+    pub(super) const fn raw(&self) -> &RawMedium {
+        &self.raw
+    }
+
+    /// How many records, nodes and chunks were found.
+    pub(super) fn counts(&self) -> (u64, u64, u64) {
+        let records = self.stores.values().map(|evidence| evidence.records).sum();
+        (records, self.nodes.len() as u64, self.chunks.len() as u64)
+    }
+
+    /// The evidence of this store; without one named, of that which has the most.
+    pub(super) fn take_evidence(&mut self, store: Option<StoreTag>) -> Option<Evidence> {
+        let most = || {
+            let by_records = |(_, evidence): &(&StoreTag, &Evidence)| evidence.records;
+            self.stores
+                .iter()
+                .max_by_key(by_records)
+                .map(|(tag, _)| *tag)
+        };
+        let tag = store
+            .filter(|tag| self.stores.contains_key(tag))
+            .or_else(most)?;
+        self.stores.remove(&tag)
+    }
+
+    /// The nodes of a manifest that are not in `known`, and the chunks that these name.
+    pub(super) fn follow(&self, manifest: &Manifest, known: &HashSet<NodeId>) -> Result<Reached> {
+        let mut reached = Reached::default();
+        match manifest {
+            Manifest::Inline(group) => self.group(group, known, &mut reached)?,
+            Manifest::Tree { root, .. } => {
+                self.node(NodeId::new(*root), known, 0, &mut reached)?;
+            }
+        }
+        Ok(reached)
+    }
+
+    fn group(&self, group: &Group, known: &HashSet<NodeId>, reached: &mut Reached) -> Result<()> {
+        reached.chunks.extend(group.pack);
+        for entry in &group.entries {
+            match &entry.content {
+                Content::Inline(_) | Content::Packed(_) => {}
+                Content::Chunks(chunks) => reached.chunks.extend(chunks),
+                Content::Tree { root, .. } => self.node(NodeId::new(*root), known, 0, reached)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn node(
+        &self,
+        id: NodeId,
+        known: &HashSet<NodeId>,
+        depth: u8,
+        reached: &mut Reached,
+    ) -> Result<()> {
+        if known.contains(&id) || reached.ids.contains(&id) {
+            return Ok(());
+        }
+        let lost = |why: &str| Error::corrupt(format!("manifest node {id}"), why);
+        if depth > MAX_TREE_DEPTH + 1 {
+            return Err(lost("it lies too deep"));
+        }
+        let (at, len) = self.nodes.get(&id).ok_or_else(|| lost("it is missing"))?;
+        let node = Node::from_bytes(&id, &self.raw.bytes(*at, *len))
+            .map_err(|error| error.of(format!("manifest node {id}")))?;
+        match &node {
+            Node::Group(group) => self.group(group, known, reached)?,
+            Node::List(chunks) => reached.chunks.extend(chunks),
+            Node::Spans(children) => {
+                for child in children {
+                    self.node(NodeId::new(child.node), known, depth + 1, reached)?;
+                }
+            }
+            Node::Names(children) => {
+                for child in children {
+                    self.node(NodeId::new(child.node), known, depth + 1, reached)?;
+                }
+            }
+        }
+        reached.nodes.add(node)?;
+        reached.ids.insert(id);
+        Ok(())
+    }
+}
+
+/// What a manifest leads to that was not known before.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    pub(super) nodes: NodeSet,
+    pub(super) ids: HashSet<NodeId>,
+    pub(super) chunks: Vec<ChunkRef>,
+}

@@ -1,0 +1,88 @@
+//! Putting decided records in their tables, with the rows and counts that follow from them.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+use crate::format::{CheckpointRecord, IndexKey, IndexKind, JobRecord};
+use crate::id::CheckpointId;
+use crate::storage::Change;
+use crate::store::line::JobLine;
+
+use super::history::History;
+
+/// The jobs of a store that is put together, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Rebuild {
+    lines: BTreeMap<u32, JobLine>,
+}
+
+impl Rebuild {
+    pub(super) fn new(jobs: BTreeMap<u32, JobRecord>) -> Self {
+        let line = |(number, record)| (number, JobLine { number, record });
+        Self {
+            lines: jobs.into_iter().map(line).collect(),
+        }
+    }
+
+    /// The first job number that none of them has.
+    pub(super) fn next_job(&self) -> u32 {
+        self.lines.keys().next_back().map_or(1, |last| last + 1)
+    }
+
+    /// What a job is called.
+    pub(super) fn job_name(&self, number: u32) -> Option<String> {
+        self.lines.get(&number).map(|line| line.record.name.clone())
+    }
+
+    /// Puts a checkpoint, with its rows. What it refers to is counted elsewhere.
+    pub(super) fn put(
+        &mut self,
+        change: &mut Change<'_>,
+        id: u64,
+        record: &CheckpointRecord,
+    ) -> Result<()> {
+        let number = record.saved.job;
+        let unknown = || Error::corrupt(format!("checkpoint id:{id}"), "its job is not known");
+        let line = self.lines.get_mut(&number).ok_or_else(unknown)?;
+        match record.later.deleted {
+            Some(mark) => {
+                let checkpoint = CheckpointId::new(id);
+                let kind = IndexKind::Deleted;
+                let row = IndexKey::new(kind, number, 0, mark.log, checkpoint);
+                change.rows().set_index(row, true)?;
+                line.count_deleted(1)?;
+            }
+            None => {
+                line.attach(change, id, record)?;
+                line.note_metrics(id, record);
+            }
+        }
+        change.put_checkpoint(id, record)
+    }
+
+    /// Puts the jobs, with what they count by now.
+    pub(super) fn finish(self, change: &mut Change<'_>) -> Result<()> {
+        for mut line in self.lines.into_values() {
+            if !line.record.removed {
+                line.set_name_row(change, true)?;
+            }
+            line.recompute(change)?;
+            if let Some(good) = line.record.good {
+                let record = change.records().checkpoint(good)?;
+                let is_there = record.is_some_and(|record| record.later.deleted.is_none());
+                line.record.good = is_there.then_some(good);
+            }
+            line.finish(change)?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes the log from its first record, joined where records are lost.
+pub(super) fn write_log(change: &mut Change<'_>, history: &History) -> Result<()> {
+    for (_, at, action) in history.actions() {
+        change.set_time(at);
+        change.log(action)?;
+    }
+    Ok(())
+}

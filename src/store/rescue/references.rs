@@ -1,0 +1,167 @@
+//! Reference counts and lost bytes of a store that is mended in place.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
+
+use crate::error::Result;
+use crate::format::{ChunkRef, ChunkRow, ExtentHeader, Node, StoredNode};
+use crate::id::{ChunkId, NodeId};
+use crate::storage::{Change, Rows, lose_chunk};
+use crate::store::verify::Content;
+
+/// What there was to mend.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mended {
+    pub(super) rows: u64,
+    pub(super) lost_nodes: u64,
+    pub(super) lost_chunks: u64,
+}
+
+/// What to do with a row.
+enum Fix<T> {
+    Put(T),
+    Remove,
+}
+
+/// Makes every node's row say how often it is named; a node whose bytes are spoilt keeps its count.
+pub(super) fn mend_nodes(change: &mut Change<'_>, content: &Content) -> Result<Mended> {
+    let mut fixes: Vec<(NodeId, Fix<Vec<u8>>)> = Vec::new();
+    let mut mended = Mended::default();
+    let mut seen: BTreeSet<NodeId> = BTreeSet::new();
+    change.records().0.each_node(&mut |id, value| {
+        let refs = content.node_refs(&id);
+        seen.insert(id);
+        let split = StoredNode::split(&id, value);
+        // The count may be spoilt, and the bytes after it sound.
+        let bytes = value.get(StoredNode::PREFIX_BYTES..).unwrap_or_default();
+        let is_sound = Node::from_bytes(&id, bytes).is_ok();
+        match split {
+            _ if refs == 0 => fixes.push((id, Fix::Remove)),
+            Ok((count, _)) if count == refs && is_sound => {}
+            _ => {
+                mended.lost_nodes += u64::from(!is_sound);
+                let bytes = if is_sound { bytes } else { &[] };
+                let fixed = StoredNode::value(&id, refs, bytes);
+                if fixed != value {
+                    fixes.push((id, Fix::Put(fixed)));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    for (id, refs) in content.nodes() {
+        if !seen.contains(&id) {
+            mended.lost_nodes += 1;
+            fixes.push((id, Fix::Put(StoredNode::value(&id, refs, &[]))));
+        }
+    }
+    mended.rows = fixes.len() as u64;
+    for (id, fix) in fixes {
+        match fix {
+            Fix::Put(value) => change.rows().put_node(&id, &value)?,
+            Fix::Remove => change.rows().remove_node(&id)?,
+        }
+    }
+    Ok(mended)
+}
+
+/// Makes every chunk's row say where its bytes are and how often it is named; the chunks in `bad`
+/// are marked as lost.
+pub(super) fn mend_chunks(
+    change: &mut Change<'_>,
+    content: &Content,
+    bad: &BTreeMap<ChunkId, String>,
+) -> Result<Mended> {
+    let mut mended = Mended::default();
+    let mut rows: HashMap<ChunkId, Option<ChunkRow>> = HashMap::new();
+    change.records().0.each_chunk(&mut |id, bytes| {
+        rows.insert(id, ChunkRow::from_bytes(&id, bytes).ok());
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let needs_scan = content
+        .chunk_refs()
+        .any(|(chunk, _)| rows.get(&chunk.chunk()).is_none_or(Option::is_none));
+    let found = if needs_scan {
+        extents(change.records().0)?
+    } else {
+        HashMap::new()
+    };
+    for (chunk, refs) in content.chunk_refs() {
+        let id = chunk.chunk();
+        let row = rows.remove(&id).flatten();
+        let is_known = row.is_some();
+        let row = row.or_else(|| found.get(&id).and_then(|parts| row_of(&chunk, parts)));
+        match row {
+            // The row itself may be what is bad, and its chunk sound.
+            Some(row) if !is_known || !bad.contains_key(&id) => {
+                if row.refs != refs || !is_known {
+                    let row = ChunkRow { refs, ..row };
+                    change.rows().put_chunk(&id, &row.to_bytes(&id))?;
+                    mended.rows += 1;
+                }
+            }
+            _ => {
+                lose_chunk(change, &chunk, refs)?;
+                mended.lost_chunks += 1;
+            }
+        }
+    }
+    for (id, row) in rows {
+        drop_unnamed(change, &id, row, &mut mended)?;
+    }
+    Ok(mended)
+}
+
+/// A chunk that nothing names is left to be swept.
+fn drop_unnamed(
+    change: &mut Change<'_>,
+    id: &ChunkId,
+    row: Option<ChunkRow>,
+    mended: &mut Mended,
+) -> Result<()> {
+    match row {
+        Some(row) => {
+            change.rows().stage(row.number, id)?;
+            if row.refs != 0 {
+                let row = ChunkRow { refs: 0, ..row };
+                change.rows().put_chunk(id, &row.to_bytes(id))?;
+                mended.rows += 1;
+            }
+        }
+        None => {
+            change.rows().remove_chunk(id)?;
+            mended.rows += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The headers of all extents, by chunk.
+fn extents(rows: &dyn Rows) -> Result<HashMap<ChunkId, Vec<ExtentHeader>>> {
+    let mut found: HashMap<ChunkId, Vec<ExtentHeader>> = HashMap::new();
+    rows.each_extent(&mut |_, bytes| {
+        if let Ok(header) = ExtentHeader::from_bytes(bytes) {
+            found.entry(header.chunk).or_default().push(header);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// The row of a chunk whose extents are all there.
+fn row_of(chunk: &ChunkRef, found: &[ExtentHeader]) -> Option<ChunkRow> {
+    let first = found.iter().max_by_key(|header| header.number)?;
+    let of_number = found.iter().filter(|h| h.number == first.number);
+    let is_whole = of_number.count() == usize::from(first.parts);
+    let fits = first.raw_len == chunk.raw_len && first.bases == 0;
+    (is_whole && fits).then(|| ChunkRow {
+        refs: 0,
+        number: first.number,
+        raw_len: first.raw_len,
+        stored_len: first.stored_len,
+        codec: first.codec,
+        parts: first.parts,
+        depth: 0,
+        bases: Vec::new(),
+    })
+}

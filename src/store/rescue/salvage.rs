@@ -1,0 +1,295 @@
+//! Rebuilding a store from the bytes of a file, whether or not its tables can still be read.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::frames::{Frames, Reached};
+use super::plan::Plan;
+use super::rebuild::{Rebuild, write_log};
+use crate::error::{Error, Result};
+use crate::format::{Action, CheckpointRecord, FORMAT_VERSION, Head, Identity, StoreTag};
+use crate::id::{CheckpointId, ChunkId, NodeId};
+use crate::platform;
+use crate::storage::{
+    Change, Durability, Engine, FileMedium, Medium, NewChunk, RawMedium, Records, Room, put_chunk,
+    retain_manifest,
+};
+use crate::store::sweep::sweep;
+use crate::store::{Damage, Options, Store, VerifyDepth};
+
+/// New chunks that are written in one transaction.
+const STAGE_BYTES: usize = 16 << 20;
+/// Checkpoints that are written in one transaction.
+const STAGE_CHECKPOINTS: usize = 256;
+
+/// What a salvage found and brought over.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Salvaged {
+    /// Bytes that were searched.
+    pub searched: u64,
+    /// Records of all kinds and versions that were found.
+    pub records: u64,
+    /// Manifest nodes that were found.
+    pub nodes: u64,
+    /// Chunks of which something was found.
+    pub chunks: u64,
+    /// Checkpoints in the new store.
+    pub checkpoints: u64,
+    /// Those of them that are deleted and can still come back.
+    pub deleted: u64,
+    /// Raw bytes of the chunks in the new store.
+    pub bytes: u64,
+    /// Checkpoints that did not come over, and why.
+    pub lost: Vec<Damage>,
+    /// Checkpoints in the new store that no log record vouches for: whether they had been deleted
+    /// is not known.
+    pub uncertain: Vec<Damage>,
+}
+
+impl Store {
+    /// Rebuilds a store at `new` from the bytes of the file `old`, which is only read and may be in
+    /// any state: its tables are not needed. The new store has the same id, its checkpoints the
+    /// same ids. A checkpoint comes over if every byte of it verifies; what was deleted stays
+    /// deleted, what was reclaimed stays away.
+    ///
+    /// Reads `old` once and what is needed of it again; memory grows with the number of records,
+    /// not with their bytes. `progress` is told how far the search is (bytes, of how many).
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when `new` is taken; [`Error::NotAStore`] when there is nothing of a
+    /// store in `old`.
+    pub fn salvage(
+        old: impl AsRef<Path>,
+        new: impl AsRef<Path>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Salvaged> {
+        let (old, new) = (old.as_ref(), new.as_ref());
+        if platform::is_taken(new) {
+            return Err(Error::Exists {
+                path: new.to_owned(),
+            });
+        }
+        let temporary = platform::temporary_beside(new);
+        let salvaged = platform::create_empty(&temporary)
+            .and_then(|()| {
+                let target = Arc::new(FileMedium::new(&temporary));
+                let source = Arc::new(FileMedium::read_only(old));
+                Self::salvage_in(source, target, Options::default(), progress)
+            })
+            .and_then(|(store, salvaged)| {
+                store.engine().close()?;
+                platform::link_exclusive(&temporary, new)?;
+                platform::sync_parent(new)?;
+                Ok(salvaged)
+            });
+        if salvaged.is_err() {
+            platform::remove_quietly(&temporary);
+        }
+        salvaged
+    }
+
+    /// [`Store::salvage`] from a medium into an empty one.
+    ///
+    /// # Errors
+    /// As [`Store::salvage`].
+    pub fn salvage_in(
+        old: Arc<dyn Medium>,
+        new: Arc<dyn Medium>,
+        options: Options,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Self, Salvaged)> {
+        let path = old.path().to_owned();
+        let mut frames = Frames::scan(RawMedium::open(old.as_ref())?, progress)?;
+        let head = head_of(old, &options);
+        let evidence = frames.take_evidence(head.as_ref().map(|(tag, _)| *tag));
+        let mut evidence = evidence.ok_or_else(|| Error::NotAStore {
+            path,
+            why: "nothing of a store was found in it".to_owned(),
+        })?;
+        evidence.head = head
+            .filter(|(tag, _)| *tag == StoreTag::of(evidence.store))
+            .map(|(_, head)| head);
+        let plan = Plan::of(&evidence);
+        let at = options.clock.now().as_millis();
+        let identity = Identity {
+            format: FORMAT_VERSION,
+            store: *evidence.store.as_bytes(),
+            created_at: evidence.identity.map_or(at, |identity| identity.created_at),
+            writer: concat!("ckptdb ", env!("CARGO_PKG_VERSION")).to_owned(),
+        };
+        let engine = Engine::create(new, options.engine(), &identity, |rows| {
+            let mut change = Change::first(rows, at);
+            write_log(&mut change, &plan.history)?;
+            for action in plan.corrections {
+                change.log(action)?;
+            }
+            change.finish()
+        })?;
+        let (records, nodes, chunks) = frames.counts();
+        let salvaged = Salvaged {
+            searched: frames.raw().len(),
+            records,
+            nodes,
+            chunks,
+            lost: plan.lost,
+            uncertain: plan.uncertain,
+            ..Salvaged::default()
+        };
+        let mut carrier = Carrier {
+            engine: &engine,
+            frames: &frames,
+            at,
+            rebuild: Rebuild::new(plan.jobs),
+            done: salvaged,
+            nodes: HashSet::new(),
+            carried: HashMap::new(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            ready: Vec::new(),
+        };
+        for (id, record) in plan.checkpoints {
+            carrier.carry(id, record)?;
+        }
+        let salvaged = carrier.finish()?;
+        sweep(&engine)?;
+        let store = Self::with(engine, options);
+        let report = store.verify(VerifyDepth::Full)?;
+        match report.damage.first() {
+            None => Ok((store, salvaged)),
+            Some(damage) => Err(Error::corrupt("the rebuilt store", &damage.what)),
+        }
+    }
+}
+
+/// Where the store stood, if its tables can still be read.
+fn head_of(old: Arc<dyn Medium>, options: &Options) -> Option<(StoreTag, Head)> {
+    let engine = Engine::open(old, options.engine()).ok()?;
+    let head = engine.read(|rows| Records(rows).head()).ok()?;
+    Some((StoreTag::of(engine.store()), head))
+}
+
+/// Brings checkpoints over, many in a transaction.
+struct Carrier<'a> {
+    engine: &'a Engine,
+    frames: &'a Frames,
+    at: i64,
+    rebuild: Rebuild,
+    done: Salvaged,
+    /// Nodes that the new store has or will have with the next transaction.
+    nodes: HashSet<NodeId>,
+    /// Chunks that were tried, and what was wrong with them.
+    carried: HashMap<ChunkId, Option<String>>,
+    pending: Vec<NewChunk>,
+    pending_bytes: usize,
+    ready: Vec<(u64, CheckpointRecord, Reached)>,
+}
+
+impl Carrier<'_> {
+    fn carry(&mut self, id: u64, record: CheckpointRecord) -> Result<()> {
+        match self.gather(&record) {
+            Ok(reached) => {
+                self.nodes.extend(&reached.ids);
+                self.ready.push((id, record, reached));
+            }
+            Err(Error::Corrupt { what, why }) => {
+                let lines = self.rebuild.job_name(record.saved.job);
+                self.done.lost.push(Damage {
+                    checkpoint: Some(CheckpointId::new(id)),
+                    job: lines,
+                    iteration: Some(record.saved.iteration),
+                    entry: None,
+                    what: format!("{what}: {why}"),
+                });
+            }
+            Err(other) => return Err(other),
+        }
+        if self.pending_bytes >= STAGE_BYTES || self.ready.len() >= STAGE_CHECKPOINTS {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Finds all that a checkpoint needs, verified.
+    fn gather(&mut self, record: &CheckpointRecord) -> Result<Reached> {
+        let reached = self.frames.follow(&record.saved.manifest, &self.nodes)?;
+        for chunk in &reached.chunks {
+            let id = chunk.chunk();
+            if let Some(known) = self.carried.get(&id) {
+                match known {
+                    None => continue,
+                    Some(why) => return Err(Error::corrupt(format!("chunk {id}"), why)),
+                }
+            }
+            match self.frames.chunks.load(self.frames.raw(), chunk) {
+                Ok(found) => {
+                    self.pending_bytes += found.stored.len();
+                    self.done.bytes += u64::from(found.raw_len);
+                    self.pending.push(found);
+                    self.carried.insert(id, None);
+                    if self.pending_bytes >= STAGE_BYTES {
+                        self.stage()?;
+                    }
+                }
+                Err(error @ Error::Corrupt { .. }) => {
+                    let why = "its bytes do not verify".to_owned();
+                    self.carried.insert(id, Some(why));
+                    return Err(error);
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(reached)
+    }
+
+    /// Writes pending chunks ahead of the checkpoints that need them. Should these not come, they
+    /// are swept at the end.
+    fn stage(&mut self) -> Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        self.pending_bytes = 0;
+        let at = self.at;
+        self.engine
+            .write(Durability::Staged, Room::Ordinary, |rows| {
+                let mut change = Change::begin(rows, at)?;
+                for chunk in &pending {
+                    let number = put_chunk(&mut change, chunk)?;
+                    change.rows().stage(number, &chunk.id)?;
+                }
+                change.finish()
+            })
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.stage()?;
+        let ready = std::mem::take(&mut self.ready);
+        let (rebuild, done, at) = (&mut self.rebuild, &mut self.done, self.at);
+        self.engine
+            .write(Durability::Staged, Room::Ordinary, |rows| {
+                let mut change = Change::begin(rows, at)?;
+                for (id, record, reached) in &ready {
+                    retain_manifest(change.rows(), &record.saved.manifest, &reached.nodes)?;
+                    rebuild.put(&mut change, *id, record)?;
+                    done.checkpoints += 1;
+                    done.deleted += u64::from(record.later.deleted.is_some());
+                }
+                change.finish()
+            })
+    }
+
+    fn finish(mut self) -> Result<Salvaged> {
+        self.flush()?;
+        let ids = |damage: &Damage| damage.checkpoint.map(CheckpointId::get);
+        let lost: Vec<u64> = self.done.lost.iter().filter_map(ids).collect();
+        let (rebuild, at) = (self.rebuild, self.at);
+        self.engine
+            .write(Durability::Durable, Room::Ordinary, |rows| {
+                let mut change = Change::begin(rows, at)?;
+                change.next_jobs_from(rebuild.next_job());
+                change.log(Action::Salvage { lost })?;
+                rebuild.finish(&mut change)?;
+                change.finish()
+            })?;
+        Ok(self.done)
+    }
+}

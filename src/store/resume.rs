@@ -1,0 +1,131 @@
+//! Where to go on after a crash: the newest checkpoint that can really be loaded.
+
+use std::ops::ControlFlow;
+
+use super::index_rows::{newest, newest_below};
+use crate::error::{Error, Result};
+use crate::id::CheckpointId;
+use crate::storage::{Records, Rows};
+use crate::store::{Checkpoint, Damage, Job};
+
+/// The checkpoint to go on from, and those that were passed over.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Resumed {
+    /// Every byte of it has been read and verified.
+    pub checkpoint: Checkpoint,
+    /// Newer ones that can't be loaded, the newest first, and why.
+    pub skipped: Vec<Damage>,
+}
+
+impl Job {
+    /// The newest checkpoint of the current line that verifies, every byte of it; none if the job
+    /// has none. Newer ones that do not are passed over, and named. Writes nothing: the first save
+    /// that continues an older checkpoint (its [`parent`](crate::Save::parent)) records the
+    /// rollback.
+    ///
+    /// Costs one read of the checkpoint.
+    ///
+    /// ```
+    /// # use ckptdb::Store;
+    /// # let store = Store::in_memory()?;
+    /// let job = store.job("NQ")?;
+    /// job.save(1000).bytes("policy", b"weights").commit()?;
+    /// let resumed = job.resume()?.expect("a checkpoint was saved");
+    /// assert_eq!(resumed.checkpoint.iteration, 1000);
+    /// assert!(resumed.skipped.is_empty());
+    /// # Ok::<(), ckptdb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// From the disk; [`Error::Corrupt`] when there are checkpoints and none of them verifies.
+    pub fn resume(&self) -> Result<Option<Resumed>> {
+        let mut skipped = Vec::new();
+        let mut below = u64::MAX;
+        let scan = self
+            .store()
+            .read(|rows| is_index_sound(rows, self.name()))?;
+        loop {
+            let next = self
+                .store()
+                .read(|rows| older(rows, self.name(), below, scan))?;
+            let Some(id) = next else { break };
+            below = id;
+            let outcome = self
+                .store()
+                .by_id(CheckpointId::new(id))
+                .and_then(|checkpoint| {
+                    checkpoint.verify()?;
+                    Ok(checkpoint)
+                });
+            match outcome {
+                Ok(checkpoint) => {
+                    return Ok(Some(Resumed {
+                        checkpoint,
+                        skipped,
+                    }));
+                }
+                Err(Error::Corrupt { what, why }) => skipped.push(Damage {
+                    checkpoint: Some(CheckpointId::new(id)),
+                    job: Some(self.name().to_owned()),
+                    iteration: self.logged_iteration(id),
+                    entry: None,
+                    what: format!("{what} is damaged: {why}"),
+                }),
+                // Deleted while we looked.
+                Err(Error::Deleted { .. } | Error::NotFound { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        match skipped.first() {
+            None => Ok(None),
+            Some(newest) => {
+                let count = skipped.len();
+                let what = format!("every checkpoint of job `{}` ({count})", self.name());
+                Err(Error::corrupt(what, format!("the newest: {}", newest.what)))
+            }
+        }
+    }
+
+    fn logged_iteration(&self, id: u64) -> Option<u64> {
+        let logged = self.store().read(|rows| Records(rows).log(id));
+        match logged.ok()??.action {
+            crate::format::Action::Save { iteration, .. } => Some(iteration),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the index and the job's record agree on which checkpoint is the newest.
+fn is_index_sound(rows: &dyn Rows, name: &str) -> Result<bool> {
+    let Some((number, job)) = Records(rows).job_named(name)? else {
+        return Ok(true);
+    };
+    Ok(newest(rows, number)? == job.head.map(|head| head.id))
+}
+
+/// The newest checkpoint of the current line below an id. Where the index can't be trusted, the
+/// checkpoints' own records are asked.
+fn older(rows: &dyn Rows, name: &str, below: u64, by_index: bool) -> Result<Option<u64>> {
+    let Some((number, _)) = Records(rows).job_named(name)? else {
+        return Ok(None);
+    };
+    if by_index {
+        return newest_below(rows, number, below);
+    }
+    let mut found = None;
+    let ids = (0, below.saturating_sub(1));
+    Records(rows).checkpoints(ids, true, &mut |id, record| {
+        // A damaged record may be the newest one: it is passed over by name.
+        let is_wanted = record.map_or(true, |record| {
+            let later = &record.later;
+            record.saved.job == number && later.deleted.is_none() && !later.abandoned
+        });
+        if is_wanted {
+            found = Some(id);
+            return Ok(ControlFlow::Break(()));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}

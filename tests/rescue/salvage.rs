@@ -1,0 +1,277 @@
+//! A store rebuilt from its bytes: everything that survives comes back, nothing else does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use ckptdb::{Error, Filter, MemoryMedium, Salvaged, Store, VerifyDepth};
+
+use super::{Picture, content, eventful, options, picture, places, save};
+use crate::support::noise;
+
+fn salvage(bytes: Vec<u8>) -> Result<(Store, Salvaged), Error> {
+    let old = Arc::new(MemoryMedium::new(bytes));
+    let new = Arc::new(MemoryMedium::default());
+    Store::salvage_in(old, new, options(), &mut |_, _| {})
+}
+
+fn eventful_bytes() -> (Vec<u8>, Picture) {
+    let medium = MemoryMedium::default();
+    let store = eventful(&medium);
+    let before = picture(&store);
+    store.close();
+    (medium.to_vec(), before)
+}
+
+#[test]
+fn a_store_without_its_first_4_kib_comes_back_as_it_was() {
+    let (mut bytes, before) = eventful_bytes();
+    bytes[..4096].copy_from_slice(&noise(1, 4096));
+    let (store, salvaged) = salvage(bytes).unwrap();
+    assert_eq!(picture(&store), before);
+    assert!(salvaged.lost.is_empty(), "{:?}", salvaged.lost);
+    assert!(salvaged.uncertain.is_empty(), "{:?}", salvaged.uncertain);
+    assert_eq!(salvaged.deleted, 2);
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    // Life goes on, with ids that were never used.
+    let saved = save(&store, "ES", 20);
+    assert!(saved.checkpoint.id.get() > before.latest[1].unwrap());
+    store.delete_job("ES").unwrap();
+    store.reclaim(true).unwrap();
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+#[test]
+fn a_sound_store_salvages_to_an_equal_one_under_the_same_id() {
+    let medium = MemoryMedium::default();
+    let store = eventful(&medium);
+    let (before, id) = (picture(&store), store.id());
+    store.close();
+    let old = Arc::new(MemoryMedium::new(medium.to_vec()));
+    let untouched = old.to_vec();
+    let new = Arc::new(MemoryMedium::default());
+    let (store, salvaged) = Store::salvage_in(old.clone(), new, options(), &mut |_, _| {}).unwrap();
+    assert_eq!(picture(&store), before);
+    assert_eq!(store.id(), id);
+    assert_eq!(salvaged.lost, Vec::new());
+    assert_eq!(old.to_vec(), untouched, "the old file is only read");
+}
+
+#[test]
+fn what_a_crash_left_of_a_save_and_a_delete_is_not_taken_for_truth() {
+    // Every state of the file in which a process may die, with its header destroyed: what comes
+    // back is what had been acknowledged, or that and what was under way.
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let mut listed: BTreeSet<u64> = BTreeSet::new();
+    for round in 0..12_u64 {
+        save(&store, "NQ", round);
+        listed.insert(round);
+        if round >= 3 {
+            store
+                .resolve(&format!("NQ@{}", round - 3))
+                .unwrap()
+                .delete(false)
+                .unwrap();
+            listed.remove(&(round - 3));
+        }
+        if round % 4 == 3 {
+            store.reclaim(true).unwrap();
+        }
+        // The bytes as a kill at this moment leaves them.
+        let mut bytes = medium.to_vec();
+        bytes[..4096].fill(0xff);
+        let (rebuilt, salvaged) = salvage(bytes).unwrap();
+        assert!(salvaged.lost.is_empty(), "{round}: {:?}", salvaged.lost);
+        let found: BTreeSet<u64> = rebuilt
+            .list(&Filter::default())
+            .unwrap()
+            .map(|found| found.unwrap().iteration)
+            .collect();
+        assert_eq!(found, listed, "after round {round}");
+    }
+}
+
+const SECTOR: usize = 512;
+
+/// The image with one in a hundred of its sectors replaced, and which.
+fn with_garbage(image: &[u8], seed: u64) -> (Vec<u8>, BTreeSet<usize>) {
+    let mut bytes = image.to_vec();
+    let sectors = (bytes.len() / SECTOR) as u64;
+    let draws = noise(seed, image.len() / SECTOR / 100 * 8);
+    let hit: BTreeSet<usize> = draws
+        .chunks(8)
+        .map(|draw| u64::from_le_bytes(draw.try_into().unwrap()) % sectors)
+        .map(|sector| usize::try_from(sector).unwrap())
+        .collect();
+    for sector in &hit {
+        bytes[sector * SECTOR..][..SECTOR].copy_from_slice(&noise(seed + 77, SECTOR));
+    }
+    (bytes, hit)
+}
+
+#[test]
+fn with_one_percent_of_its_sectors_garbage_every_checkpoint_whose_bytes_survive_comes_back() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    // One extent each, which its page holds exactly.
+    let state = |iteration: u64| noise(9000 + iteration, 16_384 - 16 - 64);
+    for iteration in 0..60 {
+        job.save(iteration)
+            .bytes("own", &state(iteration))
+            .commit()
+            .unwrap();
+    }
+    store.close();
+    let image = medium.to_vec();
+    // The sectors that a checkpoint needs: those of its chunk, header included. Its record, its log
+    // record and its manifest are in small rows, of which old versions may serve as well.
+    let needs: Vec<Vec<BTreeSet<usize>>> = (0..60)
+        .map(|iteration| {
+            let state = state(iteration);
+            let copies = places(&image, &state).into_iter();
+            copies
+                .map(|at| ((at - 64) / SECTOR..=(at + state.len() - 1) / SECTOR).collect())
+                .collect()
+        })
+        .collect();
+    let (mut back, mut survived, mut total) = (0, 0, 0);
+    for seed in 0..20_u64 {
+        let (bytes, hit) = with_garbage(&image, seed);
+        let (store, salvaged) = salvage(bytes).unwrap();
+        let found: BTreeSet<u64> = store
+            .list(&Filter::default())
+            .unwrap()
+            .map(|found| found.unwrap())
+            .map(|found| {
+                assert_eq!(found.read("own").unwrap(), state(found.iteration));
+                found.iteration
+            })
+            .collect();
+        let named: BTreeSet<u64> = salvaged.lost.iter().filter_map(|d| d.iteration).collect();
+        for (iteration, needs) in (0..60_u64).zip(&needs) {
+            let chunk_survives = needs.iter().any(|copy| copy.is_disjoint(&hit));
+            total += 1;
+            survived += u64::from(chunk_survives);
+            back += u64::from(found.contains(&iteration));
+            assert!(
+                chunk_survives || !found.contains(&iteration),
+                "seed {seed}: {iteration} came back without its bytes"
+            );
+            assert!(
+                found.contains(&iteration) || named.contains(&iteration),
+                "seed {seed}: {iteration} is neither there nor named"
+            );
+            let excused = salvaged
+                .lost
+                .iter()
+                .any(|d| d.iteration == Some(iteration) && d.what == "its record is lost");
+            assert!(
+                found.contains(&iteration) || !chunk_survives || excused,
+                "seed {seed}: {iteration} has all its bytes and did not come back: {:?}",
+                salvaged.lost
+            );
+        }
+    }
+    println!("{total} checkpoints, the chunks of {survived} survived, {back} came back");
+    assert!(back * 100 >= survived * 97, "{back} of {survived}");
+}
+
+#[test]
+fn any_piece_of_a_store_is_searched_without_a_panic_and_gives_only_what_was_saved() {
+    let (image, before) = eventful_bytes();
+    let mut came_back = 0;
+    for cut in 1..24 {
+        let from = image.len() * cut / 48;
+        let to = image.len() - image.len() * cut / 60;
+        for piece in [&image[from..], &image[..to], &image[from + 13..to]] {
+            match salvage(piece.to_vec()) {
+                Ok((store, _)) => {
+                    for found in store.list(&Filter::default()).unwrap() {
+                        let found = found.unwrap();
+                        let (info, entries) = &before.checkpoints[&found.id.get()];
+                        assert_eq!(info.content, found.content);
+                        for (name, bytes) in entries {
+                            assert_eq!(found.read(name).unwrap(), bytes.as_slice());
+                        }
+                        came_back += 1;
+                    }
+                }
+                Err(Error::NotAStore { .. }) => {}
+                Err(other) => panic!("piece {cut}: {other:?}"),
+            }
+        }
+    }
+    assert!(came_back > 50, "{came_back} checkpoints out of pieces");
+}
+
+#[test]
+fn what_is_no_store_is_not_salvaged() {
+    for bytes in [
+        Vec::new(),
+        b"text ".repeat(10_000),
+        vec![0; 100_000],
+        noise(3, 100_000),
+    ] {
+        let refused = salvage(bytes);
+        assert!(
+            matches!(refused, Err(Error::NotAStore { .. })),
+            "{refused:?}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let old = folder.path().join("old.ckptdb");
+    let new = folder.path().join("new.ckptdb");
+    std::fs::write(&old, b"text").unwrap();
+    let refused = Store::salvage(&old, &new, &mut |_, _| {});
+    assert!(
+        matches!(refused, Err(Error::NotAStore { .. })),
+        "{refused:?}"
+    );
+    let left: Vec<_> = folder.path().read_dir().unwrap().collect();
+    assert_eq!(left.len(), 1, "nothing half is left: {left:?}");
+    std::fs::write(&new, b"mine").unwrap();
+    let refused = Store::salvage(&old, &new, &mut |_, _| {});
+    assert!(matches!(refused, Err(Error::Exists { .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&new).unwrap(), b"mine");
+}
+
+#[test]
+fn a_store_that_holds_another_stores_file_is_not_confused_by_it() {
+    let inner = MemoryMedium::default();
+    eventful(&inner).close();
+    let outer = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(outer.clone()), options()).unwrap();
+    for iteration in 1..=9 {
+        save(&store, "NQ", iteration);
+    }
+    let job = store.job("backup").unwrap();
+    job.save(1)
+        .bytes("inner.ckptdb", &inner.to_vec())
+        .commit()
+        .unwrap();
+    let id = store.id();
+    // A copy of itself, too: older versions of its own records.
+    let mut itself = outer.to_vec();
+    itself.truncate(6 << 20);
+    job.save(2)
+        .bytes("itself.ckptdb", &itself)
+        .commit()
+        .unwrap();
+    store.resolve("NQ@1").unwrap().delete(false).unwrap();
+    store.close();
+    let mut bytes = outer.to_vec();
+    bytes[..4096].fill(0);
+    let (store, salvaged) = salvage(bytes).unwrap();
+    assert_eq!(store.id(), id);
+    assert_eq!(salvaged.lost, Vec::new());
+    assert!(store.resolve("NQ@1").is_err(), "it was deleted");
+    for iteration in 2..=9 {
+        let found = store.resolve(&format!("NQ@{iteration}")).unwrap();
+        for (name, bytes) in content(iteration) {
+            assert_eq!(found.read(&name).unwrap(), bytes);
+        }
+    }
+    let found = store.resolve("backup@1").unwrap();
+    assert_eq!(found.read("inner.ckptdb").unwrap(), inner.to_vec());
+}

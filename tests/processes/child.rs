@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::str::FromStr;
 
-use crate::worker;
+use crate::{sweep, worker};
 
 /// Says which of the roles below the process has. Without it, it is nobody's child.
 const ROLE: &str = "CKPTDB_TEST_ROLE";
@@ -13,7 +13,7 @@ const ROLE: &str = "CKPTDB_TEST_ROLE";
 const MARK: &str = "@ ";
 
 /// What a child can be.
-const ROLES: &[(&str, fn())] = &[("worker", worker::run)];
+const ROLES: &[(&str, fn())] = &[("worker", worker::run), ("sweep", sweep::run)];
 
 /// The command that runs this program in a role.
 pub(crate) fn command(role: &str) -> Command {
@@ -113,4 +113,13 @@ impl Drop for Process {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// Runs a child to its end, which must be a good one, and returns what it told.
+pub(crate) fn finish(command: &mut Command) -> Vec<String> {
+    let mut process = Process::start(command);
+    let lines = process.rest();
+    let status = process.wait();
+    assert!(status.success(), "{status}, after {lines:#?}");
+    lines
 }

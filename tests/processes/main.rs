@@ -17,5 +17,7 @@ mod child;
 mod content;
 mod model;
 mod operation;
+mod shim;
 mod storm;
+mod sweep;
 mod worker;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ckptdb::{Checkpoint, Filter, Store, VerifyDepth};
+use ckptdb::{Checkpoint, CheckpointId, Filter, Store, VerifyDepth};
 
 use crate::content::{State, job_name};
 use crate::operation::Operation;
@@ -102,6 +102,16 @@ impl Model {
         assert!(report.is_clean(), "after {cut:?}: {:#?}", report.damage);
         assert_eq!(report.orphans, 0, "after {cut:?}");
         outcome
+    }
+
+    /// Whatever else: every acknowledged checkpoint can be read, but the one that `cut` removes.
+    pub(crate) fn read_live(&self, store: &Store, cut: Operation) {
+        let stays = |id: u64| cut.removes() != Some(id);
+        let live = self.rows.iter().filter(|(_, row)| !row.deleted);
+        for (id, row) in live.filter(|(id, _)| stays(**id)) {
+            let found = store.resolve(&CheckpointId::new(*id).to_string());
+            row.state.compare(&found.unwrap());
+        }
     }
 
     fn explain(&mut self, found: &BTreeMap<u64, Checkpoint>, cut: Option<Operation>) -> Outcome {

@@ -40,6 +40,14 @@ impl Operation {
         }
     }
 
+    /// The checkpoint that is not listed any more afterwards.
+    pub(crate) const fn removes(&self) -> Option<u64> {
+        match self {
+            Self::Delete(id) | Self::Overwrite(id, _) => Some(*id),
+            _ => None,
+        }
+    }
+
     /// Does it; a save returns its checkpoint's id.
     pub(crate) fn run(&self, store: &Store) -> Result<u64> {
         let save = |state: &State, last, over| {

@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::str::FromStr;
 
-use crate::{sweep, worker};
+use crate::{mounted, newfiles, sweep, worker};
 
 /// Says which of the roles below the process has. Without it, it is nobody's child.
 const ROLE: &str = "CKPTDB_TEST_ROLE";
@@ -13,7 +13,17 @@ const ROLE: &str = "CKPTDB_TEST_ROLE";
 const MARK: &str = "@ ";
 
 /// What a child can be.
-const ROLES: &[(&str, fn())] = &[("worker", worker::run), ("sweep", sweep::run)];
+const ROLES: &[(&str, fn())] = &[
+    ("worker", worker::run),
+    ("sweep", sweep::run),
+    ("create", newfiles::run_create),
+    ("export", newfiles::run_export),
+    ("filler", mounted::run_filler),
+    ("full", mounted::run_full),
+    ("room-from-inside", mounted::run_room_from_inside),
+    ("read-only", mounted::run_read_only),
+    ("saver", mounted::run_saver),
+];
 
 /// The command that runs this program in a role.
 pub(crate) fn command(role: &str) -> Command {

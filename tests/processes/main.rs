@@ -16,6 +16,8 @@
 mod child;
 mod content;
 mod model;
+mod mounted;
+mod newfiles;
 mod operation;
 mod shim;
 mod storm;

@@ -161,11 +161,10 @@ fn done(store: &Store, model: &mut Model, operation: Operation) -> Result<u64> {
 fn check_result(at: &str, result: &Result<u64>, action: Action, kinds: u64) {
     let is_expected = match (action, result) {
         (Action::Fail(_), Ok(_)) => kinds & SYNC == 0,
-        (_, Ok(_)) => true,
         (Action::Fail(_), Err(Error::SyncFailed { .. })) => kinds & SYNC != 0,
-        (Action::Fail(EIO), Err(Error::Io { .. })) => true,
-        (Action::Fail(ENOSPC | EDQUOT), Err(Error::Full { .. })) => true,
-        _ => false,
+        (Action::Fail(errno), Err(Error::Io { .. })) => errno == EIO,
+        (Action::Fail(errno), Err(Error::Full { .. })) => errno != EIO,
+        (_, result) => result.is_ok(),
     };
     assert!(is_expected, "{at}");
 }

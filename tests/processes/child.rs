@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::str::FromStr;
 
-use crate::{mounted, newfiles, sweep, worker};
+use crate::{durable, mounted, newfiles, quota, stories, sweep, worker};
 
 /// Says which of the roles below the process has. Without it, it is nobody's child.
 const ROLE: &str = "CKPTDB_TEST_ROLE";
@@ -23,6 +23,11 @@ const ROLES: &[(&str, fn())] = &[
     ("room-from-inside", mounted::run_room_from_inside),
     ("read-only", mounted::run_read_only),
     ("saver", mounted::run_saver),
+    ("watched", durable::run_watched),
+    ("slow", durable::run_slow),
+    ("growing", quota::run_growing),
+    ("rotation", quota::run_rotation),
+    ("trainer", stories::run_trainer),
 ];
 
 /// The command that runs this program in a role.

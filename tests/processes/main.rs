@@ -15,11 +15,14 @@
 
 mod child;
 mod content;
+mod durable;
 mod model;
 mod mounted;
 mod newfiles;
 mod operation;
+mod quota;
 mod shim;
+mod stories;
 mod storm;
 mod sweep;
 mod worker;

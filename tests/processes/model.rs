@@ -114,6 +114,13 @@ impl Model {
         }
     }
 
+    /// This is the checkpoint that was acknowledged last, and all of it is there.
+    pub(crate) fn latest_is(&self, found: &Checkpoint) {
+        let (id, row) = self.rows.iter().rfind(|(_, row)| !row.deleted).unwrap();
+        assert_eq!(found.id.get(), *id);
+        row.state.compare(found);
+    }
+
     fn explain(&mut self, found: &BTreeMap<u64, Checkpoint>, cut: Option<Operation>) -> Outcome {
         if self.agrees(found) {
             return if cut.is_some() {

@@ -161,7 +161,7 @@ fn export_point(
     match &result {
         Ok(_) => assert_eq!(&left, whole, "{at}"),
         Err(Error::Full { .. } | Error::Io { .. }) => {}
-        Err(_) => panic!("{at}"),
+        Err(error) => panic!("{error:?}; {at}"),
     }
     export().unwrap_or_else(|e| panic!("there is room again: {e:?}; {at}"));
     assert_eq!(&members(target), whole, "{at}");

@@ -55,7 +55,7 @@ fn operations(name: &str, ids: &[u64]) -> (Vec<Operation>, Operation, u64) {
     match name {
         "save-tiny" => (vec![], save(Size::Tiny), 1),
         "save-large" => (vec![], save(Size::Large), 1),
-        "save-huge" => (vec![], save(Size::Huge), 9),
+        "save-huge" => (vec![], save(Size::Huge), 23),
         "merge" => (vec![], Operation::Merge(ids[3], state(4, Size::Large)), 1),
         "overwrite" => {
             let revision = 1;
@@ -277,7 +277,7 @@ fn every_call_of_a_save_of_several_chunks_can_fail() {
 
 #[test]
 fn calls_of_a_save_in_stages_can_fail() {
-    sweep("save-huge", 50);
+    sweep("save-huge", 30);
 }
 
 #[test]

@@ -22,6 +22,7 @@ const ROLES: &[(&str, fn())] = &[
     ("full", mounted::run_full),
     ("room-from-inside", mounted::run_room_from_inside),
     ("read-only", mounted::run_read_only),
+    ("unclean-full", mounted::run_unclean_full),
     ("saver", mounted::run_saver),
     ("watched", durable::run_watched),
     ("slow", durable::run_slow),

@@ -123,19 +123,19 @@ impl Small {
     fn hold(&mut self) {
         assert_eq!(self.model.settle(&self.store, None), Outcome::Nothing);
     }
+}
 
-    /// A file that takes all the room that is left.
-    fn take_the_rest(&self) -> PathBuf {
-        let path = self.folder.join("filler");
-        let mut file = std::fs::File::create(&path).unwrap();
-        let mut piece = 1 << 20;
-        while piece > 0 {
-            if std::io::Write::write_all(&mut file, &vec![1; piece]).is_err() {
-                piece /= 2;
-            }
+/// A file that takes all the room that is left.
+fn take_the_rest(folder: &Path) -> PathBuf {
+    let path = folder.join("filler");
+    let mut file = std::fs::File::create(&path).unwrap();
+    let mut piece = 1 << 20;
+    while piece > 0 {
+        if std::io::Write::write_all(&mut file, &vec![1; piece]).is_err() {
+            piece /= 2;
         }
-        path
     }
+    path
 }
 
 /// The role: a disk that somebody else fills, and that has room again.
@@ -144,7 +144,7 @@ pub(crate) fn run_filler() {
     for size in [Size::Large, Size::Tiny, Size::Small] {
         small.save(size).unwrap();
     }
-    let filler = small.take_the_rest();
+    let filler = take_the_rest(&small.folder);
     let mut refused = 0;
     for size in [Size::Large, Size::Small, Size::Large] {
         match small.save(size) {
@@ -232,6 +232,26 @@ pub(crate) fn run_read_only() {
     );
 }
 
+/// The role: a store that a killed process left on a disk that is then full.
+pub(crate) fn run_unclean_full() {
+    let folder: PathBuf = argument("CKPTDB_TEST_FOLDER");
+    let path = folder.join("store.ckptdb");
+    drop(Store::create(&path).unwrap());
+    let mut model = killed_in_a_save(&path);
+    let filler = take_the_rest(&folder);
+    let store = Store::open(&path).unwrap();
+    model.settle(&store, Some(save(3, Size::Large)));
+    let refused = save(9, Size::Huge).run(&store);
+    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+    assert_eq!(model.settle(&store, None), Outcome::Nothing);
+    std::fs::remove_file(filler).unwrap();
+    let id = save(9, Size::Large).run(&store).unwrap();
+    model.apply(save(9, Size::Large), id);
+    store.reopen().unwrap();
+    assert_eq!(model.settle(&store, None), Outcome::Nothing);
+    tell("it was read, refused a save, and saved again");
+}
+
 /// A worker saves two states and is killed in the third: the file is not closed.
 fn killed_in_a_save(path: &Path) -> Model {
     let mut command = child::command("saver");
@@ -271,6 +291,11 @@ fn a_disk_that_others_fill_refuses_saves_until_there_is_room() {
 #[test]
 fn a_disk_that_the_store_fills_keeps_every_acknowledged_save_readable() {
     run_mounted("full");
+}
+
+#[test]
+fn an_unclean_store_on_a_full_disk_can_be_read_and_saves_again_once_there_is_room() {
+    run_mounted("unclean-full");
 }
 
 #[test]

@@ -172,7 +172,8 @@ impl Storm {
         }
         let _evidence = Evidence {
             path: &self.path,
-            what: format!("the worker's seed was {seed}, the kill cut {cut:?} off"),
+            seed,
+            cut,
         };
         let store = Store::open(&self.path).unwrap();
         let outcome = self.model.settle(&store, cut);
@@ -191,15 +192,21 @@ impl Storm {
 /// Keeps the store of a failure, and says where it is.
 struct Evidence<'a> {
     path: &'a Path,
-    what: String,
+    seed: u64,
+    cut: Option<Operation>,
 }
 
 impl Drop for Evidence<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("killed.ckptdb");
+            let name = format!("killed-{}.ckptdb", self.seed);
+            let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
             let copied = std::fs::copy(self.path, &kept);
-            println!("{}; the store: {} ({copied:?})", self.what, kept.display());
+            println!(
+                "the kill cut {:?} off; kept: {} ({copied:?})",
+                self.cut,
+                kept.display()
+            );
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Measurements of space, scale and memory, each beside its reference in the same run.
 //!
 //! `cargo bench --bench measure -- space [GIB]`, `-- scale [CHECKPOINTS]`, `-- large [GIB]`,
-//! `-- tiny`, `-- reopen [GIB]`. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are removed.
+//! `-- tiny`, `-- reopen [GIB]`. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder,
+//! and are removed.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
@@ -383,23 +384,26 @@ fn reopen(gib: u64) {
         );
     }
     let begun = Instant::now();
-    let mut file = File::open(&path).unwrap();
-    let mut buffer = vec![0; 1 << 20];
-    let mut bytes = 0;
-    loop {
-        let count = file.read(&mut buffer).unwrap();
-        if count == 0 {
-            break;
-        }
-        bytes += count;
-    }
+    let bytes = read_once(&path);
     let read = begun.elapsed();
     println!(
-        "opened in {worst:.2?} at worst; its {bytes} bytes are read once in {read:.2?}, {:.0} times \
-         as long",
+        "opened in {worst:.2?} at worst; its {bytes} bytes are read once in {read:.2?}, {:.0} \
+         times as long",
         read.as_secs_f64() / worst.as_secs_f64()
     );
     assert!(worst.as_millis() < 50, "reopening takes {worst:?}");
+}
+
+fn read_once(path: &Path) -> usize {
+    let mut file = File::open(path).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer).unwrap() {
+            0 => return bytes,
+            count => bytes += count,
+        }
+    }
 }
 
 /// Starts a process that saves to the store, and kills it after so many milliseconds of that.

@@ -136,10 +136,13 @@ impl Storm {
             thread::sleep(Duration::from_micros(microseconds));
         } else {
             // Inside of an operation that has just begun, or soon after it.
-            let mut intents = 1 + self.random.below(12);
+            let mut intents = 1 + self.random.below(9);
+            // Deletes are half of all there is.
+            let passes_deletes = self.random.below(4) > 0;
             while intents > 0 {
                 let line = worker.line().unwrap();
-                intents -= u64::from(line.starts_with('>'));
+                let is_delete = passes_deletes && line.starts_with("> delete");
+                intents -= u64::from(line.starts_with('>') && !is_delete);
                 told.push(line);
             }
             wait(Duration::from_micros(microseconds));

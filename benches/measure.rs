@@ -1,7 +1,8 @@
 //! Measurements of space, scale and memory, each beside its reference in the same run.
 //!
 //! `cargo bench --bench measure -- space [GIB]`, `-- scale [CHECKPOINTS]`, `-- large [GIB]`,
-//! `-- tiny`. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are removed.
+//! `-- tiny`, `-- reopen [GIB]`. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder,
+//! and are removed.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
@@ -9,7 +10,8 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -33,8 +35,10 @@ fn main() {
         Some("scale") => scale(number(100_000)),
         Some("large") => large(number(3)),
         Some("tiny") => tiny(),
+        Some("reopen") => reopen(number(1)),
+        Some("save-until-killed") => save_until_killed(Path::new(&arguments[1])),
         // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
-        _ => println!("choose one of: space, scale, large, tiny"),
+        _ => println!("choose one of: space, scale, large, tiny, reopen"),
     }
 }
 
@@ -154,7 +158,7 @@ impl Medium for Counting {
             Arc::clone(&self.1),
         )))
     }
-    fn path(&self) -> &std::path::Path {
+    fn path(&self) -> &Path {
         self.0.path()
     }
 }
@@ -189,7 +193,7 @@ impl Backend for CountingBackend {
 
 /// A store of so many small checkpoints in 50 jobs.
 #[expect(clippy::cast_precision_loss, reason = "synthetic metrics")]
-fn fill(path: &std::path::Path, total: u64) {
+fn fill(path: &Path, total: u64) {
     let store = Store::create(path).unwrap();
     let jobs: Vec<_> = (0..50)
         .map(|j| store.job(&format!("job/{j}")).unwrap())
@@ -351,4 +355,79 @@ fn tiny() {
     let begun = Instant::now();
     latest.tensor("layers.77.block.7.weight").unwrap();
     println!("one of them read in {:.2?}", begun.elapsed());
+}
+
+/// How long a store takes to open after its writer was killed, beside reading its file once.
+fn reopen(gib: u64) {
+    let folder = folder();
+    let path = folder.path().join("reopen.ckptdb");
+    let store = Store::create(&path).unwrap();
+    for iteration in 0..gib * 16 {
+        save_noise(&store, iteration, 64 << 20);
+    }
+    drop(store);
+    let mut worst = std::time::Duration::ZERO;
+    for round in 0..5 {
+        kill_a_writer(&path, 20 + 40 * round);
+        let begun = Instant::now();
+        let store = Store::open(&path).unwrap();
+        let opened = begun.elapsed();
+        let latest = store.job("noise").unwrap().latest().unwrap().unwrap();
+        let found = begun.elapsed();
+        save_noise(&store, latest.iteration + 1, 1_000);
+        let saved = begun.elapsed();
+        worst = worst.max(opened);
+        println!(
+            "killed at {}: opened in {opened:.2?}, found the latest after {found:.2?}, saved \
+             after {saved:.2?}",
+            latest.iteration
+        );
+    }
+    let begun = Instant::now();
+    let bytes = read_once(&path);
+    let read = begun.elapsed();
+    println!(
+        "opened in {worst:.2?} at worst; its {bytes} bytes are read once in {read:.2?}, {:.0} \
+         times as long",
+        read.as_secs_f64() / worst.as_secs_f64()
+    );
+    assert!(worst.as_millis() < 50, "reopening takes {worst:?}");
+}
+
+fn read_once(path: &Path) -> usize {
+    let mut file = File::open(path).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        match file.read(&mut buffer).unwrap() {
+            0 => return bytes,
+            count => bytes += count,
+        }
+    }
+}
+
+/// Starts a process that saves to the store, and kills it after so many milliseconds of that.
+fn kill_a_writer(path: &Path, milliseconds: u64) {
+    let mut writer = Command::new(std::env::current_exe().unwrap())
+        .arg("save-until-killed")
+        .arg(path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = [0];
+    let mut lines = writer.stdout.take().unwrap();
+    lines.read_exact(&mut told).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+    writer.kill().unwrap();
+    writer.wait().unwrap();
+}
+
+/// The process that is killed: says that it is about to save, and saves for ever.
+fn save_until_killed(path: &Path) {
+    let store = Store::open(path).unwrap();
+    let latest = store.job("noise").unwrap().latest().unwrap().unwrap();
+    println!("saving");
+    for iteration in latest.iteration + 1.. {
+        save_noise(&store, iteration, 8 << 20);
+    }
 }

@@ -1,0 +1,106 @@
+//! What a worker does to a store, one line of text each.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ckptdb::{CheckpointId, Result, Store};
+
+use crate::content::{State, job_name};
+
+/// One operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Opening, and whatever is repaired then.
+    Open,
+    /// A new checkpoint.
+    Save(State),
+    /// The head's state once more, with another event: no new checkpoint.
+    Merge(u64, State),
+    /// The head's iteration once more, with another state in place of it.
+    Overwrite(u64, State),
+    Delete(u64),
+    Undelete(u64),
+    Reclaim,
+    Compact,
+    /// Closing and opening again.
+    Reopen,
+}
+
+impl Operation {
+    /// The word for its kind.
+    pub(crate) fn kind(&self) -> String {
+        let text = self.to_string();
+        let word = text.split(' ').next().unwrap();
+        match self {
+            Self::Save(state) => {
+                let size = state.to_string();
+                format!("{word} {}", size.rsplit(':').next().unwrap())
+            }
+            _ => word.to_owned(),
+        }
+    }
+
+    /// The checkpoint that is not listed any more afterwards.
+    pub(crate) const fn removes(&self) -> Option<u64> {
+        match self {
+            Self::Delete(id) | Self::Overwrite(id, _) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Does it; a save returns its checkpoint's id.
+    pub(crate) fn run(&self, store: &Store) -> Result<u64> {
+        let save = |state: &State, last, over| {
+            let job = store.job(&job_name(state.job))?;
+            Ok(state.save(&job, last, over)?.checkpoint.id.get())
+        };
+        match self {
+            Self::Save(state) => return save(state, false, false),
+            Self::Merge(_, state) => return save(state, true, false),
+            Self::Overwrite(_, state) => return save(state, false, true),
+            Self::Delete(id) => store.delete(CheckpointId::new(*id), true)?,
+            Self::Undelete(id) => drop(store.undelete(CheckpointId::new(*id))?),
+            Self::Reclaim => drop(store.reclaim(true)?),
+            Self::Compact => drop(store.compact()?),
+            Self::Open => {}
+            Self::Reopen => store.reopen()?,
+        }
+        Ok(0)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => write!(f, "open"),
+            Self::Save(state) => write!(f, "save {state}"),
+            Self::Merge(head, state) => write!(f, "merge {head} {state}"),
+            Self::Overwrite(head, state) => write!(f, "overwrite {head} {state}"),
+            Self::Delete(id) => write!(f, "delete {id}"),
+            Self::Undelete(id) => write!(f, "undelete {id}"),
+            Self::Reclaim => write!(f, "reclaim"),
+            Self::Compact => write!(f, "compact"),
+            Self::Reopen => write!(f, "reopen"),
+        }
+    }
+}
+
+impl FromStr for Operation {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        let parts: Vec<&str> = text.split(' ').collect();
+        Ok(match parts.as_slice() {
+            ["open"] => Self::Open,
+            ["save", state] => Self::Save(state.parse()?),
+            ["merge", head, state] => Self::Merge(head.parse()?, state.parse()?),
+            ["overwrite", head, state] => Self::Overwrite(head.parse()?, state.parse()?),
+            ["delete", id] => Self::Delete(id.parse()?),
+            ["undelete", id] => Self::Undelete(id.parse()?),
+            ["reclaim"] => Self::Reclaim,
+            ["compact"] => Self::Compact,
+            ["reopen"] => Self::Reopen,
+            _ => panic!("no operation: {text}"),
+        })
+    }
+}

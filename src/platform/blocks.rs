@@ -38,32 +38,23 @@ pub(crate) fn reserve_blocks(_: &File, _: u64, _: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Where the last data of the file ends: before the blocks that are only reserved, which read as a
-/// hole.
+/// Gives back the blocks of bytes beyond the end of the file.
 #[cfg(target_os = "linux")]
-pub(crate) fn written_end(file: &File) -> io::Result<u64> {
-    use rustix::fs::{SeekFrom, seek};
-    use rustix::io::Errno;
+pub(crate) fn release_blocks(file: &File, from: u64, to: u64) -> io::Result<()> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::retry_on_intr;
 
-    /// A file with more holes than this counts as written to its end.
-    const MOST_HOLES: usize = 4096;
-    let mut end = 0;
-    for _ in 0..MOST_HOLES {
-        let data = match seek(file, SeekFrom::Data(end)) {
-            Ok(data) => data,
-            Err(Errno::NXIO) => return Ok(end),
-            Err(_) => break,
-        };
-        match seek(file, SeekFrom::Hole(data)) {
-            Ok(hole) => end = hole,
-            Err(_) => break,
-        }
+    if from < to {
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        // Some file systems punch nothing beyond the end, and cut there instead.
+        retry_on_intr(|| fallocate(file, punch, from, to - from))?;
+        file.set_len(file.metadata()?.len())?;
     }
-    Ok(file.metadata()?.len())
+    Ok(())
 }
 
-/// Its length, where holes can't be looked for.
+/// Only Linux can.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn written_end(file: &File) -> io::Result<u64> {
-    Ok(file.metadata()?.len())
+pub(crate) fn release_blocks(_: &File, _: u64, _: u64) -> io::Result<()> {
+    Ok(())
 }

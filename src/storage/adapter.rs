@@ -48,10 +48,6 @@ impl Condition {
         if self.overlay().is_none() {
             return Ok(());
         }
-        if !self.backend.is_writable() {
-            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
-        }
-        self.note(self.reserve().before_write(self.backend(), 0))?;
         // Held until all are through: no read comes between.
         let mut overlay = self.overlay_mut();
         let Some(held) = overlay.take() else {
@@ -110,9 +106,17 @@ impl Condition {
         self.backend.as_ref()
     }
 
-    /// What the writes from here on may use.
-    pub(super) fn set_room(&self, room: Room) {
-        self.reserve().set_room(room);
+    /// Called before a change: what its writes may use.
+    pub(super) fn begin(&self, room: Room) -> io::Result<()> {
+        if !self.backend.is_writable() {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.note(self.reserve().begin(self.backend(), room))
+    }
+
+    /// Whether what makes room can do so once more.
+    pub(super) fn has_ballast(&self) -> bool {
+        self.reserve().has_ballast()
     }
 
     fn reserve(&self) -> MutexGuard<'_, Reserve> {
@@ -182,9 +186,8 @@ impl StorageBackend for Adapter {
             return Ok(());
         }
         condition.refuse_after_failed_sync()?;
-        condition.note(condition.backend.set_len(len))?;
-        condition.reserve().cut(len);
-        Ok(())
+        condition.note(condition.reserve().before_set_len(condition.backend(), len))?;
+        condition.note(condition.backend.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -209,8 +212,9 @@ impl StorageBackend for Adapter {
             return overlay.write(condition.backend(), offset, data);
         }
         condition.refuse_after_failed_sync()?;
-        let to = offset.saturating_add(data.len() as u64);
-        condition.note(condition.reserve().before_write(condition.backend(), to))?;
+        let mut reserve = condition.reserve();
+        condition.note(reserve.before_write(condition.backend(), offset, data.len()))?;
+        drop(reserve);
         condition.note(condition.backend.write(offset, data))
     }
 

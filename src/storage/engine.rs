@@ -67,7 +67,8 @@ impl Engine {
     ) -> Result<Self> {
         let store = StoreId::new(identity.store);
         let handle = Handle::open(medium.as_ref(), options, true)?;
-        handle.write(StoreTag::of(store), Durability::Durable, |rows| {
+        let kind = (Durability::Durable, Room::Ordinary);
+        handle.write(StoreTag::of(store), kind, |rows| {
             let record = identity
                 .to_bytes(rows.tag(), &Identity::KEY.to_be_bytes())
                 .map_err(|error| error.of("the identity record"))?;
@@ -133,10 +134,7 @@ impl Engine {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_after_failed_sync()?;
         let tag = StoreTag::of(self.store);
-        self.with_handle(|handle| {
-            handle.context.condition.set_room(room);
-            handle.write(tag, durability, run)
-        })
+        self.with_handle(|handle| handle.write(tag, (durability, room), run))
     }
 
     fn refuse_after_failed_sync(&self) -> Result<()> {
@@ -175,8 +173,7 @@ impl Engine {
             return Ok(());
         };
         let context = handle.context.clone();
-        context.condition.set_room(Room::Ballast);
-        context.accept()?;
+        context.accept(Room::Ballast)?;
         let compacted = guarded(&context, || {
             while handle
                 .database
@@ -189,6 +186,13 @@ impl Engine {
             noted(self.discard(&mut slot));
         }
         compacted
+    }
+
+    /// Whether what makes room can do so once more on a full disk.
+    pub(crate) fn has_ballast(&self) -> bool {
+        let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref()
+            .is_none_or(|handle| handle.context.condition.has_ballast())
     }
 
     /// Closes the handle and opens it again. What was acknowledged is there afterwards.
@@ -360,11 +364,11 @@ impl Handle {
     fn write<T>(
         &self,
         tag: StoreTag,
-        durability: Durability,
+        (durability, room): (Durability, Room),
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
         let context = &self.context;
-        context.accept()?;
+        context.accept(room)?;
         guarded(context, || {
             let begun = self.database.begin_write();
             let mut transaction = begun.map_err(|e| Context::engine("beginning to write", e))?;
@@ -394,9 +398,12 @@ impl Handle {
             mut database,
             context,
         } = self;
-        context.condition.set_room(Room::Ballast);
         let was_broken = context.condition.is_broken();
         let sealed = context.condition.seal_if_unchanged();
+        if !sealed {
+            // What closing writes is little, and may use the ballast.
+            let _ = context.condition.begin(Room::Ballast);
+        }
         guarded(&context, || {
             if sealed {
                 // Fails on its first read, and the engine closes nothing after a failure.

@@ -142,7 +142,7 @@ impl Backend for FileBackend {
         platform::reserve_blocks(&self.file, from, to)
     }
 
-    fn written_end(&self) -> io::Result<u64> {
-        platform::written_end(&self.file)
+    fn release(&self, from: u64, to: u64) -> io::Result<()> {
+        platform::release_blocks(&self.file, from, to)
     }
 }

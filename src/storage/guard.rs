@@ -9,6 +9,7 @@ use std::sync::Arc;
 use redb::{CommitError, CompactionError, DatabaseError, StorageError, TableError};
 
 use super::adapter::Condition;
+use super::room::Room;
 use crate::error::{Error, Result};
 use crate::platform;
 
@@ -43,15 +44,18 @@ fn named(path: &Path) -> String {
 
 impl Context {
     /// Lets the engine's writes reach the medium from now on: the store is about to change.
-    pub(super) fn accept(&self) -> Result<()> {
-        self.condition.accept().map_err(|error| {
-            if self.condition.sync_failed() {
-                self.condition.set_broken();
-                let path = self.path.clone();
-                return Error::SyncFailed { path };
-            }
-            self.io("opening", error)
-        })
+    pub(super) fn accept(&self, room: Room) -> Result<()> {
+        let begun = self.condition.begin(room);
+        begun
+            .and_then(|()| self.condition.accept())
+            .map_err(|error| {
+                if self.condition.sync_failed() {
+                    self.condition.set_broken();
+                    let path = self.path.clone();
+                    return Error::SyncFailed { path };
+                }
+                self.io("opening", error)
+            })
     }
 
     /// A failure of the engine's storage.

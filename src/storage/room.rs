@@ -1,5 +1,6 @@
 //! Room on the disk, taken before it is needed.
 
+use std::collections::HashSet;
 use std::io;
 
 use super::backend::Backend;
@@ -13,90 +14,164 @@ pub(crate) enum Room {
     Ballast,
 }
 
-/// Blocks that are reserved at once, at least and at most.
-const STEP: (u64, u64) = (64 << 10, 8 << 20);
+/// Blocks are taken for so many bytes around a write: a file grows in pieces that lie together, and
+/// a full disk is noticed before a write, never by a sync, where it could not be told from a broken
+/// disk.
+const WINDOW: u64 = 64 << 10;
 
-/// How far the medium's blocks are taken. Everything below `end` is; an ordinary write keeps
-/// [`Reserve::ballast`] bytes free between itself and `end`. The engine uses the lowest free page
-/// first, so that what it needs once the disk is full lies in these bytes.
-///
-/// A write into reserved blocks can't fail for lack of room, nor can a sync after it, where a
-/// failure could not be told from a broken disk.
+/// What a handle has taken of the disk: blocks for what it writes, and beyond the end of the file
+/// the ballast, which is given back to the disk for the writes of a change that makes room.
 #[derive(Debug)]
 pub(super) struct Reserve {
-    end: Option<u64>,
-    ballast: u64,
+    /// The ballast that is asked for; 0 for none.
+    wanted: u64,
+    /// The bytes beyond the end of the file that are taken.
+    ballast: Option<(u64, u64)>,
+    /// Windows whose blocks are taken.
+    taken: HashSet<u64>,
     room: Room,
+    /// The file system can't reserve: its own answers must do.
+    is_unsupported: bool,
 }
 
 impl Reserve {
-    pub(super) const fn new(ballast: u64) -> Self {
+    pub(super) fn new(wanted: u64) -> Self {
         Self {
-            end: None,
-            ballast,
+            wanted,
+            ballast: None,
+            taken: HashSet::new(),
             room: Room::Ordinary,
+            is_unsupported: false,
         }
     }
 
-    pub(super) const fn set_room(&mut self, room: Room) {
+    /// Called before a change. An ordinary one needs the ballast to be in its place.
+    pub(super) fn begin(&mut self, backend: &dyn Backend, room: Room) -> io::Result<()> {
         self.room = room;
+        let len = backend.len()?;
+        match self.hold(backend, len) {
+            Err(_) if room == Room::Ballast => Ok(()),
+            held => held,
+        }
     }
 
-    /// Called before bytes up to `to` are written.
-    pub(super) fn before_write(&mut self, backend: &dyn Backend, to: u64) -> io::Result<()> {
-        let (end, to) = match self.end {
-            Some(end) => (end, to),
-            // What was written before this handle is known by the file's holes.
-            None => {
-                let written = backend.written_end()?;
-                self.end = Some(written);
-                (written, to.max(written))
-            }
-        };
-        // The engine's own tables of free pages grow with the file, and every commit writes some
-        // of them anew.
-        let least = to.saturating_add(self.ballast + if self.ballast > 0 { to / 1024 } else { 0 });
-        if least <= end {
+    /// Takes the ballast beyond this length: all of it, or what there is room for.
+    fn hold(&mut self, backend: &dyn Backend, len: u64) -> io::Result<()> {
+        let is_held = self.ballast.is_some_and(|(from, _)| from == len);
+        if self.wanted == 0 || self.is_unsupported || is_held {
             return Ok(());
         }
-        let step = (to / 64).clamp(STEP.0, STEP.1);
-        let reserved = backend
-            .reserve(end, least + step)
-            .map(|()| least + step)
-            .or_else(|_| backend.reserve(end, least).map(|()| least));
-        match reserved {
-            Ok(end) => self.end = Some(end),
-            // A file system that can't reserve: its own answers must do.
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.end = Some(u64::MAX),
-            Err(_) if self.room == Room::Ballast => {}
-            Err(error) => return Err(error),
+        // The engine's own tables of free pages grow with the file, and every commit writes some
+        // of them anew.
+        let all = self.wanted + len / 1024;
+        let mut failed = Ok(());
+        for part in [all, all / 2, all / 4] {
+            match backend.reserve(len, len + part) {
+                Ok(()) => {
+                    self.ballast = Some((len, len + part));
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                    self.is_unsupported = true;
+                    return Ok(());
+                }
+                Err(error) => failed = Err(error),
+            }
         }
-        Ok(())
+        failed
     }
 
-    /// Called after the length was changed: what lay beyond it is not reserved any more.
-    pub(super) fn cut(&mut self, len: u64) {
-        self.end = self.end.map(|end| end.min(len));
+    /// Called before the length is changed. What lies beyond a shorter one is not taken any more;
+    /// what lay beyond the old one becomes part of a longer file.
+    pub(super) fn before_set_len(&mut self, backend: &dyn Backend, len: u64) -> io::Result<()> {
+        if len < backend.len()? {
+            self.ballast = None;
+            self.taken.retain(|window| (window + 1) * WINDOW <= len);
+            return Ok(());
+        }
+        match self.hold(backend, len) {
+            Err(_) if self.room == Room::Ballast => Ok(()),
+            held => held,
+        }
+    }
+
+    /// Called before bytes are written.
+    pub(super) fn before_write(
+        &mut self,
+        backend: &dyn Backend,
+        offset: u64,
+        len: usize,
+    ) -> io::Result<()> {
+        let to = offset.saturating_add(len as u64);
+        let windows = offset / WINDOW..to.div_ceil(WINDOW);
+        if self.is_unsupported || windows.clone().all(|window| self.taken.contains(&window)) {
+            return Ok(());
+        }
+        let end = backend.len()?.max(to);
+        let around = (windows.start * WINDOW, (windows.end * WINDOW).min(end));
+        let mut reserved = backend.reserve(around.0, around.1);
+        if reserved.is_ok() {
+            self.taken.extend(windows);
+            return Ok(());
+        }
+        // The bytes themselves may have their blocks, and only those around them not.
+        reserved = reserved.or_else(|_| backend.reserve(offset, to));
+        if let (Err(_), Room::Ballast) = (&reserved, self.room) {
+            if let Some((from, to)) = self.ballast.take() {
+                backend.release(from, to)?;
+            }
+            reserved = backend.reserve(offset, to);
+        }
+        match reserved {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                self.is_unsupported = true;
+                Ok(())
+            }
+            reserved => reserved,
+        }
+    }
+
+    /// Whether what makes room can do so once more.
+    pub(super) const fn has_ballast(&self) -> bool {
+        self.wanted == 0 || self.is_unsupported || self.ballast.is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::Mutex;
 
     use super::*;
 
-    /// Takes note of what is reserved, until there is no more.
+    const BLOCK: u64 = 4096;
+
+    /// A disk with so many blocks.
     #[derive(Debug)]
     struct Disk {
-        written: u64,
-        left: u64,
-        asked: Mutex<Vec<(u64, u64)>>,
+        blocks: usize,
+        len: u64,
+        taken: Mutex<BTreeSet<u64>>,
+    }
+
+    impl Disk {
+        fn new(blocks: usize, len: u64) -> Self {
+            Self {
+                blocks,
+                len,
+                taken: Mutex::default(),
+            }
+        }
+
+        fn has(&self, from: u64, to: u64) -> bool {
+            let taken = self.taken.lock().unwrap();
+            (from / BLOCK..to.div_ceil(BLOCK)).all(|block| taken.contains(&block))
+        }
     }
 
     impl Backend for Disk {
         fn len(&self) -> io::Result<u64> {
-            Ok(self.written)
+            Ok(self.len)
         }
         fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
             Ok(())
@@ -117,49 +192,68 @@ mod tests {
             Ok(())
         }
         fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
-            if to > self.left {
+            let mut taken = self.taken.lock().unwrap();
+            let mut more = taken.clone();
+            more.extend(from / BLOCK..to.div_ceil(BLOCK));
+            if more.len() > self.blocks {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            self.asked.lock().unwrap().push((from, to));
+            *taken = more;
             Ok(())
         }
-    }
-
-    fn disk(written: u64, left: u64) -> Disk {
-        Disk {
-            written,
-            left,
-            asked: Mutex::default(),
+        fn release(&self, from: u64, to: u64) -> io::Result<()> {
+            let mut taken = self.taken.lock().unwrap();
+            for block in from / BLOCK..to.div_ceil(BLOCK) {
+                taken.remove(&block);
+            }
+            Ok(())
         }
     }
 
     #[test]
     fn an_ordinary_write_leaves_the_ballast_and_one_that_makes_room_uses_it() {
-        let disk = disk(1 << 20, 4 << 20);
-        let mut reserve = Reserve::new(1 << 20);
-        reserve.before_write(&disk, 4096).unwrap();
-        let (from, to) = disk.asked.lock().unwrap()[0];
-        assert_eq!(from, 1 << 20, "what is written is not reserved again");
-        assert!(to > 2 << 20);
-        assert!(reserve.before_write(&disk, 3 << 20).is_err());
-        reserve
-            .before_write(&disk, (2 << 20) + (900 << 10))
-            .unwrap();
-        reserve.set_room(Room::Ballast);
-        reserve.before_write(&disk, 3 << 20).unwrap();
-        reserve.set_room(Room::Ordinary);
-        assert!(reserve.before_write(&disk, 3 << 20).is_err());
+        let disk = Disk::new(16, 1 << 20);
+        let mut reserve = Reserve::new(8 * BLOCK - 1024);
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        assert!(disk.has(1 << 20, (1 << 20) + 8 * BLOCK));
+        // Eight blocks are left: less than a window.
+        reserve.before_write(&disk, 0, 8 * 4096).unwrap();
+        assert!(reserve.before_write(&disk, 100 * BLOCK, 4096).is_err());
+        reserve.before_write(&disk, 4096, 4096).unwrap();
+        reserve.begin(&disk, Room::Ballast).unwrap();
+        assert!(reserve.has_ballast());
+        reserve.before_write(&disk, 100 * BLOCK, 4096).unwrap();
+        assert!(!reserve.has_ballast());
+        // With what is left of it, ordinary changes go on; without any, they do not.
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        assert!(reserve.has_ballast());
+        reserve.begin(&disk, Room::Ballast).unwrap();
+        reserve.before_write(&disk, 100 * BLOCK, 8 * 4096).unwrap();
+        assert!(reserve.begin(&disk, Room::Ordinary).is_err());
+        assert!(reserve.begin(&disk, Room::Ballast).is_ok());
     }
 
     #[test]
-    fn a_shortened_file_is_reserved_anew() {
-        let disk = disk(1 << 20, u64::MAX);
+    fn a_longer_file_has_its_ballast_beyond_its_new_end() {
+        let mut disk = Disk::new(1000, 1 << 20);
+        let mut reserve = Reserve::new(8 * BLOCK - 1024);
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        reserve.before_set_len(&disk, 2 << 20).unwrap();
+        assert!(disk.has(2 << 20, (2 << 20) + 8 * BLOCK));
+        disk.len = 2 << 20;
+        disk.blocks = 0;
+        assert!(reserve.before_set_len(&disk, 4 << 20).is_err());
+    }
+
+    #[test]
+    fn what_a_shorter_file_loses_is_taken_anew() {
+        let mut disk = Disk::new(1000, 1 << 20);
         let mut reserve = Reserve::new(0);
-        reserve.before_write(&disk, 2 << 20).unwrap();
-        reserve.cut(1 << 20);
-        reserve.before_write(&disk, 2 << 20).unwrap();
-        let asked = disk.asked.lock().unwrap();
-        assert_eq!(asked.len(), 2);
-        assert_eq!(asked[1].0, 1 << 20);
+        reserve.before_write(&disk, 900 << 10, 4096).unwrap();
+        reserve.before_set_len(&disk, 512 << 10).unwrap();
+        disk.len = 512 << 10;
+        disk.taken.lock().unwrap().clear();
+        reserve.before_write(&disk, 900 << 10, 4096).unwrap();
+        assert!(disk.has(900 << 10, 904 << 10));
     }
 }

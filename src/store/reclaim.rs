@@ -69,6 +69,13 @@ impl Store {
             }
         }
         (done.chunks, done.bytes) = sweep(self.engine())?;
+        if done.chunks > 0 && !self.engine().has_ballast() {
+            // The disk is full, and what is free now is so within the file only. The next reclaim
+            // needs ballast again: a shorter file gives it room.
+            if let Err(error) = self.engine().compact() {
+                tracing::warn!(%error, "the file could not be made shorter");
+            }
+        }
         Ok(done)
     }
 

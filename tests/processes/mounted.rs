@@ -223,7 +223,7 @@ pub(crate) fn run_read_only() {
     let refused = save(9, Size::Tiny).run(&store);
     let error = refused.as_ref().unwrap_err();
     tell(&format!("a save says: {} {error}", word(&refused)));
-    assert!(matches!(error, Error::Io { .. }), "{error:?}");
+    assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
     assert_eq!(model.settle(&store, None), Outcome::Nothing);
     drop(store);
     assert!(

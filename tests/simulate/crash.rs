@@ -77,8 +77,8 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn add(&mut self, other: Self) {
-        for (kind, count) in other.kinds {
+    fn add_counts(&mut self, other: &BTreeMap<&'static str, Count>) {
+        for (kind, count) in other {
             let mine = self.kinds.entry(kind).or_default();
             mine.points += count.points;
             mine.states += count.states;
@@ -88,18 +88,19 @@ impl Tally {
             mine.garbled_refused += count.garbled_refused;
             mine.violations += count.violations;
         }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.add_counts(&other.kinds);
         self.found.extend(other.found);
     }
 
     pub(crate) fn sum(&self) -> Count {
         let mut all = Self::default();
-        all.kinds.insert("", Count::default());
         for count in self.kinds.values() {
-            let mut one = Self::default();
-            one.kinds.insert("", *count);
-            all.add(one);
+            all.add_counts(&BTreeMap::from([("", *count)]));
         }
-        all.kinds[""]
+        all.kinds.get("").copied().unwrap_or_default()
     }
 
     pub(crate) fn print(&self) {
@@ -131,6 +132,10 @@ pub(crate) struct Run {
     pub(crate) acked: Vec<Allowed>,
     /// What each operation goes through, its result included.
     pub(crate) through: Vec<Vec<Allowed>>,
+    /// What was on the disk before each operation, and when it was.
+    pub(crate) before: Vec<(Image, i64)>,
+    /// And after the store was closed.
+    pub(crate) end: Image,
     pub(crate) clock: Arc<ManualClock>,
 }
 
@@ -176,6 +181,8 @@ pub(crate) fn record(settings: &Settings) -> Checked<Run> {
         ops: Vec::new(),
         acked: vec![Allowed::new(model)],
         through: Vec::new(),
+        before: Vec::new(),
+        end: Image::default(),
         clock: Arc::clone(&clock),
     };
     disk.start_log();
@@ -186,6 +193,7 @@ pub(crate) fn record(settings: &Settings) -> Checked<Run> {
         let before = run.acked[number - 1].clone();
         let fresh = u8::try_from(number).expect("work is short");
         let op = draw(&mut random, &before.model, settings.theme, fresh);
+        run.before.push((disk.image(), now));
         if settings.early_ack {
             disk.acknowledge(number);
         }
@@ -199,7 +207,7 @@ pub(crate) fn record(settings: &Settings) -> Checked<Run> {
         run.ops.push(op);
     }
     drop(store);
-    run.log = disk.log();
+    (run.log, run.end) = (disk.log(), disk.image());
     Ok(run)
 }
 

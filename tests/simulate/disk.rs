@@ -64,6 +64,12 @@ impl Disk {
         self.state().push(Step::Ack(operation));
     }
 
+    /// Leaves room for so many blocks more.
+    pub(crate) fn fill_up(&self, quota: usize) {
+        let taken = self.state().image.taken();
+        self.faults(|faults| faults.fill_up(taken, quota));
+    }
+
     /// Changes or looks at the faults.
     pub(crate) fn faults<T>(&self, with: impl FnOnce(&mut Faults) -> T) -> T {
         with(&mut self.state().faults)

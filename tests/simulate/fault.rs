@@ -22,10 +22,8 @@ pub(crate) enum Kind {
     NoSpace,
     /// `EIO`.
     Broken,
-    /// Part of the bytes land, then `EIO`.
-    Short,
     /// Part of the bytes land, then `StorageFull`.
-    ShortNoSpace,
+    Short,
 }
 
 /// How long.
@@ -35,11 +33,11 @@ pub(crate) enum Lasting {
     UntilFreed,
 }
 
-/// A failure at the `at`th call from now on, where only calls of `kinds` count; it lasts for calls
-/// of the same kinds.
-#[derive(Clone, Debug)]
+/// A failure of the `at`th call of a kind from now on, the first being 0. One that lasts is of the
+/// whole side of the disk: of all reads, or of everything that changes it.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
-    pub(crate) calls: &'static [Call],
+    pub(crate) call: Call,
     pub(crate) at: usize,
     pub(crate) kind: Kind,
     pub(crate) lasting: Lasting,
@@ -55,8 +53,8 @@ pub(crate) struct Hit {
 impl Hit {
     fn of(kind: Kind) -> Self {
         let error = match kind {
-            Kind::NoSpace | Kind::ShortNoSpace => io::ErrorKind::StorageFull.into(),
-            Kind::Broken | Kind::Short => io::Error::from_raw_os_error(5),
+            Kind::NoSpace | Kind::Short => io::ErrorKind::StorageFull.into(),
+            Kind::Broken => io::Error::from_raw_os_error(5),
         };
         Self { error, kind }
     }
@@ -65,7 +63,7 @@ impl Hit {
     pub(crate) const fn landed(&self, len: usize) -> usize {
         match self.kind {
             Kind::NoSpace | Kind::Broken => 0,
-            Kind::Short | Kind::ShortNoSpace => len / 2,
+            Kind::Short => len / 2,
         }
     }
 }
@@ -74,9 +72,10 @@ impl Hit {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     plan: Option<Plan>,
-    /// Calls of the plan's kinds so far.
-    pub(crate) met: usize,
+    /// Calls of the plan's kind so far.
+    met: usize,
     pub(crate) hits: usize,
+    pub(crate) sync_hit: bool,
     /// How many calls of each kind there were since the last plan.
     pub(crate) calls: std::collections::BTreeMap<Call, usize>,
     /// Blocks that have room on the disk, and how many there may be; none while all may.
@@ -92,39 +91,38 @@ struct Room {
 impl Faults {
     pub(crate) fn set(&mut self, plan: Option<Plan>) {
         self.plan = plan;
-        (self.met, self.hits) = (0, 0);
+        (self.met, self.hits, self.sync_hit) = (0, 0, false);
         self.calls.clear();
+        self.room = None;
     }
 
     /// Whether this call fails.
     pub(crate) fn meet(&mut self, call: Call) -> Result<(), Hit> {
         *self.calls.entry(call).or_default() += 1;
-        let Some(plan) = self.plan.as_ref().filter(|plan| plan.calls.contains(&call)) else {
+        let Some(plan) = self.plan else {
             return Ok(());
         };
         let turn = self.met;
-        self.met += 1;
+        if call == plan.call {
+            self.met += 1;
+        }
+        let is_of_side = (call == Call::Read) == (plan.call == Call::Read);
         let fails = match plan.lasting {
-            Lasting::Once => turn == plan.at,
-            Lasting::UntilFreed => turn >= plan.at,
+            Lasting::Once => call == plan.call && turn == plan.at,
+            Lasting::UntilFreed => is_of_side && self.met > plan.at,
         };
         if !fails {
             return Ok(());
         }
         self.hits += 1;
+        self.sync_hit |= call == Call::Sync;
         Err(Hit::of(plan.kind))
     }
 
-    /// Makes the disk full but for `quota` blocks beyond those of a file of `len` bytes.
-    pub(crate) fn fill_up(&mut self, blocks: impl Iterator<Item = usize>, quota: usize) {
-        let taken: BTreeSet<usize> = blocks.collect();
+    /// Makes the disk full but for `quota` blocks beyond those that are taken.
+    pub(crate) fn fill_up(&mut self, taken: BTreeSet<usize>, quota: usize) {
         let quota = taken.len() + quota;
         self.room = Some(Room { taken, quota });
-    }
-
-    /// Makes room without limit.
-    pub(crate) fn free(&mut self) {
-        self.room = None;
     }
 
     /// Takes the blocks that a write needs.

@@ -1,5 +1,6 @@
 //! What a disk holds: pages that copies share until one of them is written.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, LazyLock, OnceLock};
 
@@ -109,6 +110,15 @@ impl Image {
             }
             done += count;
         }
+    }
+
+    /// Pages that hold anything: on a disk with holes, the blocks that are taken.
+    pub(crate) fn taken(&self) -> BTreeSet<usize> {
+        let pages = self.pages.iter().enumerate();
+        pages
+            .filter(|(_, page)| !Arc::ptr_eq(page, &ZERO))
+            .map(|(number, _)| number)
+            .collect()
     }
 
     /// The hash over the pages' hashes and the length.

@@ -7,10 +7,12 @@
 
 mod controls;
 mod crash;
+mod damage;
 mod disk;
 mod fault;
 mod growth;
 mod image;
+mod iofaults;
 mod model;
 mod op;
 mod oracle;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ckptdb::{CheckpointId, Direction, Error, Result, Store};
+use ckptdb::{CheckpointId, Direction, Result, Store};
 
 use crate::model::{Known, LOSS, Model, Recipe, canonical};
 
@@ -205,7 +205,7 @@ fn reclaimed(before: &Model, now: bool, at: i64) -> Vec<Model> {
 }
 
 impl SaveOp {
-    fn run(&self, store: &Store) -> Result<(u64, bool)> {
+    pub(crate) fn run(&self, store: &Store) -> Result<(u64, bool)> {
         let entries = self.recipe.entries();
         let job = store.job(self.job)?;
         let mut save = job.save(self.iteration).event(self.event.parse()?);
@@ -301,9 +301,4 @@ impl Model {
         let known = self.known(id);
         (known.tags, known.deleted) = (free, None);
     }
-}
-
-/// Whether an error is one of those that a program can tell apart.
-pub(crate) fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::Conflict { .. } | Error::NotFound { .. })
 }

@@ -14,6 +14,7 @@ use crate::op::WINDOW;
 
 /// Why a state is not accepted.
 #[derive(Debug)]
+#[expect(dead_code, reason = "violations are printed by their Debug form")]
 pub(crate) enum Wrong {
     /// The store said that it can't.
     Refused(Error),
@@ -128,7 +129,8 @@ fn tags(job: &Job, listed: &BTreeMap<u64, View>) -> Checked<()> {
     Ok(())
 }
 
-fn look(found: &Checkpoint, deleted: bool, allowed: &[Allowed]) -> Checked<View> {
+/// Looks at a checkpoint and at all its bytes.
+pub(crate) fn look(found: &Checkpoint, deleted: bool, allowed: &[Allowed]) -> Checked<View> {
     let id = found.id.get();
     let loaded = found.load()?;
     let is_right = |recipe: &Recipe| {

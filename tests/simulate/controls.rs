@@ -1,7 +1,8 @@
 //! Disks and promises that are broken on purpose: what the simulation must find, or it shows
 //! nothing.
 
-use crate::crash::{Explorer, Run, Settings, record};
+use crate::crash::Explorer;
+use crate::run::{Run, Settings, record};
 use crate::states::Lengths;
 
 /// States that a control may take until it is found.

@@ -1,215 +1,29 @@
 //! Power failures at any moment of seeded work, and at any moment of the recoveries from them.
 
-use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use ckptdb::{Error, ManualClock, Store, Timestamp};
 
 use crate::disk::{Disk, Step};
+use crate::fault::{Call, Kind, Lasting, Plan};
 use crate::image::{Image, ImageId};
-use crate::model::{Answers, Model, Recipe};
+use crate::model::{Answers, Recipe};
 use crate::op::{KINDS, Op};
-use crate::oracle::{Allowed, Checked, Wrong, clock_at, matched, open_and_match, options, verify};
+use crate::oracle::{Allowed, Checked, Wrong, open_and_match, options, verify};
+use crate::quiet::caught;
 use crate::random::Random;
+use crate::run::{Run, Settings, last, perform};
 use crate::states::{Choice, Lengths, Point, points};
+use crate::tally::{Count, Tally};
 use crate::work::{JOBS, Theme, draw, plain};
 
 /// How deep recoveries are crashed again.
 const DEPTH: usize = 3;
 /// One in so many states is worked on with, and its recovery crashed again.
 const ONE_IN: usize = 4;
-
-/// What a run is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Settings {
-    pub(crate) seed: u64,
-    pub(crate) theme: Theme,
-    pub(crate) ops: usize,
-    pub(crate) early_ack: bool,
-    /// Random subsets, torn states and states with garbage at each point.
-    pub(crate) each: (usize, usize, usize),
-    /// States of a recovery's crash.
-    pub(crate) nested: usize,
-}
-
-impl Settings {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self {
-            seed,
-            theme: if seed % 5 == 4 {
-                Theme::Growing
-            } else {
-                Theme::Small
-            },
-            ops: 14,
-            early_ack: false,
-            each: (16, 32, 3),
-            nested: 3,
-        }
-    }
-}
-
-/// States of one kind of operation.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Count {
-    pub(crate) points: usize,
-    /// Distinct states of the first crash.
-    pub(crate) states: usize,
-    /// Distinct states of crashes in recoveries.
-    pub(crate) nested: usize,
-    /// States that were worked on with.
-    pub(crate) lived: usize,
-    pub(crate) garbled: usize,
-    pub(crate) garbled_refused: usize,
-    pub(crate) violations: usize,
-}
-
-/// Counts by kind of operation, and what went wrong.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    pub(crate) kinds: BTreeMap<&'static str, Count>,
-    /// The first few violations, in full.
-    pub(crate) found: Vec<String>,
-    /// Distinct states before the first violation.
-    pub(crate) states_to_first: Option<usize>,
-}
-
-impl Tally {
-    fn add_counts(&mut self, other: &BTreeMap<&'static str, Count>) {
-        for (kind, count) in other {
-            let mine = self.kinds.entry(kind).or_default();
-            mine.points += count.points;
-            mine.states += count.states;
-            mine.nested += count.nested;
-            mine.lived += count.lived;
-            mine.garbled += count.garbled;
-            mine.garbled_refused += count.garbled_refused;
-            mine.violations += count.violations;
-        }
-    }
-
-    pub(crate) fn add(&mut self, other: Self) {
-        self.add_counts(&other.kinds);
-        self.found.extend(other.found);
-    }
-
-    pub(crate) fn sum(&self) -> Count {
-        let mut all = Self::default();
-        for count in self.kinds.values() {
-            all.add_counts(&BTreeMap::from([("", *count)]));
-        }
-        all.kinds.get("").copied().unwrap_or_default()
-    }
-
-    pub(crate) fn print(&self) {
-        let line = |kind: &str, c: &Count| {
-            println!(
-                "{kind:<15} {:>7} {:>9} {:>9} {:>8} {:>9} {:>8} {:>10}",
-                c.points, c.states, c.nested, c.lived, c.garbled, c.garbled_refused, c.violations
-            );
-        };
-        println!(
-            "{:<15} {:>7} {:>9} {:>9} {:>8} {:>9} {:>8} {:>10}",
-            "operation", "points", "states", "nested", "lived", "garbage", "refused", "violations"
-        );
-        for kind in KINDS {
-            if let Some(count) = self.kinds.get(kind) {
-                line(kind, count);
-            }
-        }
-        line("all", &self.sum());
-    }
-}
-
-/// Work that was done on a disk, and what the store may answer after each part of it.
-pub(crate) struct Run {
-    pub(crate) start: Image,
-    pub(crate) log: Vec<Step>,
-    pub(crate) ops: Vec<Op>,
-    /// After so many operations.
-    pub(crate) acked: Vec<Allowed>,
-    /// What each operation goes through, its result included.
-    pub(crate) through: Vec<Vec<Allowed>>,
-    /// What was on the disk before each operation, and when it was.
-    pub(crate) before: Vec<(Image, i64)>,
-    /// And after the store was closed.
-    pub(crate) end: Image,
-    pub(crate) clock: Arc<ManualClock>,
-}
-
-impl Run {
-    /// Makes the disk one that skipped a sync and said that it did it: the last but `back` before
-    /// an operation returned. None if the operation needed no such sync.
-    pub(crate) fn skip_sync(&mut self, op: usize, back: usize) -> Option<()> {
-        let place = |number: usize| {
-            let mut steps = self.log.iter();
-            steps.position(|step| matches!(step, Step::Ack(its) if *its == number))
-        };
-        let begun = if op == 1 { 0 } else { place(op - 1)? };
-        let end = place(op)?;
-        let is_sync = |at: &usize| matches!(self.log[*at], Step::Sync);
-        let at = (begun..end).rev().filter(is_sync).nth(back)?;
-        self.log.remove(at);
-        Some(())
-    }
-}
-
-/// Does one operation and returns the states that it goes through.
-pub(crate) fn perform(store: &Store, op: &Op, before: &Model, at: i64) -> Checked<Vec<Allowed>> {
-    let id = op.run(store)?.map(|(id, _)| id);
-    let steps = op.apply(before, id, at);
-    Ok(steps.into_iter().map(Allowed::new).collect())
-}
-
-fn last(through: &[Allowed]) -> &Allowed {
-    through.last().expect("an operation ends in a state")
-}
-
-/// Works on a fresh store as the seed says, and checks every answer on the way.
-pub(crate) fn record(settings: &Settings) -> Checked<Run> {
-    let mut random = Random::new(settings.seed);
-    let clock = clock_at(0);
-    let disk = Disk::default();
-    let store = Store::create_in(Arc::new(disk.clone()), options(&clock))?;
-    let mut model = Model::default();
-    model.commits.push(0);
-    let mut run = Run {
-        start: disk.image(),
-        log: Vec::new(),
-        ops: Vec::new(),
-        acked: vec![Allowed::new(model)],
-        through: Vec::new(),
-        before: Vec::new(),
-        end: Image::default(),
-        clock: Arc::clone(&clock),
-    };
-    disk.start_log();
-    let mut now = 0;
-    for number in 1..=settings.ops {
-        now += 60_000 * random.below(60) as i64;
-        clock.set(Timestamp::from_millis(now));
-        let before = run.acked[number - 1].clone();
-        let fresh = u8::try_from(number).expect("work is short");
-        let op = draw(&mut random, &before.model, settings.theme, fresh);
-        run.before.push((disk.image(), now));
-        if settings.early_ack {
-            disk.acknowledge(number);
-        }
-        let through = perform(&store, &op, &before.model, now)?;
-        if !settings.early_ack {
-            disk.acknowledge(number);
-        }
-        matched(&store, std::slice::from_ref(last(&through)))?;
-        run.acked.push(last(&through).clone());
-        run.through.push(through);
-        run.ops.push(op);
-    }
-    drop(store);
-    (run.log, run.end) = (disk.log(), disk.image());
-    Ok(run)
-}
+/// Random subsets, torn states and states with garbage at a point after a failed sync.
+const AFTER_FAILED_SYNC: (usize, usize, usize) = (8, 8, 0);
 
 /// Looks at the states of one run.
 pub(crate) struct Explorer<'r> {
@@ -248,19 +62,60 @@ impl<'r> Explorer<'r> {
             self.kind = run.ops[op].kind();
             allowed.extend(run.through.get(point.acked).into_iter().flatten().cloned());
             self.count().points += 1;
-            let mut choices = Vec::new();
-            let mut random = self.random.clone();
-            point.each(&mut random, self.settings.each, &mut |choice| {
-                choices.push(choice)
-            });
-            self.random = random;
-            for choice in choices {
+            for choice in self.choices(&point, self.settings.each) {
                 self.state(&point, &choice, &allowed, &mut Vec::new());
                 if self.tally.found.len() >= enough {
                     return;
                 }
             }
         }
+    }
+
+    /// Power failures after a sync of an operation failed: at once, and after a save by a fresh
+    /// handle, which sees what the disk may have lost.
+    pub(crate) fn failed_sync(&mut self, number: usize, sync: usize) -> Checked<()> {
+        let run = self.run;
+        let (image, at) = &run.before[number];
+        self.kind = run.ops[number].kind();
+        run.clock.set(Timestamp::from_millis(*at));
+        let disk = Disk::new(image.clone());
+        disk.start_log();
+        let store = Store::open_in(Arc::new(disk.clone()), options(&run.clock))?;
+        let plan = Plan {
+            call: Call::Sync,
+            at: sync,
+            kind: Kind::Broken,
+            lasting: Lasting::Once,
+        };
+        disk.faults(|faults| faults.set(Some(plan)));
+        let result = run.ops[number].run(&store);
+        drop(store);
+        if result.is_ok() {
+            return Ok(());
+        }
+        let mut allowed = vec![run.acked[number].clone()];
+        allowed.extend(run.through[number].iter().cloned());
+        let (store, found) = open_and_match(Arc::new(disk.clone()), &run.clock, &allowed)?;
+        let before = &allowed[found].model;
+        let save = Op::Save(plain(before, JOBS[0], Recipe::Packs(240)));
+        let saved = perform(&store, &save, before, *at)?;
+        disk.acknowledge(1);
+        drop(store);
+        allowed.extend(saved.iter().cloned());
+        for point in points(image.clone(), &disk.log(), Lengths::Modelled) {
+            self.count().points += 1;
+            let allowed = if point.acked == 0 { &allowed } else { &saved };
+            for choice in self.choices(&point, AFTER_FAILED_SYNC) {
+                self.state(&point, &choice, allowed, &mut Vec::new());
+            }
+        }
+        Ok(())
+    }
+
+    fn choices(&mut self, point: &Point, each: (usize, usize, usize)) -> Vec<Choice> {
+        let mut choices = Vec::new();
+        point.each(&mut self.random, each, &mut |choice| choices.push(choice));
+        choices
     }
 
     /// Looks at one state; `trail` says how it came about.
@@ -396,31 +251,4 @@ fn life(
     let (store, _) = open_and_match(Arc::new(disk.clone()), clock, now)?;
     verify(&store)?;
     Ok(through)
-}
-
-thread_local! {
-    /// Whether panics of this thread are caught and told by whoever catches them.
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// A panic is a wrong answer.
-pub(crate) fn caught<T>(run: impl FnOnce() -> Checked<T>) -> Checked<T> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let shown = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !QUIET.get() {
-                shown(panic);
-            }
-        }));
-    });
-    let before = QUIET.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(run));
-    QUIET.set(before);
-    result.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let text = text.unwrap_or_default();
-        Err(Wrong::Answer(format!("a panic: {text}")))
-    })
 }

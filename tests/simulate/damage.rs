@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use ckptdb::{CheckpointId, Filter, ManualClock, Medium, MemoryMedium, Store, VerifyDepth};
 
-use crate::crash::{Settings, caught, record};
 use crate::disk::Disk;
 use crate::image::{Image, PAGE};
 use crate::model::{JobView, LOSS};
 use crate::oracle::{Allowed, Checked, Wrong, clock_at, look, options};
+use crate::quiet::caught;
 use crate::random::Random;
+use crate::run::{Settings, record};
 
 const SECTOR: usize = 512;
 /// What any case may take.

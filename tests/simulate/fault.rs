@@ -12,7 +12,6 @@ pub(crate) enum Call {
     Write,
     SetLen,
     Sync,
-    Reserve,
 }
 
 /// How a call fails.
@@ -125,7 +124,7 @@ impl Faults {
         self.room = Some(Room { taken, quota });
     }
 
-    /// Takes the blocks that a write needs.
+    /// Takes the blocks that a write, or a reservation of room, needs.
     pub(crate) fn room_for(&mut self, at: usize, len: usize) -> Result<(), Hit> {
         let Some(room) = &mut self.room else {
             return Ok(());

@@ -98,7 +98,7 @@ fn search(lengths: Lengths) -> (usize, Option<usize>) {
             if first.is_some() || !seen.insert(image.id()) {
                 return;
             }
-            if let Err(wrong) = crate::crash::caught(|| check(image, point.acked)) {
+            if let Err(wrong) = crate::quiet::caught(|| check(image, point.acked)) {
                 println!("point {}: {choice}: {wrong:?}", point.at);
                 first = Some(seen.len());
             }

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use ckptdb::{Error, ManualClock, Store, Timestamp};
 
-use crate::crash::{Run, caught, perform};
 use crate::disk::Disk;
 use crate::fault::{Call, Kind, Lasting, Plan};
 use crate::image::Image;
 use crate::model::Recipe;
 use crate::op::{How, KINDS, Op};
 use crate::oracle::{Allowed, Checked, Wrong, matched, open_and_match, options, verify};
+use crate::quiet::caught;
+use crate::run::{Run, perform};
 use crate::work::{JOBS, plain};
 
 /// What is wrong with the disk.
@@ -47,7 +48,7 @@ pub(crate) struct Scene<'r> {
 /// How often an operation ended how, by kind of operation.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
-    pub(crate) ends: BTreeMap<(&'static str, &'static str), usize>,
+    pub(crate) counts: BTreeMap<(&'static str, &'static str), usize>,
     pub(crate) points: BTreeMap<&'static str, usize>,
     pub(crate) found: Vec<String>,
 }
@@ -115,7 +116,7 @@ impl<'r> Scene<'r> {
             let kinds: &[Kind] = match call {
                 Call::Read => &[Kind::Broken],
                 Call::Write => &[Kind::NoSpace, Kind::Broken, Kind::Short],
-                Call::SetLen | Call::Sync | Call::Reserve => &[Kind::NoSpace, Kind::Broken],
+                Call::SetLen | Call::Sync => &[Kind::NoSpace, Kind::Broken],
             };
             for at in 0..*count {
                 for kind in kinds {
@@ -222,7 +223,7 @@ impl<'r> Scene<'r> {
             for heir in [Heir::SameHandle, Heir::FreshHandle] {
                 *ends.points.entry(kind).or_default() += 1;
                 match caught(|| self.meet(fault, heir)) {
-                    Ok(end) => *ends.ends.entry((kind, end)).or_default() += 1,
+                    Ok(end) => *ends.counts.entry((kind, end)).or_default() += 1,
                     Err(wrong) => ends.found.push(format!(
                         "{:?} (warm: {}), {fault:?}, {heir:?}: {wrong:?}",
                         self.op, self.is_warm
@@ -253,8 +254,8 @@ impl Ends {
         for (kind, count) in other.points {
             *self.points.entry(kind).or_default() += count;
         }
-        for (end, count) in other.ends {
-            *self.ends.entry(end).or_default() += count;
+        for (end, count) in other.counts {
+            *self.counts.entry(end).or_default() += count;
         }
         self.found.extend(other.found);
     }
@@ -276,7 +277,7 @@ impl Ends {
             ENDS.map(|end| format!("{end:>11}")).concat()
         );
         for kind in KINDS {
-            let of = |end| self.ends.get(&(*kind, end)).copied().unwrap_or_default();
+            let of = |end| self.counts.get(&(*kind, end)).copied().unwrap_or_default();
             line(
                 kind,
                 self.points.get(kind).copied().unwrap_or_default(),
@@ -284,7 +285,7 @@ impl Ends {
             );
         }
         let sum = |end| {
-            self.ends
+            self.counts
                 .iter()
                 .filter(|((_, its), _)| *its == end)
                 .map(|(_, c)| c)

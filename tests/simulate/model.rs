@@ -64,10 +64,6 @@ impl Recipe {
 
 /// What is known of a checkpoint that is there, deleted ones included.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a checkpoint has as many marks"
-)]
 pub(crate) struct Known {
     pub(crate) job: usize,
     pub(crate) iteration: u64,
@@ -115,10 +111,6 @@ pub(crate) struct JobView {
 
 /// A checkpoint as it shows.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "a checkpoint has as many marks"
-)]
 pub(crate) struct View {
     pub(crate) job: String,
     pub(crate) iteration: u64,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ckptdb::{
-    Checkpoint, Direction, Error, Filter, Job, ManualClock, Medium, Options, Store, Timestamp,
-    VerifyDepth,
+    Checkpoint, CheckpointId, Direction, Error, Filter, Job, ManualClock, Medium, Options, Store,
+    Timestamp, VerifyDepth,
 };
 
 use crate::model::{Answers, JobView, LOSS, Model, Recipe, View, canonical};
@@ -90,7 +90,7 @@ pub(crate) fn ask(store: &Store, allowed: &[Allowed]) -> Checked<Answers> {
                 .map(|direction| *direction == Direction::Max),
             ranking: ranking(&job)?,
         };
-        if info.head.map(|head| head.get()) != view.latest {
+        if info.head.map(CheckpointId::get) != view.latest {
             let what = format!("the head of {} is {:?}, {view:?}", info.name, info.head);
             return Err(Wrong::Answer(what));
         }
@@ -155,7 +155,7 @@ pub(crate) fn look(found: &Checkpoint, deleted: bool, allowed: &[Allowed]) -> Ch
     Ok(View {
         job: found.job.clone(),
         iteration: found.iteration,
-        parent: found.parent.map(|parent| parent.get()),
+        parent: found.parent.map(CheckpointId::get),
         recipe,
         events: found.events.iter().map(ToString::to_string).collect(),
         loss: found.metrics.get(LOSS).map(|loss| canonical(*loss)),
@@ -178,28 +178,28 @@ pub(crate) fn matched(store: &Store, allowed: &[Allowed]) -> Checked<usize> {
 
 /// What is other than in the allowed states, in few words.
 fn difference(answers: &Answers, allowed: &[Allowed]) -> String {
-    let mut out = String::from("in none of the allowed states");
+    let mut out = vec!["in none of the allowed states".to_owned()];
     for (number, state) in allowed.iter().enumerate() {
         for (id, view) in &state.answers.checkpoints {
             match answers.checkpoints.get(id) {
-                None => out += &format!("; {number}: {id} is missing"),
+                None => out.push(format!("{number}: {id} is missing")),
                 Some(found) if found != view => {
-                    out += &format!("; {number}: {found:?} for {view:?}");
+                    out.push(format!("{number}: {found:?} for {view:?}"));
                 }
                 Some(_) => {}
             }
         }
         for id in answers.checkpoints.keys() {
             if !state.answers.checkpoints.contains_key(id) {
-                out += &format!("; {number}: {id} should not be there");
+                out.push(format!("{number}: {id} should not be there"));
             }
         }
         if state.answers.jobs != answers.jobs {
             let (found, wanted) = (&answers.jobs, &state.answers.jobs);
-            out += &format!("; {number}: jobs {found:?} for {wanted:?}");
+            out.push(format!("{number}: jobs {found:?} for {wanted:?}"));
         }
     }
-    out
+    out.join("; ")
 }
 
 /// Opens what is in a medium and says which of the allowed states it is in.

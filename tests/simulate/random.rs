@@ -23,6 +23,10 @@ impl Random {
         usize::try_from(self.word() % limit as u64).expect("it is below a usize")
     }
 
+    pub(crate) const fn byte(&mut self) -> u8 {
+        self.word().to_le_bytes()[0]
+    }
+
     pub(crate) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }

@@ -32,6 +32,9 @@ pub(crate) struct Point {
     pub(crate) writes: Vec<(usize, Arc<[u8]>)>,
     /// Lengths that were set since, each with the number of writes before it.
     pub(crate) lengths: Vec<(usize, usize)>,
+    /// Writes since a sync that failed: those before its number may be lost for good, those after
+    /// it up to the second are durable by a later sync.
+    failed: Option<(usize, usize)>,
     /// Operations that had returned.
     pub(crate) acked: usize,
 }
@@ -82,6 +85,7 @@ pub(crate) fn points(start: Image, log: &[Step], lengths: Lengths) -> Vec<Point>
         durable: start,
         writes: Vec::new(),
         lengths: Vec::new(),
+        failed: None,
         acked: 0,
     };
     for (at, step) in log.iter().enumerate() {
@@ -94,8 +98,11 @@ pub(crate) fn points(start: Image, log: &[Step], lengths: Lengths) -> Vec<Point>
                 out.push(now.clone());
                 now.flush();
             }
-            // What was pending stays so: it may be there, it may not.
-            Step::SyncFailed => {}
+            Step::SyncFailed => {
+                out.push(now.clone());
+                let count = now.writes.len();
+                now.failed = Some((count, count));
+            }
             Step::Ack(operation) => {
                 if !now.is_settled() {
                     out.push(now.clone());
@@ -114,7 +121,13 @@ impl Point {
         self.writes.is_empty() && self.lengths.is_empty()
     }
 
+    /// Everything is on the disk now, but for what a failed sync may have lost: the kernel forgets
+    /// that it ever had it.
     fn flush(&mut self) {
+        if let Some((_, durable)) = &mut self.failed {
+            *durable = self.writes.len();
+            return;
+        }
         let mut lengths = std::mem::take(&mut self.lengths).into_iter().peekable();
         for (number, (place, data)) in std::mem::take(&mut self.writes).iter().enumerate() {
             while let Some((_, len)) = lengths.next_if(|(before, _)| *before <= number) {
@@ -151,8 +164,13 @@ impl Point {
         image
     }
 
-    fn choice(&self, kept: Vec<bool>, lengths: usize) -> Choice {
+    fn choice(&self, mut kept: Vec<bool>, mut lengths: usize) -> Choice {
         debug_assert_eq!(kept.len(), self.writes.len());
+        if let Some((lost, durable)) = self.failed {
+            kept[lost..durable].fill(true);
+            let sized = self.lengths.iter().filter(|(before, _)| *before < durable);
+            lengths = lengths.max(sized.count());
+        }
         Choice {
             kept,
             lengths,
@@ -182,6 +200,12 @@ impl Point {
             self.random_subset(random)
         };
         choice.kept[write] = true;
+        if self
+            .failed
+            .is_some_and(|(lost, durable)| (lost..durable).contains(&write))
+        {
+            return choice;
+        }
         let seed = random.word() % 1_000_000;
         choice.torn = Some(Tear { write, grain, seed });
         choice
@@ -247,9 +271,8 @@ impl Point {
         match random.below(6) {
             0 => self.prefix(write),
             1 => {
-                let mut choice = self.random_subset(random);
-                choice.kept = (0..count).map(|other| other != write).collect();
-                choice
+                let kept = (0..count).map(|other| other != write).collect();
+                self.choice(kept, random.below(self.lengths.len() + 1))
             }
             2 => self.random_subset(random),
             _ => {

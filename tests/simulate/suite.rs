@@ -1,18 +1,24 @@
 //! The runs: how many, on which seeds, and what they must show.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::crash::{Explorer, Settings, Tally, record};
+use crate::crash::Explorer;
 use crate::damage::{Harms, Victim};
 use crate::iofaults::{Ends, Scene};
-use crate::op::KINDS;
+use crate::op::{KINDS, Op};
+use crate::run::{Settings, record};
 use crate::states::Lengths;
+use crate::tally::Tally;
 
-const CRASH_RUNS: u64 = 84;
-const FAULT_RUNS: u64 = 7;
-const DAMAGE_RUNS: u64 = 12;
+const CRASH_RUNS: u64 = 82;
+const SYNC_RUNS: u64 = 6;
+/// Syncs of an operation that fail in turn.
+const SYNCS: usize = 4;
+const FAULT_RUNS: u64 = 12;
+const DAMAGE_RUNS: u64 = 30;
 const THREADS: usize = 2;
 
 const STATES: usize = 150_000;
@@ -29,7 +35,7 @@ fn number(name: &str) -> Option<u64> {
 
 /// The seeds of one test: those that once showed something wrong, then fresh ones.
 struct Seeds {
-    seeds: Vec<u64>,
+    all: Vec<u64>,
     next: AtomicUsize,
     /// When to stop, where that is given by time.
     until: Option<Instant>,
@@ -62,7 +68,7 @@ impl Seeds {
         }
         let is_default = until.is_none() && given.is_none() && seeds.len() > 1;
         Self {
-            seeds,
+            all: seeds,
             next: AtomicUsize::new(0),
             until,
             is_default,
@@ -74,7 +80,7 @@ impl Seeds {
             return None;
         }
         let turn = self.next.fetch_add(1, Ordering::SeqCst);
-        self.seeds.get(turn).copied()
+        self.all.get(turn).copied()
     }
 
     /// Runs all seeds on a few threads, and says how long it took.
@@ -132,11 +138,44 @@ fn no_power_failure_loses_what_was_acknowledged_or_shows_half_of_an_operation() 
     }
 }
 
+fn fail_syncs(seed: u64) -> Tally {
+    let settings = Settings {
+        ops: 8,
+        ..Settings::new(seed)
+    };
+    let run = record(&settings).expect("the work is accepted");
+    let mut explorer = Explorer::new(&run, settings);
+    for number in 0..run.ops.len() {
+        for sync in 0..SYNCS {
+            if let Err(wrong) = explorer.failed_sync(number, sync) {
+                let what = format!("seed {seed}, operation {number}, sync {sync}: {wrong:?}");
+                explorer.tally.found.push(what);
+            }
+        }
+    }
+    explorer.tally
+}
+
+#[test]
+fn no_power_failure_after_a_failed_sync_loses_what_was_acknowledged() {
+    let seeds = Seeds::of("sync", SYNC_RUNS);
+    let mut all = Tally::default();
+    seeds.spread(fail_syncs, |tally| all.add(tally));
+    all.print();
+    hold(&all.found);
+}
+
 fn meet_faults(seed: u64) -> Ends {
     let mut ends = Ends::default();
-    match record(&Settings::new(seed)) {
+    let settings = Settings {
+        ops: 40,
+        ..Settings::new(seed)
+    };
+    match record(&settings) {
         Ok(run) => {
-            for number in 0..run.ops.len() {
+            // One of each kind: all kinds have about as many.
+            let kinds: BTreeMap<&str, usize> = run.ops.iter().map(Op::kind).zip(0..).collect();
+            for number in kinds.into_values() {
                 match Scene::of(&run, number, number % 2 == 0) {
                     Ok(scene) => scene.play(&mut ends),
                     Err(wrong) => ends.found.push(format!("seed {seed}: {wrong:?}")),

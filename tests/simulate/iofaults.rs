@@ -169,7 +169,10 @@ impl<'r> Scene<'r> {
             matched(store, &allowed)?;
         }
         disk.faults(|faults| faults.set(None));
-        if let Some(store) = store.take_if(|_| sync_hit) {
+        // What a reopening fails to sync is the closing of what was acknowledged, and durable, long
+        // before: the handle that it opens is a fresh one.
+        let is_closed = sync_hit && !matches!(self.op, Op::Reopen);
+        if let Some(store) = store.take_if(|_| is_closed) {
             refused_for_good(&store)?;
         }
         let store = match store {
@@ -186,13 +189,16 @@ impl<'r> Scene<'r> {
 
     /// Repeats the operation if it is not done, and works on.
     fn again(&self, store: &Store, allowed: &[Allowed]) -> Checked<Allowed> {
-        let done = &self.through[self.through.len() - 1];
+        let mut done = self.through[self.through.len() - 1].clone();
         let found = matched(store, allowed)?;
         if allowed[found].answers != done.answers {
             let id = self.op.run(store)?.map(|(id, _)| id);
             let steps = self.op.apply(&allowed[found].model, id, self.at);
             let now = Allowed::new(steps[steps.len() - 1].clone());
-            if now.answers != done.answers {
+            if matches!(self.op, Op::Reclaim { .. }) {
+                // What the first one recorded is a later commit, after which more is due.
+                done = now;
+            } else if now.answers != done.answers {
                 return Err(Wrong::Answer(format!(
                     "repeated, it does {:?}",
                     now.answers
@@ -209,7 +215,7 @@ impl<'r> Scene<'r> {
                 ));
             }
         }
-        matched(store, std::slice::from_ref(done))?;
+        matched(store, std::slice::from_ref(&done))?;
         let save = Op::Save(plain(&done.model, JOBS[0], Recipe::Packs(251)));
         let through = perform(store, &save, &done.model, self.at)?;
         matched(store, &through)?;

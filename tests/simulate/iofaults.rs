@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::fault::{Call, Kind, Lasting, Plan};
 use crate::image::Image;
 use crate::model::Recipe;
-use crate::op::{How, KINDS, Op};
+use crate::op::{KINDS, Op};
 use crate::oracle::{Allowed, Checked, Wrong, matched, open_and_match, options, verify};
 use crate::quiet::caught;
 use crate::run::{Run, perform};
@@ -204,9 +204,7 @@ impl<'r> Scene<'r> {
                     now.answers
                 )));
             }
-        } else if let Op::Save(save) = self.op
-            && !matches!(save.how, How::RollBack(_))
-        {
+        } else if let Op::Save(save) = self.op {
             // What is there already is not saved twice.
             let (_, merged) = save.run(store)?;
             if !merged {

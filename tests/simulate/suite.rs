@@ -66,7 +66,8 @@ impl Seeds {
         } else if let Some(seed) = number("CKPTDB_SIMULATE_SEED") {
             seeds = vec![seed];
         } else {
-            seeds.extend(0..given.unwrap_or(runs));
+            let known = seeds.clone();
+            seeds.extend((0..given.unwrap_or(runs)).filter(|seed| !known.contains(seed)));
         }
         let is_default = until.is_none() && given.is_none() && seeds.len() > 1;
         Self {

@@ -68,20 +68,33 @@ impl Engine {
         let store = StoreId::new(identity.store);
         let handle = Handle::open(medium.as_ref(), options, true)?;
         let kind = (Durability::Durable, Room::Ordinary);
-        handle.write(StoreTag::of(store), kind, |rows| {
+        let made = handle.write(StoreTag::of(store), kind, |rows| {
             let record = identity
                 .to_bytes(rows.tag(), &Identity::KEY.to_be_bytes())
                 .map_err(|error| error.of("the identity record"))?;
             rows.put_record(TableCode::Settings, Identity::KEY, &record)?;
             fill(rows)
-        })?;
-        Ok(Self::with(medium, options, store, handle))
+        });
+        match made {
+            Ok(()) => Ok(Self::with(medium, options, store, handle)),
+            Err(error) => {
+                noted(handle.close());
+                Err(error)
+            }
+        }
     }
 
     /// Opens a database that is a store of ours; anything else is left as it is.
     pub(crate) fn open(medium: Arc<dyn Medium>, options: EngineOptions) -> Result<Self> {
         let handle = Handle::open(medium.as_ref(), options, false)?;
-        let store = handle.identify()?;
+        let store = match handle.identify() {
+            Ok(store) => store,
+            Err(error) => {
+                // Closing a damaged database may fail too; the first error says more.
+                noted(handle.close());
+                return Err(error);
+            }
+        };
         Ok(Self::with(medium, options, store, handle))
     }
 
@@ -173,14 +186,15 @@ impl Engine {
             return Ok(());
         };
         let context = handle.context.clone();
-        context.accept(Room::Ballast)?;
-        let compacted = guarded(&context, || {
-            while handle
-                .database
-                .compact()
-                .map_err(|e| context.compaction(e))?
-            {}
-            Ok(())
+        let compacted = context.accept(Room::Ballast).and_then(|()| {
+            guarded(&context, || {
+                while handle
+                    .database
+                    .compact()
+                    .map_err(|e| context.compaction(e))?
+                {}
+                Ok(())
+            })
         });
         if context.condition.is_broken() {
             noted(self.discard(&mut slot));
@@ -238,8 +252,15 @@ impl Engine {
 
     fn fill(&self, slot: &mut Option<Handle>) -> Result<()> {
         let handle = Handle::open(self.medium.as_ref(), self.options, false)?;
-        let found = handle.identify()?;
+        let found = match handle.identify() {
+            Ok(found) => found,
+            Err(error) => {
+                noted(handle.close());
+                return Err(error);
+            }
+        };
         if found != self.store {
+            noted(handle.close());
             let why = format!("the store {} was replaced by {found}", self.store);
             return Err(Error::NotAStore {
                 path: self.medium.path().to_owned(),
@@ -294,7 +315,8 @@ impl Handle {
             let length = backend.len().map_err(failed)?;
             let why = match backend.read(0, &mut magic) {
                 _ if length == 0 => "it is empty",
-                Err(_) => "it is too short",
+                Err(_) if length < REDB_MAGIC.len() as u64 => "it is too short",
+                Err(error) => return Err(failed(error)),
                 Ok(()) if &magic != REDB_MAGIC => "it does not begin like one",
                 Ok(()) => "",
             };

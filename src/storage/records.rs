@@ -87,7 +87,7 @@ impl Records<'_> {
     /// The number and record of the job with this name.
     pub(crate) fn job_named(self, name: &str) -> Result<Option<(u32, JobRecord)>> {
         let Some(number) = self.name_number(name)? else {
-            return Ok(None);
+            return self.no_job_named(name);
         };
         let row = |order, id| IndexKey {
             kind: IndexKind::JobName,
@@ -102,7 +102,9 @@ impl Records<'_> {
                 found = Some(key.order);
                 Ok(ControlFlow::Break(()))
             })?;
-        let Some(order) = found else { return Ok(None) };
+        let Some(order) = found else {
+            return self.no_job_named(name);
+        };
         let job = u32::try_from(order)
             .map_err(|_| Error::corrupt("an index row", "its job number is out of range"))?;
         let record = self.known_job(job)?;
@@ -111,6 +113,19 @@ impl Records<'_> {
             return Err(Error::corrupt(what, "it leads to another job"));
         }
         Ok(Some((job, record)))
+    }
+
+    /// None, unless a job's record says otherwise: a trainer that is told of no job starts from
+    /// scratch, so that a lost row must not pass for that.
+    fn no_job_named(self, name: &str) -> Result<Option<(u32, JobRecord)>> {
+        let jobs = self.jobs()?;
+        match jobs.iter().find(|(_, job)| job.name == name) {
+            None => Ok(None),
+            Some(_) => Err(Error::corrupt(
+                format!("the index row of job `{name}`"),
+                "it is missing",
+            )),
+        }
     }
 
     /// Every job that is not removed, by number.

@@ -31,7 +31,9 @@ pub(super) fn publish(
         for (metric, direction) in &request.directions {
             declare(change, &mut line, metric, *direction, false)?;
         }
-        if let Some(parent) = request.parent {
+        if let Some(parent) = request.parent
+            && !repeats_head(change, &line, parent, request, &built)?
+        {
             continue_from(change, &mut line, parent)?;
         }
         let head = line.record.head;
@@ -69,6 +71,22 @@ pub(super) fn publish(
         Ok((id, record, name, false))
     })?;
     Ok((Checkpoint::new(store.clone(), id, record, name), merged))
+}
+
+/// Whether the head is this very save: it is repeated, because nobody knew that it had succeeded.
+fn repeats_head(
+    change: &Change<'_>,
+    line: &JobLine,
+    parent: u64,
+    request: &Request,
+    built: &Built,
+) -> Result<bool> {
+    let head = line.record.head;
+    let Some(head) = head.filter(|head| head.iteration == request.iteration) else {
+        return Ok(false);
+    };
+    let record = change.records().known_checkpoint(head.id)?;
+    Ok(record.saved.parent == Some(parent) && record.saved.manifest == built.manifest)
 }
 
 /// Makes `parent` the head, by a rollback if it is not.

@@ -61,6 +61,12 @@ pub(crate) enum Command {
     Compact,
     /// Check what is stored against its hashes; changes nothing.
     Verify(commands::verify::Args),
+    /// Mend the store in place; names what can't be.
+    Repair,
+    /// Rebuild a store from the bytes of a broken one.
+    Salvage(commands::salvage::Args),
+    /// Show the newest checkpoint that can be loaded, after reading all of it.
+    Resume(commands::resume::Args),
     /// Show what the store holds and what it takes on the disk.
     Stats,
     /// Declare metrics.

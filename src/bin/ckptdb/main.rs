@@ -42,6 +42,7 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
         Command::Save(args) => commands::save::run(args, &cli.global, style),
         Command::Demo(args) => demo::run(args, cli.global.store.as_deref(), style),
         Command::Version => commands::version::run(style),
+        Command::Salvage(args) => commands::salvage::run(args, style),
         command => {
             let store = store_path::open_for(&cli.global, reference_of(command))?;
             let result = run_on(&store, command, style);
@@ -68,7 +69,11 @@ fn reference_of(command: &Command) -> Option<&str> {
 /// Runs a command that needs an open store.
 fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure> {
     match command {
-        Command::Init(_) | Command::Save(_) | Command::Demo(_) | Command::Version => Ok(()),
+        Command::Init(_)
+        | Command::Save(_)
+        | Command::Salvage(_)
+        | Command::Demo(_)
+        | Command::Version => Ok(()),
         Command::Export(args) => commands::export::run(args, store, style),
         Command::Ls(args) => commands::ls::run(args, store, style),
         Command::Jobs(args) => match &args.action {
@@ -87,6 +92,8 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         Command::Reclaim(args) => commands::reclaim::run(args, store, style),
         Command::Compact => commands::compact::run(store, style),
         Command::Verify(args) => commands::verify::run(args, store, style),
+        Command::Repair => commands::repair::run(store, style),
+        Command::Resume(args) => commands::resume::run(args, store, style),
         Command::Stats => commands::stats::run(store, style),
         Command::Metric(args) => match &args.action {
             MetricAction::Declare(args) => commands::metric::declare(args, store, style),

@@ -3,15 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use ckptdb::name::printable;
 use ckptdb::{Damage, Store, VerifyDepth, VerifyReport};
 use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
-use crate::output::{Cell, Progress, Style, Table, Tone, human};
-
-/// Digits of a hash that a table shows.
-const HASH_DIGITS: usize = 12;
+use crate::output::{Progress, Style, damage, human};
 
 /// Options of `verify`.
 #[derive(Debug, clap::Args)]
@@ -79,7 +75,7 @@ fn damaged(damage: &[Damage], places: usize) -> Failure {
 fn print(depth: VerifyDepth, report: &VerifyReport, style: &Style) -> Result<(), Failure> {
     let mut out = style.out();
     if !report.damage.is_empty() {
-        damage_table(&report.damage).write(&mut out, style)?;
+        damage::table(&report.damage).write(&mut out, style)?;
     }
     let verdict = if report.damage.is_empty() {
         style.good("no damage")
@@ -104,49 +100,6 @@ fn print(depth: VerifyDepth, report: &VerifyReport, style: &Style) -> Result<(),
     Ok(())
 }
 
-/// A row for each damage; those of one checkpoint stand together.
-fn damage_table(damage: &[Damage]) -> Table {
-    let mut sorted: Vec<_> = damage.iter().collect();
-    sorted.sort_by_key(|damage| (damage.checkpoint, damage.entry.clone()));
-    let mut table = Table::new(0)
-        .left("CHECKPOINT")
-        .wrapped("ENTRY")
-        .wrapped("DAMAGE");
-    for damage in sorted {
-        let entry = damage.entry.as_deref().map_or("-".to_owned(), printable);
-        table.row(vec![
-            checkpoint_label(damage).into(),
-            entry.into(),
-            Cell::new(short_hashes(&damage.what), Tone::Bad),
-        ]);
-    }
-    table
-}
-
-/// The text with its hashes cut to what tells them apart; JSON has them whole.
-fn short_hashes(text: &str) -> String {
-    let is_hash = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-    let mut out = String::new();
-    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
-        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-        match (bare.get(..HASH_DIGITS), word.strip_prefix(bare)) {
-            (Some(digits), Some(end)) if is_hash(bare) => out.extend([digits, "..", end]),
-            _ => out.push_str(word),
-        }
-    }
-    out
-}
-
-fn checkpoint_label(damage: &Damage) -> String {
-    let id = damage.checkpoint.map(|id| id.to_string());
-    match (&damage.job, damage.iteration, id) {
-        (Some(job), Some(iteration), Some(id)) => format!("{}@{iteration} ({id})", printable(job)),
-        (_, _, Some(id)) => id,
-        (Some(job), _, None) => printable(job),
-        (None, _, None) => "(store)".to_owned(),
-    }
-}
-
 fn describe(depth: VerifyDepth) -> String {
     match depth {
         VerifyDepth::Quick => "quick: records and structure".to_owned(),
@@ -162,15 +115,6 @@ fn document(depth: VerifyDepth, report: &VerifyReport) -> Value {
         VerifyDepth::Sampled { percent, seed } => ("sample", Some(percent), Some(seed)),
         _ => ("full", None, None),
     };
-    let damage = report.damage.iter().map(|damage| {
-        json!({
-            "checkpoint": damage.checkpoint.map(ckptdb::CheckpointId::get),
-            "job": damage.job,
-            "iteration": damage.iteration,
-            "entry": damage.entry,
-            "what": damage.what,
-        })
-    });
     json!({
         "depth": name,
         "percent": percent,
@@ -180,18 +124,6 @@ fn document(depth: VerifyDepth, report: &VerifyReport) -> Value {
         "chunks": report.chunks,
         "bytes": report.bytes,
         "orphans": report.orphans,
-        "damage": damage.collect::<Vec<_>>(),
+        "damage": damage::json(&report.damage),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_whole_hashes_are_cut() {
-        let text = format!("chunk {}: of {} bytes", "c1".repeat(32), "9".repeat(63));
-        let expected = format!("chunk c1c1c1c1c1c1..: of {} bytes", "9".repeat(63));
-        assert_eq!(short_hashes(&text), expected);
-    }
 }

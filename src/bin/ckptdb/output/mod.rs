@@ -1,5 +1,6 @@
 //! How results are shown: text for people, JSON for programs.
 
+pub(crate) mod damage;
 pub(crate) mod human;
 pub(crate) mod json;
 mod progress;

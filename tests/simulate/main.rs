@@ -1,0 +1,25 @@
+//! The store on a simulated disk: power failures at any moment, faults of any call, damage of any
+//! kind. What it answers afterwards is what a model in memory answers.
+
+#![expect(clippy::panic, reason = "a test stops at the first surprise")]
+#![expect(clippy::expect_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::print_stdout, reason = "counts are part of what a test shows")]
+
+mod controls;
+mod crash;
+mod damage;
+mod disk;
+mod fault;
+mod growth;
+mod image;
+mod iofaults;
+mod model;
+mod op;
+mod oracle;
+mod quiet;
+mod random;
+mod run;
+mod states;
+mod suite;
+mod tally;
+mod work;

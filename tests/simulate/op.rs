@@ -1,0 +1,304 @@
+//! One change to the store: what it does to the store, and what it does to the model.
+
+use std::collections::BTreeSet;
+
+use ckptdb::{CheckpointId, Direction, Result, Store};
+
+use crate::model::{Known, LOSS, Model, Recipe, canonical};
+
+/// What a save says beside its entries.
+#[derive(Clone, Debug)]
+pub(crate) struct SaveOp {
+    pub(crate) job: &'static str,
+    pub(crate) iteration: u64,
+    pub(crate) recipe: Recipe,
+    pub(crate) loss: Option<f64>,
+    pub(crate) event: &'static str,
+    pub(crate) tag: Option<&'static str>,
+    pub(crate) pin: bool,
+    pub(crate) how: How,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Plain,
+    /// In the place of the head.
+    Overwrite,
+    /// The head's state again.
+    Merge,
+    /// Continues an earlier one.
+    RollBack(u64),
+}
+
+/// A change. A new capability of the store is one more variant: with a kind, what it does to the
+/// store, and what it does to the model.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    Save(SaveOp),
+    Delete {
+        id: u64,
+        force: bool,
+    },
+    Undelete {
+        id: u64,
+    },
+    DeleteJob {
+        job: &'static str,
+    },
+    /// All that is deleted, or what the undo window no longer keeps.
+    Reclaim {
+        now: bool,
+    },
+    Pin {
+        id: u64,
+        pinned: bool,
+    },
+    Tag {
+        id: u64,
+        tag: &'static str,
+    },
+    Untag {
+        id: u64,
+        tag: &'static str,
+    },
+    Annotate {
+        id: u64,
+        note: u8,
+    },
+    Declare {
+        job: &'static str,
+        larger: bool,
+    },
+    Compact,
+    Reopen,
+}
+
+/// Kinds of operations, in the order of the tables.
+pub(crate) const KINDS: &[&str] = &[
+    "save inline",
+    "save packs",
+    "save shared",
+    "save large",
+    "overwrite",
+    "merge",
+    "rollback",
+    "delete",
+    "undelete",
+    "delete_job",
+    "reclaim now",
+    "reclaim window",
+    "pin",
+    "tag",
+    "untag",
+    "annotate",
+    "declare",
+    "compact",
+    "reopen",
+];
+
+/// How long a deleted checkpoint can come back, in milliseconds.
+pub(crate) const WINDOW: i64 = 3_600_000;
+
+impl Op {
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Save(save) => match (save.how, save.recipe) {
+                (How::Overwrite, _) => "overwrite",
+                (How::Merge, _) => "merge",
+                (How::RollBack(_), _) => "rollback",
+                (How::Plain, Recipe::Tiny(_)) => "save inline",
+                (How::Plain, Recipe::Packs(_)) => "save packs",
+                (How::Plain, Recipe::Shared(_)) => "save shared",
+                (How::Plain, Recipe::Large(_)) => "save large",
+            },
+            Self::Delete { .. } => "delete",
+            Self::Undelete { .. } => "undelete",
+            Self::DeleteJob { .. } => "delete_job",
+            Self::Reclaim { now: true } => "reclaim now",
+            Self::Reclaim { now: false } => "reclaim window",
+            Self::Pin { .. } => "pin",
+            Self::Tag { .. } => "tag",
+            Self::Untag { .. } => "untag",
+            Self::Annotate { .. } => "annotate",
+            Self::Declare { .. } => "declare",
+            Self::Compact => "compact",
+            Self::Reopen => "reopen",
+        }
+    }
+
+    /// Does it. A save returns the checkpoint's id, and whether it was merged.
+    pub(crate) fn run(&self, store: &Store) -> Result<Option<(u64, bool)>> {
+        let found = |id: u64| store.resolve(&CheckpointId::new(id).to_string());
+        match self {
+            Self::Save(save) => return save.run(store).map(Some),
+            Self::Delete { id, force } => store.delete(CheckpointId::new(*id), *force)?,
+            Self::Undelete { id } => drop(store.undelete(CheckpointId::new(*id))?),
+            Self::DeleteJob { job } => drop(store.delete_job(job)?),
+            Self::Reclaim { now } => drop(store.reclaim(*now)?),
+            Self::Pin { id, pinned } => found(*id)?.set_pinned(*pinned)?,
+            Self::Tag { id, tag } => found(*id)?.set_tag(tag, true)?,
+            Self::Untag { id, tag } => found(*id)?.remove_tag(tag)?,
+            Self::Annotate { id, note } => found(*id)?.annotate("note", &(*note).into())?,
+            Self::Declare { job, larger } => {
+                let direction = if *larger {
+                    Direction::Max
+                } else {
+                    Direction::Min
+                };
+                store.job(job)?.redirect_metric(LOSS, direction)?;
+            }
+            Self::Compact => drop(store.compact()?),
+            Self::Reopen => store.reopen()?,
+        }
+        Ok(None)
+    }
+
+    /// The states that the model goes through, the last one when the operation is done. Most
+    /// operations are one transaction, and there is one.
+    pub(crate) fn apply(&self, before: &Model, id: Option<u64>, at: i64) -> Vec<Model> {
+        let mut after = before.clone();
+        let commit = after.commits.len();
+        after.commits.push(at);
+        match self {
+            Self::Save(save) => save.apply(&mut after, id.expect("a save has an id"), commit),
+            Self::Delete { id, .. } => after.known(*id).deleted = Some(commit),
+            Self::Undelete { id } => after.undelete(*id),
+            Self::DeleteJob { job } => {
+                let job = after.open_job(job);
+                let all = [after.live(job, false), after.live(job, true)].concat();
+                for id in all {
+                    after.known(id).deleted = Some(commit);
+                }
+                after.jobs[job].removed = true;
+            }
+            Self::Reclaim { now } => return reclaimed(before, *now, at),
+            Self::Pin { id, pinned } => after.known(*id).pinned = *pinned,
+            Self::Tag { id, tag } => {
+                let job = after.known(*id).job;
+                if let Some(holder) = after.tag_holder(job, tag) {
+                    after.known(holder).tags.remove(*tag);
+                }
+                after.known(*id).tags.insert((*tag).to_owned());
+            }
+            Self::Untag { id, tag } => drop(after.known(*id).tags.remove(*tag)),
+            Self::Annotate { id, note } => after.known(*id).note = Some(*note),
+            Self::Declare { job, larger } => {
+                let job = after.open_job(job);
+                after.jobs[job].larger = Some(*larger);
+            }
+            Self::Compact | Self::Reopen => return vec![before.clone()],
+        }
+        vec![after]
+    }
+}
+
+/// One checkpoint after the other is gone.
+fn reclaimed(before: &Model, now: bool, at: i64) -> Vec<Model> {
+    let mut steps = vec![before.clone()];
+    for id in before.due((!now).then_some(WINDOW)) {
+        let mut next = steps[steps.len() - 1].clone();
+        next.checkpoints.remove(&id);
+        next.commits.push(at);
+        steps.push(next);
+    }
+    steps
+}
+
+impl SaveOp {
+    pub(crate) fn run(&self, store: &Store) -> Result<(u64, bool)> {
+        let entries = self.recipe.entries();
+        let job = store.job(self.job)?;
+        let mut save = job.save(self.iteration).event(self.event.parse()?);
+        for (name, data) in entries.iter() {
+            save = save.bytes(name, data);
+        }
+        if let Some(loss) = self.loss {
+            save = save.metric(LOSS, loss);
+        }
+        if let Some(tag) = self.tag {
+            save = save.tag(tag);
+        }
+        if self.pin {
+            save = save.pin();
+        }
+        match self.how {
+            How::Plain | How::Merge => {}
+            How::Overwrite => save = save.overwrite(),
+            How::RollBack(id) => save = save.parent(CheckpointId::new(id)),
+        }
+        let saved = save.commit()?;
+        Ok((saved.checkpoint.id.get(), saved.merged))
+    }
+
+    fn apply(&self, after: &mut Model, id: u64, commit: usize) {
+        let job = after.open_job(self.job);
+        if let How::RollBack(base) = self.how {
+            for other in [after.live(job, false), after.live(job, true)].concat() {
+                after.known(other).abandoned = !after.descends(base, other);
+            }
+        }
+        let head = after.head(job);
+        if after.checkpoints.contains_key(&id) {
+            self.merge(after, id);
+            return;
+        }
+        let mut new = Known {
+            job,
+            iteration: self.iteration,
+            parent: head,
+            recipe: self.recipe,
+            events: BTreeSet::from([self.event.to_owned()]),
+            loss: self.loss,
+            note: None,
+            tags: self.tag.into_iter().map(str::to_owned).collect(),
+            pinned: self.pin,
+            abandoned: false,
+            deleted: None,
+        };
+        if self.how == How::Overwrite {
+            let old = after.known(head.expect("there is one to overwrite"));
+            new.parent = old.parent;
+            new.pinned |= std::mem::take(&mut old.pinned);
+            new.tags.extend(std::mem::take(&mut old.tags));
+            old.deleted = Some(commit);
+        }
+        after.insert(id, new);
+    }
+
+    fn merge(&self, after: &mut Model, id: u64) {
+        let known = after.known(id);
+        let before = known.clone();
+        known.events.insert(self.event.to_owned());
+        known.loss = known.loss.or(self.loss);
+        known.tags.extend(self.tag.map(str::to_owned));
+        known.pinned |= self.pin;
+        let same = |a: &Known, b: &Known| {
+            (&a.events, &a.tags, a.pinned, a.loss.map(canonical))
+                == (&b.events, &b.tags, b.pinned, b.loss.map(canonical))
+        };
+        if same(known, &before) {
+            after.commits.pop();
+        }
+    }
+}
+
+impl Model {
+    pub(crate) fn known(&mut self, id: u64) -> &mut Known {
+        self.checkpoints.get_mut(&id).expect("it is there")
+    }
+
+    fn undelete(&mut self, id: u64) {
+        let job = self.known(id).job;
+        self.jobs[job].removed = false;
+        if let Some(head) = self.head(job) {
+            self.known(id).abandoned = !self.descends(head.max(id), head.min(id));
+        }
+        let tags = std::mem::take(&mut self.known(id).tags);
+        let free = tags
+            .into_iter()
+            .filter(|tag| self.tag_holder(job, tag).is_none())
+            .collect();
+        let known = self.known(id);
+        (known.tags, known.deleted) = (free, None);
+    }
+}

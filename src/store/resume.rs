@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::index_rows::{newest, newest_below};
 use crate::error::{Error, Result};
+use crate::format::Action;
 use crate::id::CheckpointId;
 use crate::storage::{Records, Rows};
 use crate::store::{Checkpoint, Damage, Job};
@@ -90,7 +91,7 @@ impl Job {
     fn logged_iteration(&self, id: u64) -> Option<u64> {
         let logged = self.store().read(|rows| Records(rows).log(id));
         match logged.ok()??.action {
-            crate::format::Action::Save { iteration, .. } => Some(iteration),
+            Action::Save { iteration, .. } => Some(iteration),
             _ => None,
         }
     }
@@ -116,11 +117,17 @@ fn older(rows: &dyn Rows, name: &str, below: u64, by_index: bool) -> Result<Opti
     let mut found = None;
     let ids = (0, below.saturating_sub(1));
     Records(rows).checkpoints(ids, true, &mut |id, record| {
-        // A damaged record may be the newest one: it is passed over by name.
-        let is_wanted = record.map_or(true, |record| {
-            let later = &record.later;
-            record.saved.job == number && later.deleted.is_none() && !later.abandoned
-        });
+        let is_wanted = match record {
+            Ok(record) => {
+                let later = &record.later;
+                record.saved.job == number && later.deleted.is_none() && !later.abandoned
+            }
+            // It may be the newest one, and is passed over by name, if the log has it of this job.
+            Err(_) => match Records(rows).log(id)?.map(|logged| logged.action) {
+                Some(Action::Save { job, .. }) => job == number,
+                _ => true,
+            },
+        };
         if is_wanted {
             found = Some(id);
             return Ok(ControlFlow::Break(()));

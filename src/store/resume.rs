@@ -1,5 +1,6 @@
 //! Where to go on after a crash: the newest checkpoint that can really be loaded.
 
+use std::error::Error as _;
 use std::ops::ControlFlow;
 
 use super::index_rows::{newest, newest_below};
@@ -66,12 +67,12 @@ impl Job {
                         skipped,
                     }));
                 }
-                Err(Error::Corrupt { what, why }) => skipped.push(Damage {
+                Err(error @ (Error::Corrupt { .. } | Error::Io { .. })) => skipped.push(Damage {
                     checkpoint: Some(CheckpointId::new(id)),
                     job: Some(self.name().to_owned()),
                     iteration: self.logged_iteration(id),
                     entry: None,
-                    what: format!("{what} is damaged: {why}"),
+                    what: reason(&error),
                 }),
                 // Deleted while we looked.
                 Err(Error::Deleted { .. } | Error::NotFound { .. }) => {}
@@ -94,6 +95,14 @@ impl Job {
             Action::Save { iteration, .. } => Some(iteration),
             _ => None,
         }
+    }
+}
+
+/// What is wrong, with what the system said of it: a sector that can't be read is damage too.
+fn reason(error: &Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 

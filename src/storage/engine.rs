@@ -276,12 +276,12 @@ impl Engine {
         let Some(handle) = slot.take() else {
             return Ok(());
         };
-        let context = handle.context.clone();
-        let closed = handle.close();
-        if context.condition.sync_failed() {
+        // What closing itself fails to sync concerns nothing that was acknowledged, and whatever is
+        // lost of it is as after a power failure.
+        if handle.context.condition.sync_failed() {
             self.sync_failed.store(true, Ordering::SeqCst);
         }
-        closed
+        handle.close()
     }
 }
 

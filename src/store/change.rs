@@ -197,6 +197,25 @@ impl Checkpoint {
         })
     }
 
+    /// [`Checkpoint::verify`], and takes note that it was good: from then on it is the job's last
+    /// checkpoint known good, until a newer one is, and is deleted only by force. Returns the bytes
+    /// that were read.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::verify`]; [`Error::Deleted`].
+    pub fn verify_and_record(&self) -> Result<u64> {
+        let bytes = self.verify()?;
+        let id = self.id.get();
+        self.alter(|change, line, _, _| {
+            if line.record.good < Some(id) {
+                change.log(Action::Verified { checkpoint: id })?;
+                line.record.good = Some(id);
+            }
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
     /// Changes its record as it stands now.
     fn alter(
         &self,

@@ -256,6 +256,7 @@ fn bury(
         at: change.at(),
     });
     line.count_deleted(1)?;
+    line.forget_good(id);
     let kind = IndexKind::Deleted;
     let key = IndexKey::new(kind, line.number, 0, log, CheckpointId::new(id));
     change.rows().set_index(key, true)?;

@@ -139,6 +139,12 @@ fn check_deletable(
             "by force (--force) it is deleted, and the head moves to the one before",
         ));
     }
+    if line.record.good == Some(id.get()) && !force {
+        return Err(Error::conflict(
+            format!("{what} is the last checkpoint of its job that is known to be good"),
+            "verify a newer one first (ckptdb verify REF --record), or use force (--force)",
+        ));
+    }
     Ok(())
 }
 
@@ -151,6 +157,7 @@ fn mark(
 ) -> Result<()> {
     line.detach(change, id, &record)?;
     line.count_deleted(1)?;
+    line.forget_good(id);
     record.later.deleted = Some(DeletedMark {
         log,
         at: change.at(),

@@ -107,6 +107,11 @@ impl JobLine {
         add(&mut self.record.deleted, 1, by, &self.record.name)
     }
 
+    /// A checkpoint that is deleted is not the last one known good.
+    pub(super) fn forget_good(&mut self, id: u64) {
+        self.record.good = self.record.good.filter(|good| *good != id);
+    }
+
     /// Takes note of a checkpoint's metrics: which the job has, and which is the best.
     pub(super) fn note_metrics(&mut self, id: u64, checkpoint: &CheckpointRecord) {
         for (name, value) in checkpoint.metrics() {

@@ -35,6 +35,15 @@ pub struct Compacted {
     pub after: u64,
 }
 
+/// Which deleted checkpoints go.
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    WindowOver,
+    /// Those that were deleted by this log record, or before.
+    Until(u64),
+    All,
+}
+
 impl Store {
     /// Drops the deleted checkpoints whose undo window is over (all of them, if `now`), and frees
     /// the chunks that nothing refers to any more. Their space is used again by later saves; what
@@ -47,12 +56,12 @@ impl Store {
     /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn reclaim(&self, now: bool) -> Result<Reclaimed> {
         let _turn = self.turn();
-        self.reclaim_in_turn(now)
+        self.reclaim_in_turn(if now { Due::All } else { Due::WindowOver })
     }
 
-    fn reclaim_in_turn(&self, now: bool) -> Result<Reclaimed> {
+    fn reclaim_in_turn(&self, due: Due) -> Result<Reclaimed> {
         let mut done = Reclaimed::default();
-        let deleted = self.read(|rows| deleted_rows(rows, self, now))?;
+        let deleted = self.read(|rows| deleted_rows(rows, self, due))?;
         for (row, is_due) in deleted {
             if !is_due {
                 done.waiting += 1;
@@ -80,9 +89,10 @@ impl Store {
     }
 
     /// Makes what room there is to make, after a save found none: lack of space ends the undo
-    /// windows at once. The caller has the turn.
-    pub(super) fn end_undo_windows(&self) {
-        match self.reclaim_in_turn(true) {
+    /// windows at once. What was deleted after log record `log`, by that save itself perhaps, stays.
+    /// The caller has the turn.
+    pub(super) fn end_undo_windows(&self, log: u64) {
+        match self.reclaim_in_turn(Due::Until(log)) {
             Ok(done) if done.checkpoints > 0 => {
                 let Reclaimed {
                     checkpoints, bytes, ..
@@ -148,12 +158,19 @@ pub(super) fn deleted_ids(rows: &dyn Rows) -> Result<Vec<u64>> {
 }
 
 /// The rows of deleted checkpoints, and whether their time is over.
-fn deleted_rows(rows: &dyn Rows, store: &Store, now: bool) -> Result<Vec<(IndexKey, bool)>> {
+fn deleted_rows(rows: &dyn Rows, store: &Store, due: Due) -> Result<Vec<(IndexKey, bool)>> {
     let found = rows_of_deleted(rows)?;
     let window = i64::try_from(store.options().undo_window.as_millis()).unwrap_or(i64::MAX);
     found
         .into_iter()
-        .map(|row| Ok((row, now || is_over(Records(rows), row.order, window)?)))
+        .map(|row| {
+            let is_due = match due {
+                Due::All => true,
+                Due::Until(log) => row.order <= log,
+                Due::WindowOver => is_over(Records(rows), row.order, window)?,
+            };
+            Ok((row, is_due))
+        })
         .collect()
 }
 

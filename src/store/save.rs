@@ -17,6 +17,7 @@ use crate::format::{KindRecord, MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, MAX_EVE
 use crate::id::CheckpointId;
 use crate::metric::{Direction, canonical};
 use crate::name::{check_entry, check_tag, check_word, printable};
+use crate::storage::Records;
 use crate::store::{Checkpoint, Job};
 use crate::tensor::DType;
 
@@ -270,9 +271,10 @@ impl<'a> Save<'a> {
     /// # Errors
     /// [`Error::Invalid`] for the first part that can't be accepted; [`Error::Conflict`] when the
     /// iteration, a metric, an attribute or a tag contradicts what is stored; [`Error::Full`] and
-    /// [`Error::Io`] from the disk. After an error nothing half is
-    /// there: the store is as before, or, if the disk failed in the very last step, the checkpoint
-    /// is saved. Repeating the save is always right: it then only unites with it.
+    /// [`Error::Io`] from the disk. After an error nothing half is there: the store is as before,
+    /// or, if the disk failed in the very last step, the checkpoint is saved. Repeating the save
+    /// is always right: it then only unites with it. [`Error::Full`] ends the undo windows of what
+    /// was deleted before, to make room for the next save.
     pub fn commit(self) -> Result<Saved> {
         if let Some(fault) = self.fault {
             return Err(fault);
@@ -280,6 +282,7 @@ impl<'a> Save<'a> {
         let store = self.job.store();
         let _turn = store.turn();
         store.settle();
+        let last = store.read(|rows| Ok(Records(rows).head()?.last))?;
         let mut ingest = Ingest::new(store);
         match take_in(&mut ingest, self.parts, self.job, &self.request) {
             Ok((checkpoint, merged, logical_bytes)) => {
@@ -308,7 +311,7 @@ impl<'a> Save<'a> {
             Err(error) => {
                 ingest.abandon();
                 if matches!(error, Error::Full { .. }) {
-                    self.job.store().end_undo_windows();
+                    store.end_undo_windows(last);
                 }
                 Err(error)
             }

@@ -12,6 +12,7 @@ use crate::support::noise;
 const SOUND: u8 = 0;
 const FULL: u8 = 1;
 const SYNC_FAILS: u8 = 2;
+const FULL_ONCE: u8 = 3;
 
 /// A medium with a fault that can be switched on and off.
 #[derive(Debug)]
@@ -28,6 +29,14 @@ struct FaultBackend {
 
 impl FaultBackend {
     fn check(&self, fault: u8, kind: io::ErrorKind) -> io::Result<()> {
+        let once = (FULL_ONCE, SOUND);
+        let swap = |(from, to)| {
+            self.fault
+                .compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+        };
+        if fault == FULL && swap(once).is_ok() {
+            return Err(kind.into());
+        }
         if self.fault.load(Ordering::SeqCst) == fault {
             return Err(kind.into());
         }
@@ -176,4 +185,24 @@ fn a_sync_that_fails_in_the_first_write_after_opening_counts_as_well() {
         );
         assert!(matches!(store.compact(), Err(Error::SyncFailed { .. })));
     }
+}
+
+#[test]
+fn a_save_that_finds_no_room_ends_the_undo_windows_and_the_next_one_fits() {
+    let (store, fault) = store();
+    let job = store.job("NQ").unwrap();
+    for iteration in 1..=3 {
+        let state = noise(iteration, 200_000);
+        job.save(iteration).bytes("s", &state).commit().unwrap();
+    }
+    store.resolve("NQ@1").unwrap().delete(false).unwrap();
+    assert_eq!(store.stats().unwrap().deleted, 1);
+    // Full for one write: as when the disk has room for what makes room, and no more.
+    fault.store(FULL_ONCE, Ordering::SeqCst);
+    let refused = job.save(4).bytes("s", &noise(4, 200_000)).commit();
+    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.deleted, stats.checkpoints), (0, 2));
+    job.save(4).bytes("s", &noise(4, 200_000)).commit().unwrap();
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
 }

@@ -114,3 +114,25 @@ fn resume_without_any_sound_checkpoint_is_an_error_and_not_a_fresh_start() {
     let resumed = store.job("NQ").unwrap().resume();
     assert!(matches!(resumed, Err(Error::Corrupt { .. })), "{resumed:?}");
 }
+
+#[test]
+fn the_last_checkpoint_known_good_is_deleted_only_by_force() {
+    let medium = three("NQ");
+    let store = Store::open_in(Arc::new(medium), options()).unwrap();
+    let at = |iteration: u64| store.resolve(&format!("NQ@{iteration}")).unwrap();
+    at(1).verify_and_record().unwrap();
+    at(2).verify_and_record().unwrap();
+    // An older one does not take its place.
+    at(1).verify_and_record().unwrap();
+    at(1).delete(false).unwrap();
+    store.reopen().unwrap();
+    let refused = at(2).delete(false);
+    assert!(
+        matches!(refused, Err(Error::Conflict { .. })),
+        "{refused:?}"
+    );
+    at(3).verify_and_record().unwrap();
+    at(2).delete(false).unwrap();
+    at(3).delete(true).unwrap();
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}

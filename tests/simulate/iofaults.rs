@@ -40,6 +40,9 @@ pub(crate) struct Scene<'r> {
     /// A save before it, through the same handle: its caches are warm, and there is something to
     /// close.
     is_warm: bool,
+    /// A save that finds no room ends the undo windows: what is deleted is gone before it, so that
+    /// every fault has the same states around it.
+    is_swept: bool,
     through: Vec<Allowed>,
     calls: BTreeMap<Call, usize>,
     clock: Arc<ManualClock>,
@@ -76,6 +79,8 @@ impl<'r> Scene<'r> {
             op: &run.ops[number],
             at,
             is_warm,
+            is_swept: matches!(run.ops[number], Op::Save(_))
+                && !run.acked[number].model.due(None).is_empty(),
             through: Vec::new(),
             calls: BTreeMap::new(),
             clock: Arc::clone(&run.clock),
@@ -96,6 +101,15 @@ impl<'r> Scene<'r> {
         let mut before = self.before.clone();
         // When the scene is set, what is before has the warm save already.
         let is_set = !self.through.is_empty();
+        if self.is_swept {
+            let sweep = Op::Reclaim { now: true };
+            if is_set {
+                sweep.run(&store)?;
+            } else {
+                let through = perform(&store, &sweep, &before.model, self.at)?;
+                before = through[through.len() - 1].clone();
+            }
+        }
         if self.is_warm {
             let mut save = plain(&before.model, "warm", Recipe::Tiny(250));
             if is_set {

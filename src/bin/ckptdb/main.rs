@@ -59,6 +59,7 @@ fn reference_of(command: &Command) -> Option<&str> {
         Command::Show(args) => Some(&args.reference),
         Command::Tag(args) => Some(&args.reference),
         Command::Annotate(args) => Some(&args.reference),
+        Command::Verify(args) => args.reference.as_deref(),
         Command::Pin(args) => args.references.first().map(String::as_str),
         Command::Unpin(args) => args.references.first().map(String::as_str),
         Command::Delete(args) => args.references.first().map(String::as_str),

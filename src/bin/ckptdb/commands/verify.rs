@@ -3,15 +3,23 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
-use ckptdb::{Damage, Store, VerifyDepth, VerifyReport};
+use ckptdb::{Damage, Error, Store, VerifyDepth, VerifyReport};
 use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
-use crate::output::{Progress, Style, damage, human};
+use crate::lookup;
+use crate::output::{Progress, Style, damage, human, json};
 
 /// Options of `verify`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// One checkpoint, all of it [default: the whole store].
+    #[arg(conflicts_with_all = ["quick", "full", "sample"])]
+    pub(crate) reference: Option<String>,
+    /// Take note that this checkpoint is good: of the last one known good of a job, only force
+    /// deletes.
+    #[arg(long, requires = "reference")]
+    record: bool,
     /// Check records and structure only; read no chunk.
     #[arg(long, conflicts_with_all = ["full", "sample"])]
     quick: bool,
@@ -46,6 +54,9 @@ fn seed() -> u64 {
 
 /// Verifies and lists the damage.
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
+    if let Some(reference) = &args.reference {
+        return run_on_one(reference, args.record, store, style);
+    }
     let depth = args.depth();
     let progress = Progress::start("verifying");
     let report = store.verify_with(depth, &mut |done, total| progress.set(done, total))?;
@@ -59,6 +70,43 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         0 => Ok(()),
         places => Err(damaged(&report.damage, places)),
     }
+}
+
+fn run_on_one(reference: &str, record: bool, store: &Store, style: &Style) -> Result<(), Failure> {
+    let checkpoint = lookup::checkpoint(store, reference)?;
+    let progress = Progress::start("verifying");
+    let verified = if record {
+        checkpoint.verify_and_record()
+    } else {
+        checkpoint.verify()
+    };
+    drop(progress);
+    let (bytes, why) = match verified {
+        Ok(bytes) => (bytes, None),
+        Err(Error::Corrupt { what, why }) => (0, Some(format!("{what}: {why}"))),
+        Err(other) => return Err(other.into()),
+    };
+    if style.json {
+        let body = json!({
+            "checkpoint": json::checkpoint(&checkpoint),
+            "ok": why.is_none(),
+            "bytes": bytes,
+            "recorded": record && why.is_none(),
+            "what": why,
+        });
+        style.document("verify", &body)?;
+    }
+    if let Some(why) = why {
+        let hint = "`ckptdb resume` finds the newest checkpoint that loads";
+        return Err(Failure::new(Exit::Damage, why).hint(hint));
+    }
+    if style.json {
+        return Ok(());
+    }
+    let verdict = style.good("no damage");
+    let recorded = if record { ", recorded" } else { "" };
+    let read = human::size(bytes);
+    style.line(format_args!("{verdict}: {read} read and hashed{recorded}"))
 }
 
 fn damaged(damage: &[Damage], places: usize) -> Failure {

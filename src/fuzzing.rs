@@ -4,8 +4,8 @@
 use crate::codec::{self, Texture};
 use crate::error::Result;
 use crate::format::{
-    CheckpointRecord, ChunkRow, Extent, Head, Identity, IndexKey, JobRecord,
-    LogRecord, LooseRecord, Malformed, NameRecord, Node, Record, StoreTag, StoredNode,
+    CheckpointRecord, ChunkRow, Extent, Head, Identity, IndexKey, JobRecord, LogRecord,
+    LooseRecord, Malformed, NameRecord, Node, Record, StoreTag, StoredNode,
 };
 use crate::id::{ChunkId, NodeId, StoreId};
 
@@ -84,7 +84,9 @@ pub fn node(bytes: &[u8]) -> Result<Vec<u8>> {
     let id = NodeId::new(*blake3::hash(bytes).as_bytes());
     let node = Node::from_bytes(&id, bytes);
     let bytes = node.and_then(|node| node.to_bytes());
-    bytes.map(|(_, bytes)| bytes).map_err(|why| why.of("a node"))
+    bytes
+        .map(|(_, bytes)| bytes)
+        .map_err(|why| why.of("a node"))
 }
 
 /// Reads a row of the table of nodes.

@@ -4,7 +4,7 @@ use ckptdb::{Filter, Store, VerifyDepth};
 
 use crate::random::Random;
 use crate::victim::{Victim, victim};
-use crate::watch::within;
+use crate::watch::{within, within_commit};
 
 /// The first byte says whether the rest is a file or edits of a store, and what is done with what
 /// opens.
@@ -38,22 +38,22 @@ fn change(victim: &Victim, store: &Store, choice: u8) {
         drop(within("verifying", || store.verify(VerifyDepth::Full)));
     }
     if choice & 2 != 0 {
-        let repaired = within("repairing", || store.repair(&mut |_, _| {}));
+        let repaired = within_commit("repairing", || store.repair(&mut |_, _| {}));
         if repaired.is_ok() {
             within("reading", || victim.check_contents(store, true));
         }
     }
     if choice & 4 != 0 {
-        let deleted = within("reclaiming", || store.reclaim(true));
+        let deleted = within_commit("reclaiming", || store.reclaim(true));
         if deleted.is_ok() {
             within("reading", || victim.check_contents(store, true));
         }
     }
     if choice & 8 != 0 {
-        drop(within("compacting", || store.compact()));
+        drop(within_commit("compacting", || store.compact()));
     }
     if choice & 16 != 0 {
-        let saved = within("saving", || save(store));
+        let saved = within_commit("saving", || save(store));
         if let Ok(found) = saved {
             let bytes = found.read("s").expect("it was saved a moment ago");
             assert_eq!(bytes, b"new".as_slice(), "what was just saved");
@@ -86,13 +86,13 @@ fn use_it(store: &Store, choice: u8) {
         drop(within("verifying", || store.verify(VerifyDepth::Full)));
     }
     if choice & 2 != 0 {
-        drop(within("repairing", || store.repair(&mut |_, _| {})));
+        drop(within_commit("repairing", || store.repair(&mut |_, _| {})));
     }
     if choice & 4 != 0 {
-        drop(within("reclaiming", || store.reclaim(true)));
+        drop(within_commit("reclaiming", || store.reclaim(true)));
     }
     if choice & 16 != 0 {
-        drop(within("saving", || save(store)));
+        drop(within_commit("saving", || save(store)));
     }
 }
 

@@ -1,7 +1,5 @@
 //! Inputs to begin with: something of each kind that a target knows, whole and broken.
 
-use std::fmt::Write as _;
-
 use zstd::bulk::compress;
 
 use crate::envelope;
@@ -141,98 +139,68 @@ fn chunks(out: &mut Vec<Seed>) {
     put("extent-cut", 2, &envelope::extent(&header, &[5; 36])[..200]);
 }
 
+/// A safetensors file.
+fn file(header: &str, data: usize) -> Vec<u8> {
+    let len = (header.len() as u64).to_le_bytes();
+    [&len[..], header.as_bytes(), &vec![7; data]].concat()
+}
+
+/// A tensor in a header.
+fn tensor(from: u64, to: u64) -> String {
+    let shape = to.wrapping_sub(from) / 4;
+    format!(r#"{{"dtype":"F32","shape":[{shape}],"data_offsets":[{from},{to}]}}"#)
+}
+
 /// Headers with everything that a header can have wrong.
 fn safetensors(out: &mut Vec<Seed>) {
-    let mut put = |name: &str, header: &str, data: usize| {
-        let len = (header.len() as u64).to_le_bytes();
-        let bytes = [&len[..], header.as_bytes(), &vec![7; data]].concat();
+    let mut put = |name: &str, bytes: Vec<u8>| {
         out.push(("safetensors_import", name.into(), bytes));
     };
-    let tensor = |from: u64, to: u64| {
-        let shape = to.wrapping_sub(from) / 4;
-        format!("{{\"dtype\":\"F32\",\"shape\":[{shape}],\"data_offsets\":[{from},{to}]}}")
-    };
     let (first, second) = (tensor(0, 8), tensor(8, 16));
-    put("two", &format!("{{\"a\":{first},\"b\":{second}}}"), 16);
-    put(
-        "map",
-        &format!("{{\"__metadata__\":{{\"format\":\"pt\"}},\"a\":{first}}}"),
-        8,
-    );
-    put("empty", "{}", 0);
-    put("short", &format!("{{\"a\":{first},\"b\":{second}}}"), 15);
-    put("long", &format!("{{\"a\":{first},\"b\":{second}}}"), 17);
-    put("name-twice", &format!("{{\"a\":{first},\"a\":{first}}}"), 8);
-    put(
-        "name-twice-apart",
-        &format!("{{\"a\":{second},\"a\":{first}}}"),
-        8,
-    );
-    put(
-        "hole",
-        &format!("{{\"a\":{first},\"b\":{}}}", tensor(12, 20)),
-        20,
-    );
-    put(
-        "overlap",
-        &format!("{{\"a\":{first},\"b\":{}}}", tensor(4, 12)),
-        12,
-    );
-    put("backwards", &format!("{{\"a\":{}}}", tensor(8, 0)), 8);
-    let huge = "[18446744073709551615,18446744073709551615]";
-    put(
-        "overflow",
-        &format!("{{\"a\":{{\"dtype\":\"F32\",\"shape\":{huge},\"data_offsets\":[0,8]}}}}"),
-        8,
-    );
-    put("offsets", &format!("{{\"a\":{}}}", tensor(0, u64::MAX)), 8);
-    put(
-        "deep",
-        &format!("{{\"a\":{}{}}}", "[".repeat(3_000), "]".repeat(3_000)),
-        0,
-    );
-    put(
-        "names",
-        &format!("{{\"../\\u0000\":{first},\"\":{second}}}"),
-        16,
-    );
-    put(
-        "scalar",
-        "{\"a\":{\"dtype\":\"F64\",\"shape\":[],\"data_offsets\":[0,8]}}",
-        8,
-    );
-    put(
-        "none",
-        "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}}",
-        0,
-    );
-    put(
-        "halves",
-        "{\"a\":{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}}",
-        2,
-    );
-    let mut many = String::new();
-    for number in 0..40 {
-        let comma = if number > 0 { "," } else { "" };
-        let _ = write!(
-            many,
-            "{comma}\"t{number}\":{}",
-            tensor(number * 8, number * 8 + 8)
-        );
+    let two = |a: &str, b: &str| format!(r#"{{"a":{a},"b":{b}}}"#);
+    let one = |a: &str| format!(r#"{{"a":{a}}}"#);
+    let map = format!(r#"{{"__metadata__":{{"format":"pt"}},"a":{first}}}"#);
+    put("two", file(&two(&first, &second), 16));
+    put("map", file(&map, 8));
+    put("empty", file("{}", 0));
+    put("short", file(&two(&first, &second), 15));
+    put("long", file(&two(&first, &second), 17));
+    let twice = two(&first, &first).replace('b', "a");
+    put("name-twice", file(&twice, 8));
+    let twice = two(&second, &first).replace('b', "a");
+    put("name-twice-apart", file(&twice, 8));
+    put("hole", file(&two(&first, &tensor(12, 20)), 20));
+    put("overlap", file(&two(&first, &tensor(4, 12)), 12));
+    put("backwards", file(&one(&tensor(8, 0)), 8));
+    let all = u64::MAX;
+    let huge = format!(r#"{{"dtype":"F32","shape":[{all},{all}],"data_offsets":[0,8]}}"#);
+    put("overflow", file(&one(&huge), 8));
+    put("offsets", file(&one(&tensor(0, all)), 8));
+    let deep = one(&["[".repeat(3_000), "]".repeat(3_000)].concat());
+    put("deep", file(&deep, 0));
+    let names = format!(r#"{{"../\u0000":{first},"":{second}}}"#);
+    put("names", file(&names, 16));
+    for (name, dtype, shape, data) in [
+        ("scalar", "F64", "", 8),
+        ("none", "U8", "0", 0),
+        ("halves", "F4", "3", 2),
+    ] {
+        let odd = format!(r#"{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[0,{data}]}}"#);
+        put(name, file(&one(&odd), data));
     }
-    put("many", &format!("{{{many}}}"), 320);
-    let mut cut = |name: &str, bytes: &[u8]| {
-        out.push(("safetensors_import", name.into(), bytes.to_vec()));
-    };
-    cut(
+    let many =
+        (0..40).map(|number| format!(r#""t{number}":{}"#, tensor(number * 8, number * 8 + 8)));
+    let many: Vec<String> = many.collect();
+    put("many", file(&format!("{{{}}}", many.join(",")), 320));
+    put(
         "header-beyond-the-file",
-        &[&u64::MAX.to_le_bytes()[..], b"{}"].concat(),
+        [&all.to_le_bytes()[..], b"{}"].concat(),
     );
-    cut(
+    put(
         "header-of-99-million",
-        &[&99_000_000_u64.to_le_bytes()[..], b"{}"].concat(),
+        [&99_000_000_u64.to_le_bytes()[..], b"{}"].concat(),
     );
-    cut("seven-bytes", &[2, 0, 0, 0, 0, 0, 0]);
+    put("seven-bytes", vec![2, 0, 0, 0, 0, 0, 0]);
 }
 
 fn references(out: &mut Vec<Seed>) {

@@ -239,7 +239,10 @@ mod tests {
         for (header, is_good) in [
             (format!("{{{tensor}}}"), true),
             (format!("{{{tensor},{tensor}}}"), false),
-            (format!("{{{tensor},{}}}", tensor.replacen('a', "\\u0061", 1)), false),
+            (
+                format!("{{{tensor},{}}}", tensor.replacen('a', "\\u0061", 1)),
+                false,
+            ),
         ] {
             let length = (header.len() as u64).to_le_bytes();
             let bytes = [&length[..], header.as_bytes(), &[0; 4]].concat();

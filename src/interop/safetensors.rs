@@ -179,6 +179,10 @@ pub(super) fn write_tensors(
     for entry in entries {
         let name = entry.name.strip_prefix(prefix).unwrap_or(&entry.name);
         match &entry.kind {
+            // In a file this name is not a tensor's.
+            EntryKind::Tensor { .. } if name == METADATA_ENTRY => {
+                done.skipped.push(entry.name.clone());
+            }
             EntryKind::Tensor { dtype, shape } => tensors.push((*dtype, name, shape, entry)),
             EntryKind::Document if name == METADATA_ENTRY => {
                 let map = checkpoint.document(&entry.name)?;
@@ -230,6 +234,23 @@ fn is_text_map(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tensor_that_has_the_name_of_the_map_is_skipped() {
+        let store = crate::store::Store::in_memory().unwrap();
+        let job = store.job("x").unwrap();
+        let mut save = job.save(1);
+        for name in [METADATA_ENTRY, "a"] {
+            save = save.tensor_from(name, DType::U8, &[4], &[1, 2, 3, 4][..]);
+        }
+        let checkpoint = save.commit().unwrap().checkpoint;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.safetensors");
+        let exported = write_safetensors(&checkpoint, &|_| true, &path).unwrap();
+        assert_eq!((exported.tensors, exported.bytes), (1, 4));
+        assert_eq!(exported.skipped, [METADATA_ENTRY]);
+        assert_eq!(SafetensorsFile::open(&path).unwrap().tensors(), 1);
+    }
 
     #[test]
     fn a_name_that_stands_twice_in_the_header_is_refused() {

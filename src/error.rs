@@ -196,7 +196,11 @@ impl Error {
         match self {
             Self::NoStore { path } => Some(format!("create one: ckptdb init {}", path.display())),
             Self::Exists { .. } => Some("open it, or choose another path".to_owned()),
-            Self::NotAStore { .. } => Some("the file was left as it is".to_owned()),
+            Self::NotAStore { .. } => Some(
+                "the file was left as it is; if it was a store once, `ckptdb salvage OLD NEW` \
+                 rebuilds it from its bytes"
+                    .to_owned(),
+            ),
             Self::Newer { .. } => Some("update ckptdb; the file was left as it is".to_owned()),
             Self::Busy { .. } => Some("wait until the process that has it open is done".to_owned()),
             Self::Full { .. } => {
@@ -206,6 +210,9 @@ impl Error {
                 Some("save it again; everything saved so far is safe".to_owned())
             }
             Self::SyncFailed { .. } => Some("check the disk, then open the store again".to_owned()),
+            Self::Corrupt { what, .. } if what.starts_with("store `") => {
+                Some("`ckptdb salvage OLD NEW` rebuilds it from the bytes that verify".to_owned())
+            }
             Self::Corrupt { .. } => {
                 Some("`ckptdb verify` lists what is damaged; other checkpoints load".to_owned())
             }

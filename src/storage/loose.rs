@@ -1,6 +1,6 @@
 //! Chunks out of extents that were found outside their table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::chunks::{NewChunk, decoded};
 use super::raw::{LooseExtent, RawMedium};
@@ -51,7 +51,10 @@ impl LooseChunks {
                     part.push(extent);
                 }
             }
-            let ways: usize = parts.iter().map(Vec::len).product();
+            for copies in &mut parts {
+                drop_equal(raw, copies);
+            }
+            let ways = parts.iter().map(Vec::len).fold(1, usize::saturating_mul);
             for way in 0..ways.min(MOST_TRIES) {
                 match assemble(raw, chunk, &parts, way) {
                     Ok(whole) => return Ok(whole),
@@ -61,6 +64,17 @@ impl LooseChunks {
             }
         }
         Err(fault)
+    }
+}
+
+/// Of copies with the same bytes, one is enough.
+fn drop_equal(raw: &RawMedium, copies: &mut Vec<&LooseExtent>) {
+    if copies.len() > 1 {
+        let mut seen = HashSet::new();
+        copies.retain(|copy| {
+            let bytes = raw.bytes(copy.at, copy.header.extent_len());
+            seen.insert(blake3::hash(&bytes))
+        });
     }
 }
 

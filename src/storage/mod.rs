@@ -10,6 +10,7 @@ mod chunks;
 mod engine;
 mod file;
 mod guard;
+mod handle;
 mod loose;
 mod memory;
 mod nodes;
@@ -24,8 +25,9 @@ pub use backend::{Backend, Medium};
 pub(crate) use chunks::{
     NewChunk, chunk_row, heal_chunk, load_chunk, lose_chunk, put_chunk, sweep_chunk,
 };
-pub(crate) use engine::{Durability, Engine, EngineOptions};
+pub(crate) use engine::Engine;
 pub use file::FileMedium;
+pub(crate) use handle::{Durability, EngineOptions};
 pub(crate) use loose::LooseChunks;
 pub use memory::MemoryMedium;
 pub(crate) use nodes::{NodeSet, heal_nodes, load_node, release_manifest, retain_manifest};

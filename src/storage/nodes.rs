@@ -29,17 +29,13 @@ impl NodeSet {
     }
 }
 
-/// The node with this id, and how often it is named.
-pub(crate) fn stored_node(rows: &dyn Rows, id: &NodeId) -> Result<StoredNode> {
+/// The node with this id. Its bytes vouch for themselves, whatever became of its count.
+pub(crate) fn load_node(rows: &dyn Rows, id: &NodeId) -> Result<Node> {
     let value = rows
         .node(id)?
         .ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
-    StoredNode::from_bytes(id, &value).map_err(|error| error.of(named(id)))
-}
-
-/// The node with this id.
-pub(crate) fn load_node(rows: &dyn Rows, id: &NodeId) -> Result<Node> {
-    stored_node(rows, id).map(|stored| stored.node)
+    let bytes = value.get(StoredNode::PREFIX_BYTES..).unwrap_or_default();
+    Node::from_bytes(id, bytes).map_err(|error| error.of(named(id)))
 }
 
 /// Counts a checkpoint's references, putting the nodes of `fresh` that the store lacks.

@@ -49,6 +49,8 @@ impl Reserve {
     pub(super) fn begin(&mut self, backend: &dyn Backend, room: Room) -> io::Result<()> {
         self.room = room;
         let len = backend.len()?;
+        // What is no longer beyond the end is part of the file, and nothing to give back.
+        self.ballast = self.ballast.filter(|(from, _)| *from == len);
         match self.hold(backend, len) {
             Err(_) if room == Room::Ballast => Ok(()),
             held => held,
@@ -89,6 +91,7 @@ impl Reserve {
             self.taken.retain(|window| (window + 1) * WINDOW <= len);
             return Ok(());
         }
+        self.ballast = self.ballast.filter(|(from, _)| *from == len);
         match self.hold(backend, len) {
             Err(_) if self.room == Room::Ballast => Ok(()),
             held => held,
@@ -117,7 +120,9 @@ impl Reserve {
         // The bytes themselves may have their blocks, and only those around them not.
         reserved = reserved.or_else(|_| backend.reserve(offset, to));
         if let (Err(_), Room::Ballast) = (&reserved, self.room) {
-            if let Some((from, to)) = self.ballast.take() {
+            if let Some((from, to)) = self.ballast.take()
+                && from >= backend.len()?
+            {
                 backend.release(from, to)?;
             }
             reserved = backend.reserve(offset, to);
@@ -202,6 +207,7 @@ mod tests {
             Ok(())
         }
         fn release(&self, from: u64, to: u64) -> io::Result<()> {
+            assert!(from >= self.len, "the file has bytes there");
             let mut taken = self.taken.lock().unwrap();
             for block in from / BLOCK..to.div_ceil(BLOCK) {
                 taken.remove(&block);
@@ -243,6 +249,26 @@ mod tests {
         disk.len = 2 << 20;
         disk.blocks = 0;
         assert!(reserve.before_set_len(&disk, 4 << 20).is_err());
+    }
+
+    #[test]
+    fn a_ballast_that_a_growing_file_took_in_is_never_given_back() {
+        let mut disk = Disk::new(16, 1 << 20);
+        let mut reserve = Reserve::new(8 * BLOCK - 1024);
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        reserve.begin(&disk, Room::Ballast).unwrap();
+        disk.blocks = 8;
+        reserve.before_set_len(&disk, 2 << 20).unwrap();
+        disk.len = 2 << 20;
+        assert!(reserve.before_write(&disk, 0, 4096).is_err());
+        assert!(disk.has(1 << 20, (1 << 20) + 8 * BLOCK));
+        // The same, of a file that somebody else made longer.
+        disk.blocks = 16;
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        disk.len = 4 << 20;
+        disk.blocks = 0;
+        reserve.begin(&disk, Room::Ballast).unwrap();
+        assert!(reserve.before_write(&disk, 0, 4096).is_err());
     }
 
     #[test]

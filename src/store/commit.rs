@@ -47,10 +47,8 @@ pub(super) fn publish(
             let record = change.records().known_checkpoint(head.id)?;
             if record.saved.manifest == built.manifest {
                 // The same bytes may come because the old ones are spoilt.
-                ingest.heal(change)?;
-                if change.lost() > 0 {
-                    heal_nodes(change.rows(), &built.nodes)?;
-                }
+                ingest.heal_all(change)?;
+                mend_nodes(change, &built)?;
                 let record = merge(change, &mut line, head.id, record, request)?;
                 let name = line.record.name.clone();
                 line.finish(change)?;
@@ -60,9 +58,7 @@ pub(super) fn publish(
         }
         ingest.publish(change)?;
         retain_manifest(change.rows(), &built.manifest, &built.nodes)?;
-        if change.lost() > 0 {
-            heal_nodes(change.rows(), &built.nodes)?;
-        }
+        mend_nodes(change, &built)?;
         let (id, record) = insert(
             change, &mut line, request, built, replaced, store_id, ingest,
         )?;
@@ -71,6 +67,16 @@ pub(super) fn publish(
         Ok((id, record, name, false))
     })?;
     Ok((Checkpoint::new(store.clone(), id, record, name), merged))
+}
+
+/// Brings back nodes that are known to be lost, where this save has their bytes.
+fn mend_nodes(change: &mut Change<'_>, built: &Built) -> Result<()> {
+    let lost = change.lost();
+    if lost > 0 {
+        let healed = heal_nodes(change.rows(), &built.nodes)?;
+        change.set_lost(lost.saturating_sub(healed));
+    }
+    Ok(())
 }
 
 /// Whether the head is this very save: it is repeated, because nobody knew that it had succeeded.

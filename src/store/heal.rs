@@ -61,8 +61,13 @@ pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<()> {
     let mut counted = None;
     for chunk in chunks {
         let refs = match chunk_row(change.records().0, &chunk.id) {
-            Ok(row) => row.map_or(0, |row| row.refs),
-            Err(Error::Corrupt { .. }) => {
+            Ok(Some(row)) => {
+                let lost = change.lost().saturating_sub(u64::from(row.is_lost()));
+                change.set_lost(lost);
+                row.refs
+            }
+            // The row is gone or spoilt, and with it the count.
+            Ok(None) | Err(Error::Corrupt { .. }) => {
                 let counts = match counted.take() {
                     Some(counts) => counts,
                     None => references(change.records())?,

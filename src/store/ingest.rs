@@ -178,6 +178,13 @@ impl<'s> Ingest<'s> {
         Ok(())
     }
 
+    /// Writes anew what a checkpoint that is there already should have: damaged chunks, and such as
+    /// have lost their rows.
+    pub(super) fn heal_all(&mut self, change: &mut Change<'_>) -> Result<()> {
+        self.heal(change)?;
+        heal(change, &self.pending)
+    }
+
     /// Writes damaged chunks anew.
     pub(super) fn heal(&self, change: &mut Change<'_>) -> Result<()> {
         heal(change, &self.healing)

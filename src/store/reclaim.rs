@@ -89,8 +89,8 @@ impl Store {
     }
 
     /// Makes what room there is to make, after a save found none: lack of space ends the undo
-    /// windows at once. What was deleted after log record `log`, by that save itself perhaps, stays.
-    /// The caller has the turn.
+    /// windows at once. What was deleted after log record `log`, perhaps by that save itself,
+    /// stays. The caller has the turn.
     pub(super) fn end_undo_windows(&self, log: u64) {
         match self.reclaim_in_turn(Due::Until(log)) {
             Ok(done) if done.checkpoints > 0 => {

@@ -1,9 +1,11 @@
 //! Where to go on after a crash: the newest checkpoint that can really be loaded.
 
+use std::error::Error as _;
 use std::ops::ControlFlow;
 
 use super::index_rows::{newest, newest_below};
 use crate::error::{Error, Result};
+use crate::format::Action;
 use crate::id::CheckpointId;
 use crate::storage::{Records, Rows};
 use crate::store::{Checkpoint, Damage, Job};
@@ -65,12 +67,12 @@ impl Job {
                         skipped,
                     }));
                 }
-                Err(Error::Corrupt { what, why }) => skipped.push(Damage {
+                Err(error @ (Error::Corrupt { .. } | Error::Io { .. })) => skipped.push(Damage {
                     checkpoint: Some(CheckpointId::new(id)),
                     job: Some(self.name().to_owned()),
                     iteration: self.logged_iteration(id),
                     entry: None,
-                    what: format!("{what} is damaged: {why}"),
+                    what: reason(&error),
                 }),
                 // Deleted while we looked.
                 Err(Error::Deleted { .. } | Error::NotFound { .. }) => {}
@@ -90,9 +92,17 @@ impl Job {
     fn logged_iteration(&self, id: u64) -> Option<u64> {
         let logged = self.store().read(|rows| Records(rows).log(id));
         match logged.ok()??.action {
-            crate::format::Action::Save { iteration, .. } => Some(iteration),
+            Action::Save { iteration, .. } => Some(iteration),
             _ => None,
         }
+    }
+}
+
+/// What is wrong, with what the system said of it: a sector that can't be read is damage too.
+fn reason(error: &Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }
 
@@ -116,11 +126,17 @@ fn older(rows: &dyn Rows, name: &str, below: u64, by_index: bool) -> Result<Opti
     let mut found = None;
     let ids = (0, below.saturating_sub(1));
     Records(rows).checkpoints(ids, true, &mut |id, record| {
-        // A damaged record may be the newest one: it is passed over by name.
-        let is_wanted = record.map_or(true, |record| {
-            let later = &record.later;
-            record.saved.job == number && later.deleted.is_none() && !later.abandoned
-        });
+        let is_wanted = match record {
+            Ok(record) => {
+                let later = &record.later;
+                record.saved.job == number && later.deleted.is_none() && !later.abandoned
+            }
+            // It may be the newest one, and is passed over by name, if the log has it of this job.
+            Err(_) => match Records(rows).log(id)?.map(|logged| logged.action) {
+                Some(Action::Save { job, .. }) => job == number,
+                _ => true,
+            },
+        };
         if is_wanted {
             found = Some(id);
             return Ok(ControlFlow::Break(()));

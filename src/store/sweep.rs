@@ -42,3 +42,48 @@ pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
         bytes += freed.iter().sum::<u64>();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Read};
+
+    use super::*;
+    use crate::store::Store;
+
+    /// Bytes without a pattern, with a sweep in the middle that knows of no turn.
+    struct Swept<'s> {
+        store: &'s Store,
+        left: usize,
+        hasher: blake3::OutputReader,
+        done: bool,
+    }
+
+    impl Read for Swept<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let count = out.len().min(self.left);
+            self.hasher.fill(&mut out[..count]);
+            self.left -= count;
+            if self.left < 16 << 20 && !self.done {
+                self.done = true;
+                let swept = sweep(self.store.engine()).map_err(io::Error::other)?;
+                assert!(swept.0 > 0, "there was something in flight");
+            }
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn a_sweep_that_ignores_a_save_in_flight_is_found() {
+        let store = Store::in_memory().unwrap();
+        let job = store.job("x").unwrap();
+        let source = Swept {
+            store: &store,
+            left: 40 << 20,
+            hasher: blake3::Hasher::new().finalize_xof(),
+            done: false,
+        };
+        let saved = job.save(1).file("s", source).commit();
+        assert!(matches!(saved, Err(Error::Corrupt { .. })), "{saved:?}");
+        assert!(job.latest().unwrap().is_none());
+    }
+}

@@ -393,10 +393,17 @@ impl Twin {
             return Outcome::Nothing;
         };
         let job = self.checkpoints[base].job;
+        let iteration = self.checkpoints[base].iteration + 1 + u64::from(ahead);
+        // The very save that is the head: it was repeated.
+        if let Some(head) = self.head(job) {
+            let known = &self.checkpoints[head];
+            if (known.parent, known.iteration, known.state) == (Some(base), iteration, state) {
+                return Outcome::Merged(head);
+            }
+        }
         for i in [self.live(job, false), self.live(job, true)].concat() {
             self.checkpoints[i].abandoned = !self.descends(base, i);
         }
-        let iteration = self.checkpoints[base].iteration + 1 + u64::from(ahead);
         let mut new = self.fresh(job, iteration, state);
         new.parent = Some(base);
         self.push(new)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ckptdb::{Error, MemoryMedium, Store, VerifyDepth};
+use ckptdb::{Backend, Error, Medium, MemoryMedium, Store, VerifyDepth};
 
 use super::{content, options, save};
 
@@ -135,4 +135,74 @@ fn the_last_checkpoint_known_good_is_deleted_only_by_force() {
     at(2).delete(false).unwrap();
     at(3).delete(true).unwrap();
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+#[test]
+fn a_sector_that_can_not_be_read_is_damage_like_any_other() {
+    let medium = three("NQ");
+    let image = medium.to_vec();
+    let own = super::places(&image, &content(3)["own"][..64]);
+    let bad = BadSectors {
+        inner: medium,
+        at: own.into_iter().map(|at| at as u64 / 512).collect(),
+    };
+    let store = Store::open_in(Arc::new(bad), options()).unwrap();
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert_eq!(report.damage.len(), 1, "{:?}", report.damage);
+    assert_eq!(report.damage[0].entry.as_deref(), Some("own"));
+    let resumed = store.job("NQ").unwrap().resume().unwrap().unwrap();
+    assert_eq!(resumed.checkpoint.iteration, 2);
+    assert_eq!(resumed.skipped[0].iteration, Some(3));
+}
+
+/// A medium that fails to read some of its sectors.
+#[derive(Debug)]
+struct BadSectors {
+    inner: MemoryMedium,
+    at: Vec<u64>,
+}
+
+impl Medium for BadSectors {
+    fn open(&self) -> std::io::Result<Box<dyn Backend>> {
+        let inner = self.inner.open()?;
+        let at = self.at.clone();
+        Ok(Box::new(BadBackend { inner, at }))
+    }
+    fn path(&self) -> &std::path::Path {
+        self.inner.path()
+    }
+}
+
+#[derive(Debug)]
+struct BadBackend {
+    inner: Box<dyn Backend>,
+    at: Vec<u64>,
+}
+
+impl Backend for BadBackend {
+    fn len(&self) -> std::io::Result<u64> {
+        self.inner.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+        let sectors = offset / 512..(offset + out.len() as u64).div_ceil(512);
+        if self.at.iter().any(|bad| sectors.contains(bad)) {
+            return Err(std::io::Error::from_raw_os_error(5));
+        }
+        self.inner.read(offset, out)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+        self.inner.write(offset, data)
+    }
+    fn set_len(&self, len: u64) -> std::io::Result<()> {
+        self.inner.set_len(len)
+    }
+    fn sync(&self) -> std::io::Result<()> {
+        self.inner.sync()
+    }
+    fn try_lock(&self) -> std::io::Result<bool> {
+        self.inner.try_lock()
+    }
+    fn unlock(&self) -> std::io::Result<()> {
+        self.inner.unlock()
+    }
 }

@@ -15,7 +15,10 @@ const ROWS: usize = 12;
 
 #[derive(Clone, Copy, Debug)]
 enum Harm {
+    /// One bit in the middle.
     Flip,
+    /// One bit of the first byte.
+    FlipFirst,
     Remove,
 }
 
@@ -48,11 +51,14 @@ fn harm<K: Key + 'static, V: Value + 'static>(
                 table.remove(K::from_bytes(key)).unwrap();
                 true
             }
-            (Some((_, value)), Harm::Flip) if value.is_empty() => false,
-            (Some((key, value)), Harm::Flip) => {
+            (Some((_, value)), _) if value.is_empty() => false,
+            (Some((key, value)), _) => {
                 let mut value = value.clone();
-                let middle = value.len() / 2;
-                value[middle] ^= 4;
+                let place = match harm {
+                    Harm::FlipFirst => 0,
+                    _ => value.len() / 2,
+                };
+                value[place] ^= 4;
                 let value = V::from_bytes(&value);
                 table.insert(K::from_bytes(key), value).unwrap();
                 true
@@ -141,7 +147,7 @@ fn whatever_row_is_spoilt_or_lost_a_repair_leaves_a_store_that_verifies() {
     let primary = ["checkpoints", "nodes", "extents"];
     for name in derived.into_iter().chain(primary) {
         let (mut cases, mut left, mut lost) = (0, 0, 0);
-        for kind in [Harm::Flip, Harm::Remove] {
+        for kind in [Harm::Flip, Harm::FlipFirst, Harm::Remove] {
             // The identity comes first in its table; without it, it is no store any more.
             for row in usize::from(name == "settings")..ROWS {
                 fs::write(&path, &image).unwrap();

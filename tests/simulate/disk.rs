@@ -164,7 +164,13 @@ impl Backend for DiskBackend {
     }
 
     fn release(&self, from: u64, to: u64) -> io::Result<()> {
-        self.disk.state().faults.release(place(from), place(to));
+        let mut state = self.disk.state();
+        state.faults.release(place(from), place(to));
+        // A hole reads as zeros, in the file too.
+        let end = place(to).min(state.image.len());
+        if place(from) < end {
+            state.write(place(from), &vec![0; end - place(from)]);
+        }
         Ok(())
     }
 

@@ -19,7 +19,20 @@ use crate::args::{Cli, Command, JobsAction, MetricAction};
 use crate::failure::Failure;
 use crate::output::Style;
 
+/// The engine may panic on damaged bytes; the library makes an error of that, which is reported
+/// like any other. Only a panic of our own is a story to tell.
+fn report_no_engine_panics() {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let of_engine = |place: &std::panic::Location<'_>| place.file().contains("redb-");
+        if !panic.location().is_some_and(of_engine) {
+            default(panic);
+        }
+    }));
+}
+
 fn main() -> ExitCode {
+    report_no_engine_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

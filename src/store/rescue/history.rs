@@ -1,6 +1,6 @@
 //! The log out of what is left of it: which versions of its records belong together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::evidence::{Evidence, Logged};
 use crate::format::{Action, LogRecord, NO_PREVIOUS, Stamp};
@@ -19,6 +19,8 @@ pub(super) struct History {
     pub(super) chain: [u8; 32],
     /// Whether it is known from the first record to the last.
     pub(super) is_whole: bool,
+    /// The last id whose record is lost.
+    pub(super) last_gap: Option<u64>,
     /// Hashes of the records, of lost ones too where the next one tells it.
     hashes: BTreeMap<u64, [u8; 32]>,
 }
@@ -55,7 +57,10 @@ impl History {
                 Some(version) => {
                     history.records.insert(id, version.record.clone());
                 }
-                None => history.is_whole = false,
+                None => {
+                    history.is_whole = false;
+                    history.last_gap = history.last_gap.max(Some(id));
+                }
             }
         }
         history.is_whole &= expected == Some(NO_PREVIOUS);
@@ -100,11 +105,19 @@ fn last_of(evidence: &Evidence) -> u64 {
     if let Some(head) = &evidence.head {
         return head.last;
     }
+    // A checkpoint's record vouches for the log records that it was written after, should they be
+    // lost.
+    let stamps = evidence
+        .checkpoints
+        .iter()
+        .flat_map(|(id, versions)| versions.iter().map(|v| v.later.stamp.log.max(*id)));
+    let ids: BTreeSet<u64> = evidence.log.keys().copied().chain(stamps).collect();
     let mut last = 0;
-    for (id, versions) in &evidence.log {
-        if !versions.is_empty() && id - last <= WIDEST_GAP {
-            last = *id;
+    for id in ids {
+        if id - last > WIDEST_GAP {
+            break;
         }
+        last = id;
     }
     last
 }

@@ -80,9 +80,15 @@ impl Plan {
         let Some(record) = latest(&fits, |record| record.later.stamp, known) else {
             return;
         };
-        if fate.is_none() {
-            let saved = &record.saved;
-            let why = "the log record of its save is lost";
+        let saved = &record.saved;
+        let why = if fate.is_none() {
+            Some("the log record of its save is lost")
+        } else if self.history.last_gap > Some(record.later.stamp.log) {
+            Some("log records that may have concerned it are lost")
+        } else {
+            None
+        };
+        if let Some(why) = why {
             let damage = self.damage(id, saved.job, saved.iteration, why);
             self.uncertain.push(damage);
         }

@@ -78,6 +78,21 @@ impl Rebuild {
     }
 }
 
+/// Ids that one log record lists.
+const LOST_IDS: usize = 10_000;
+
+/// The ids in lists that a log record has room for; at least one, empty if there are none.
+pub(super) fn batches(ids: &[u64]) -> impl Iterator<Item = Vec<u64>> {
+    let count = ids.len().div_ceil(LOST_IDS).max(1);
+    (0..count).map(|n| {
+        ids.iter()
+            .skip(n * LOST_IDS)
+            .take(LOST_IDS)
+            .copied()
+            .collect()
+    })
+}
+
 /// Writes the log from its first record, joined where records are lost.
 pub(super) fn write_log(change: &mut Change<'_>, history: &History) -> Result<()> {
     for (_, at, action) in history.actions() {

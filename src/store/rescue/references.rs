@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use crate::error::Result;
 use crate::format::{ChunkRef, ChunkRow, ExtentHeader, Node, StoredNode};
 use crate::id::{ChunkId, NodeId};
-use crate::storage::{Change, Rows, lose_chunk};
+use crate::storage::{Change, Rows, load_chunk, lose_chunk};
 use crate::store::verify::Content;
 
 /// What there was to mend.
@@ -98,6 +98,12 @@ pub(super) fn mend_chunks(
                     let row = ChunkRow { refs, ..row };
                     change.rows().put_chunk(&id, &row.to_bytes(&id))?;
                     mended.rows += 1;
+                }
+                // Nobody has read what a row that was put together leads to.
+                let loads = is_known || load_chunk(change.records().0, &chunk).is_ok();
+                if !loads {
+                    lose_chunk(change, &chunk, refs)?;
+                    mended.lost_chunks += 1;
                 }
             }
             _ => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::evidence::Evidence;
 use super::plan::Plan;
-use super::rebuild::{Rebuild, write_log};
+use super::rebuild::{Rebuild, batches, write_log};
 use super::references::{mend_chunks, mend_nodes};
 use crate::error::{Error, Result};
 use crate::format::{Action, Head, NO_PREVIOUS};
@@ -89,7 +89,10 @@ impl Store {
                 for action in plan.corrections {
                     change.log(action)?;
                 }
-                change.log(Action::Repair { lost })?;
+                // A log record has a limit, and what is lost may have none.
+                for lost in batches(&lost) {
+                    change.log(Action::Repair { lost })?;
+                }
                 let mut content = Content::default();
                 let mut rebuild = Rebuild::new(std::mem::take(&mut plan.jobs));
                 let mut findings = Findings::default();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::frames::{Frames, Reached};
 use super::plan::Plan;
-use super::rebuild::{Rebuild, write_log};
+use super::rebuild::{Rebuild, batches, write_log};
 use crate::error::{Error, Result};
 use crate::format::{Action, CheckpointRecord, FORMAT_VERSION, Head, Identity, StoreTag};
 use crate::id::{CheckpointId, ChunkId, NodeId};
@@ -286,7 +286,10 @@ impl Carrier<'_> {
             .write(Durability::Durable, Room::Ordinary, |rows| {
                 let mut change = Change::begin(rows, at)?;
                 change.next_jobs_from(rebuild.next_job());
-                change.log(Action::Salvage { lost })?;
+                // A log record has a limit, and what is lost may have none.
+                for lost in batches(&lost) {
+                    change.log(Action::Salvage { lost })?;
+                }
                 rebuild.finish(&mut change)?;
                 change.finish()
             })?;

@@ -94,6 +94,10 @@ impl Store {
                 Err(Error::Corrupt { what, why }) => {
                     bad.insert(known.chunk.chunk(), format!("{what}: {why}"));
                 }
+                // A sector that can't be read is damage, and the next one may be readable.
+                Err(error @ Error::Io { .. }) => {
+                    bad.insert(known.chunk.chunk(), error.to_string());
+                }
                 Err(other) => return Err(other),
             }
             report.chunks += 1;

@@ -1,0 +1,214 @@
+//! One opening of the database: from the file to redb's handle and back.
+
+use std::io;
+use std::sync::Arc;
+
+use redb::{Builder, Database, ReadableDatabase};
+
+use super::adapter::{Adapter, Condition};
+use super::backend::Medium;
+use super::guard::{Context, guarded};
+use super::room::Room;
+use super::rows::{Rows, Writes};
+use super::tables::{ReadTx, WriteTx};
+use crate::error::{Error, Result};
+use crate::format::{FORMAT_VERSION, Identity, Record, StoreTag, TableCode};
+use crate::id::StoreId;
+
+/// What a redb file begins with.
+const REDB_MAGIC: &[u8; 9] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+/// Whether a commit returns before or after the disk has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Part of a larger change: durable with the next durable commit, or gone.
+    Staged,
+    /// On the disk when the commit returns.
+    Durable,
+}
+
+/// How an engine runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EngineOptions {
+    /// redb's page cache.
+    pub(crate) cache_bytes: usize,
+    /// Bytes on the disk that only what makes room may use.
+    pub(crate) ballast_bytes: u64,
+}
+
+/// An open database, until an error or a reopening ends it.
+#[derive(Debug)]
+pub(super) struct Handle {
+    database: Database,
+    pub(super) context: Context,
+}
+
+impl Handle {
+    /// Opens the database with all of the engine's writes held back until the first change. A
+    /// fresh one has nothing to be mistaken for.
+    pub(super) fn open(medium: &dyn Medium, options: EngineOptions, fresh: bool) -> Result<Self> {
+        let path = medium.path();
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => Error::NoStore {
+                path: path.to_owned(),
+            },
+            _ => crate::platform::io_error("opening", path, source),
+        };
+        let backend = medium.open().map_err(failed)?;
+        if !fresh {
+            let mut magic = [0; 9];
+            let length = backend.len().map_err(failed)?;
+            let why = match backend.read(0, &mut magic) {
+                _ if length == 0 => "it is empty",
+                Err(_) if length < REDB_MAGIC.len() as u64 => "it is too short",
+                Err(error) => return Err(failed(error)),
+                Ok(()) if &magic != REDB_MAGIC => "it does not begin like one",
+                Ok(()) => "",
+            };
+            if !why.is_empty() {
+                return Err(Error::NotAStore {
+                    path: path.to_owned(),
+                    why: why.to_owned(),
+                });
+            }
+        }
+        let condition = Arc::new(Condition::new(backend, options.ballast_bytes).map_err(failed)?);
+        if fresh {
+            condition.accept().map_err(failed)?;
+        }
+        let context = Context {
+            path: path.to_owned(),
+            condition,
+        };
+        let database = guarded(&context, || {
+            Builder::new()
+                .set_cache_size(options.cache_bytes)
+                .create_with_backend(Adapter(Arc::clone(&context.condition)))
+                .map_err(|error| context.database(error))
+        })?;
+        Ok(Self { database, context })
+    }
+
+    /// The id of the store in this database, if it is one that this release reads.
+    pub(super) fn identify(&self) -> Result<StoreId> {
+        let not_ours = |why: &str| Error::NotAStore {
+            path: self.context.path.clone(),
+            why: why.to_owned(),
+        };
+        let found = guarded(&self.context, || {
+            let begun = self.database.begin_read();
+            let transaction = begun.map_err(|e| Context::engine("beginning to read", e))?;
+            let tables = ReadTx::new(transaction, self.context.clone(), StoreTag::NONE);
+            let bytes = tables.record(TableCode::Settings, Identity::KEY);
+            let missing = "it is a redb database of another program";
+            let bytes = match bytes {
+                Err(Error::Corrupt { .. }) => return Err(not_ours(missing)),
+                other => other?.ok_or_else(|| not_ours(missing))?,
+            };
+            let tag = StoreTag::peek(&bytes).ok_or_else(|| not_ours(missing))?;
+            let record = Identity::from_bytes(tag, &Identity::KEY.to_be_bytes(), &bytes)
+                .map_err(|error| error.of("the identity record"))?;
+            Ok((tag, record))
+        });
+        let (tag, identity) = found?;
+        if identity.format != FORMAT_VERSION {
+            return Err(Error::Newer {
+                path: self.context.path.clone(),
+                found: identity.format,
+                supported: FORMAT_VERSION,
+            });
+        }
+        let store = StoreId::new(identity.store);
+        if tag != StoreTag::of(store) {
+            return Err(Error::corrupt(
+                "the identity record",
+                "it carries another store's tag",
+            ));
+        }
+        Ok(store)
+    }
+
+    /// Reads in one transaction.
+    pub(super) fn read<T>(
+        &self,
+        tag: StoreTag,
+        run: impl FnOnce(&dyn Rows) -> Result<T>,
+    ) -> Result<T> {
+        guarded(&self.context, || {
+            let begun = self.database.begin_read();
+            let transaction = begun.map_err(|e| Context::engine("beginning to read", e))?;
+            run(&ReadTx::new(transaction, self.context.clone(), tag))
+        })
+    }
+
+    /// Moves pages to the front of the file and cuts its end off.
+    pub(super) fn compact(&mut self) -> Result<()> {
+        let context = self.context.clone();
+        context.accept(Room::Ballast)?;
+        guarded(&context, || {
+            while self.database.compact().map_err(|e| context.compaction(e))? {}
+            Ok(())
+        })
+    }
+
+    /// Writes in one transaction, which is committed if `run` succeeds.
+    pub(super) fn write<T>(
+        &self,
+        tag: StoreTag,
+        (durability, room): (Durability, Room),
+        run: impl FnOnce(&mut dyn Writes) -> Result<T>,
+    ) -> Result<T> {
+        let context = &self.context;
+        context.accept(room)?;
+        guarded(context, || {
+            let begun = self.database.begin_write();
+            let mut transaction = begun.map_err(|e| Context::engine("beginning to write", e))?;
+            let durable = durability == Durability::Durable;
+            if durable {
+                // Costs a second sync, and makes reopening after a crash independent of the size
+                // of the file and keeps damage local.
+                transaction.set_quick_repair(true);
+            } else {
+                transaction
+                    .set_durability(redb::Durability::None)
+                    .map_err(|e| Context::engine("staging", e))?;
+            }
+            let mut tables = WriteTx::new(&transaction, context, tag)?;
+            let result = run(&mut tables)?;
+            drop(tables);
+            transaction
+                .commit()
+                .map_err(|error| context.commit(error))?;
+            Ok(result)
+        })
+    }
+
+    /// Drops the database, which may panic on what it finds.
+    pub(super) fn close(self) -> Result<()> {
+        let Self {
+            mut database,
+            context,
+        } = self;
+        let was_broken = context.condition.is_broken();
+        let sealed = context.condition.seal_if_unchanged();
+        if !sealed {
+            // What closing writes is little, and may use the ballast.
+            let _ = context.condition.begin(Room::Ballast);
+        }
+        guarded(&context, || {
+            if sealed {
+                // Fails on its first read, and the engine closes nothing after a failure.
+                let _ = database.check_integrity();
+            }
+            drop(database);
+            Ok(())
+        })?;
+        if was_broken || sealed || !context.condition.is_broken() {
+            return Ok(());
+        }
+        // The engine does not say that closing failed; the backend does.
+        let unknown = || io::Error::other("the engine could not close it");
+        let source = context.condition.take_error().unwrap_or_else(unknown);
+        Err(context.io("closing", source))
+    }
+}

@@ -10,6 +10,8 @@ mod store;
 pub mod checkpoint;
 pub mod error;
 pub mod event;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod id;
 pub mod interop;
 pub mod metric;

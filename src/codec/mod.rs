@@ -100,6 +100,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_one_frame_that_says_its_length_is_refused() {
+        let raw = [7; 200];
+        let (codec, frame) = encode(Texture::General, &raw).unwrap();
+        let empty = zstd::bulk::compress(&[], 3).unwrap();
+        let skipped = b"\x50\x2a\x4d\x18\x04\x00\x00\x00none".as_slice();
+        let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
+        compressor.include_contentsize(false).unwrap();
+        let unsized_frame = compressor.compress(&raw).unwrap();
+        for other in [
+            frame.repeat(2),
+            [skipped, &frame].concat(),
+            [&frame, skipped].concat(),
+            [&frame, &*empty].concat(),
+            unsized_frame,
+        ] {
+            for len in [raw.len(), 2 * raw.len()] {
+                assert!(decode(codec.code(), &other, len).is_err());
+            }
+        }
+        assert_eq!(decode(codec.code(), &frame, raw.len()).unwrap(), raw);
+    }
+
+    #[test]
     fn numbers_and_incompressible_bytes_stay_raw() {
         let mut noise = [0; 4096];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);

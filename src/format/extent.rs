@@ -33,7 +33,8 @@ pub(crate) struct ExtentHeader {
 }
 
 impl ExtentHeader {
-    fn to_bytes(self) -> [u8; EXTENT_HEADER_BYTES] {
+    /// The header's bytes.
+    pub(crate) fn to_bytes(self) -> [u8; EXTENT_HEADER_BYTES] {
         let mut out = Vec::with_capacity(EXTENT_HEADER_BYTES);
         out.extend_from_slice(EXTENT_MAGIC);
         out.extend_from_slice(&[self.part, self.parts, self.codec, self.bases]);

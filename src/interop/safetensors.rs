@@ -1,15 +1,18 @@
 //! safetensors files, streamed: <https://github.com/huggingface/safetensors#format>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::Metadata;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
 use super::{Exported, METADATA_ENTRY};
 use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::{Error, Result};
+use crate::name::printable;
 use crate::platform::{self, AtomicFile, InputFile};
 use crate::store::{Checkpoint, Save};
 use crate::tensor::DType;
@@ -57,6 +60,8 @@ impl SafetensorsFile {
             .read_to_end(&mut header)
             .map_err(failed)?;
         let metadata: Metadata = serde_json::from_slice(&header)
+            .map_err(|error| bad(format!("its header is not valid: {error}")))?;
+        let _: DistinctKeys = serde_json::from_slice(&header)
             .map_err(|error| bad(format!("its header is not valid: {error}")))?;
         let data_at = LENGTH_BYTES + header_bytes;
         let data_bytes = metadata.data_len() as u64;
@@ -112,6 +117,36 @@ impl SafetensorsFile {
     }
 }
 
+/// A map of which no key stands twice. Of two tensors of one name readers take either; the format
+/// forbids it.
+struct DistinctKeys;
+
+impl<'de> Deserialize<'de> for DistinctKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = DistinctKeys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctKeys, A::Error> {
+                let mut seen = BTreeSet::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    map.next_value::<IgnoredAny>()?;
+                    if let Some(again) = seen.replace(key) {
+                        let why = format!("`{}` stands in it twice", printable(&again));
+                        return Err(A::Error::custom(why));
+                    }
+                }
+                Ok(DistinctKeys)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
 /// Writes a checkpoint's tensors, those that `only` selects by name, as a safetensors file with
 /// their names, dtypes, shapes and the free-form map. It appears complete or not at all, in place
 /// of what had its name; memory does not grow with its size.
@@ -144,6 +179,10 @@ pub(super) fn write_tensors(
     for entry in entries {
         let name = entry.name.strip_prefix(prefix).unwrap_or(&entry.name);
         match &entry.kind {
+            // In a file this name is not a tensor's.
+            EntryKind::Tensor { .. } if name == METADATA_ENTRY => {
+                done.skipped.push(entry.name.clone());
+            }
             EntryKind::Tensor { dtype, shape } => tensors.push((*dtype, name, shape, entry)),
             EntryKind::Document if name == METADATA_ENTRY => {
                 let map = checkpoint.document(&entry.name)?;
@@ -190,4 +229,48 @@ fn is_text_map(value: &Value) -> bool {
     value
         .as_object()
         .is_some_and(|map| map.values().all(Value::is_string))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tensor_that_has_the_name_of_the_map_is_skipped() {
+        let store = crate::store::Store::in_memory().unwrap();
+        let job = store.job("x").unwrap();
+        let mut save = job.save(1);
+        for name in [METADATA_ENTRY, "a"] {
+            save = save.tensor_from(name, DType::U8, &[4], &[1, 2, 3, 4][..]);
+        }
+        let checkpoint = save.commit().unwrap().checkpoint;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.safetensors");
+        let exported = write_safetensors(&checkpoint, &|_| true, &path).unwrap();
+        assert_eq!((exported.tensors, exported.bytes), (1, 4));
+        assert_eq!(exported.skipped, [METADATA_ENTRY]);
+        assert_eq!(SafetensorsFile::open(&path).unwrap().tensors(), 1);
+    }
+
+    #[test]
+    fn a_name_that_stands_twice_in_the_header_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in.safetensors");
+        let tensor = r#""a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}"#;
+        for (header, is_good) in [
+            (format!("{{{tensor}}}"), true),
+            (format!("{{{tensor},{tensor}}}"), false),
+            (
+                format!("{{{tensor},{}}}", tensor.replacen('a', "\\u0061", 1)),
+                false,
+            ),
+        ] {
+            let length = (header.len() as u64).to_le_bytes();
+            let bytes = [&length[..], header.as_bytes(), &[0; 4]].concat();
+            let mut file = AtomicFile::create(&path).unwrap();
+            file.write_all(&bytes).unwrap();
+            file.finish().unwrap();
+            assert_eq!(SafetensorsFile::open(&path).is_ok(), is_good, "{header}");
+        }
+    }
 }

@@ -119,7 +119,7 @@ impl<'r> Explorer<'r> {
     }
 
     /// Looks at one state; `trail` says how it came about.
-    fn state(
+    pub(crate) fn state(
         &mut self,
         point: &Point,
         choice: &Choice,

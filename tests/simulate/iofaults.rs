@@ -150,7 +150,7 @@ impl<'r> Scene<'r> {
     }
 
     /// Lets the operation meet one fault. Returns how it ended.
-    fn meet(&self, fault: Fault, heir: Heir) -> Checked<&'static str> {
+    pub(crate) fn meet(&self, fault: Fault, heir: Heir) -> Checked<&'static str> {
         let (disk, store, _) = self.open()?;
         match fault {
             Fault::Call(plan) => disk.faults(|faults| faults.set(Some(plan))),

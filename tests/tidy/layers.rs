@@ -37,7 +37,10 @@ const LAYERS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("L2", &["platform", "storage"]),
-    ("L3", &["store", "interop", "telemetry", "lineage"]),
+    (
+        "L3",
+        &["store", "interop", "telemetry", "lineage", "fuzzing"],
+    ),
     ("L4", &["session"]),
 ];
 

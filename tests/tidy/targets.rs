@@ -16,7 +16,8 @@ fn is_root(path: &str) -> bool {
         | ["src", "bin", _, "main.rs"]
         | ["tests" | "examples" | "benches", _]
         | ["tests" | "examples" | "benches", _, "main.rs"]
-        | ["fuzz", "fuzz_targets", _]
+        | ["fuzz", "fuzz_targets" | "tests" | "examples", _]
+        | ["fuzz", "src", "lib.rs"]
         | ["python", "src", "lib.rs"] => true,
         ["src", "bin", file] => has_extension(file, "rs"),
         _ => false,

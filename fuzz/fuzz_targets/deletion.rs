@@ -1,0 +1,8 @@
+//! Deleting against a model.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ckptdb_fuzz::deletion(data));
+
+#[cfg(not(fuzzing))]
+fn main() {}

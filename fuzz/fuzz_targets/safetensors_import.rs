@@ -1,0 +1,8 @@
+//! Importing safetensors files.
+#![cfg_attr(fuzzing, no_main)]
+
+#[cfg(fuzzing)]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ckptdb_fuzz::safetensors_import(data));
+
+#[cfg(not(fuzzing))]
+fn main() {}

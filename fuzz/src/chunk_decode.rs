@@ -1,0 +1,81 @@
+//! Chunk rows, extents, and the codecs behind them.
+
+use ckptdb::ChunkId;
+use ckptdb::fuzzing;
+use zstd::zstd_safe;
+
+use crate::envelope;
+use crate::watch::within;
+
+/// Raw bytes of a chunk, as `docs/format.md` has it.
+const MAX_CHUNK_BYTES: usize = 1_048_496;
+const CHUNK: [u8; 32] = [9; 32];
+
+/// The first byte says what the rest is.
+pub(crate) fn chunk_decode(data: &[u8]) {
+    let Some((&choice, rest)) = data.split_first() else {
+        return;
+    };
+    match choice % 8 {
+        0 => row(rest),
+        1 => row(&envelope::chunk_row(CHUNK, rest)),
+        2 => extent(rest),
+        3 => {
+            if let Some((header, payload)) = rest.split_first_chunk::<60>() {
+                extent(&envelope::extent(header, payload));
+            }
+        }
+        4 => kept(rest),
+        _ => {
+            if let Some((&[codec, a, b, c], stored)) = rest.split_first_chunk::<4>() {
+                let raw_len = u32::from_le_bytes([a, b, c, 0]) as usize;
+                chunk(codec, stored, raw_len % (MAX_CHUNK_BYTES + 1));
+            }
+        }
+    }
+}
+
+fn row(bytes: &[u8]) {
+    let read = within("a row", || fuzzing::chunk_row(ChunkId::new(CHUNK), bytes));
+    if let Ok(again) = read {
+        assert_eq!(again, bytes, "a chunk's row is not canonical");
+        let other = fuzzing::chunk_row(ChunkId::new([8; 32]), bytes);
+        assert!(other.is_err(), "the row of another chunk");
+    }
+}
+
+fn extent(bytes: &[u8]) {
+    if let Ok(again) = within("an extent", || fuzzing::extent(bytes)) {
+        assert_eq!(again, bytes, "an extent is not canonical");
+    }
+}
+
+/// What the store would keep comes back.
+fn kept(raw: &[u8]) {
+    let Some((codec, stored)) = within("encoding", || fuzzing::stored(raw)) else {
+        return;
+    };
+    assert!(stored.len() < raw.len(), "the codec made it longer");
+    let again = fuzzing::chunk(codec, &stored, raw.len());
+    assert_eq!(again.ok().as_deref(), Some(raw), "it does not come back");
+    chunk(codec, &stored, raw.len() + 1);
+}
+
+/// What decodes has the length that was said, and is stored as the format says.
+fn chunk(codec: u8, stored: &[u8], raw_len: usize) {
+    let Ok(raw) = within("decoding", || fuzzing::chunk(codec, stored, raw_len)) else {
+        return;
+    };
+    assert_eq!(raw.len(), raw_len, "another length than was said");
+    match codec {
+        0 => assert_eq!(raw, stored, "raw bytes that are others"),
+        1 => {
+            let content = zstd_safe::get_frame_content_size(stored);
+            let said = content.ok().flatten();
+            assert_eq!(said, Some(raw_len as u64), "the frame says no length");
+            let first = zstd_safe::find_frame_compressed_size(stored);
+            assert_eq!(first.ok(), Some(stored.len()), "there is more than a frame");
+        }
+        _ => panic!("codec {codec} is not known"),
+    }
+}

@@ -1,0 +1,149 @@
+//! The format's decoders for the fuzz targets: bytes in; the bytes that what was read encodes to,
+//! or an error, out. Not part of the API: it is there with the feature `fuzzing` only.
+
+use crate::codec::{self, Texture};
+use crate::error::Result;
+use crate::format::{
+    CheckpointRecord, ChunkRow, Extent, Head, Identity, IndexKey, JobRecord, LogRecord,
+    LooseRecord, Malformed, NameRecord, Node, Record, StoreTag, StoredNode,
+};
+use crate::id::{ChunkId, NodeId, StoreId};
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// What a store is.
+    Identity,
+    /// Where it stands.
+    Head,
+    /// Something that happened.
+    Log,
+    /// A checkpoint.
+    Checkpoint,
+    /// A job.
+    Job,
+    /// An interned name.
+    Name,
+}
+
+impl RecordKind {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Identity,
+        Self::Head,
+        Self::Log,
+        Self::Checkpoint,
+        Self::Job,
+        Self::Name,
+    ];
+
+    /// The code of its table in the envelope.
+    pub const fn table(self) -> u8 {
+        let code = match self {
+            Self::Identity => Identity::TABLE,
+            Self::Head => Head::TABLE,
+            Self::Log => LogRecord::TABLE,
+            Self::Checkpoint => CheckpointRecord::TABLE,
+            Self::Job => JobRecord::TABLE,
+            Self::Name => NameRecord::TABLE,
+        };
+        code as u8
+    }
+}
+
+/// Reads a record in its envelope.
+///
+/// # Errors
+/// [`Error::Corrupt`](crate::Error::Corrupt) with what is wrong with it.
+pub fn record(kind: RecordKind, store: StoreId, key: u64, bytes: &[u8]) -> Result<Vec<u8>> {
+    let again = match kind {
+        RecordKind::Identity => again::<Identity>,
+        RecordKind::Head => again::<Head>,
+        RecordKind::Log => again::<LogRecord>,
+        RecordKind::Checkpoint => again::<CheckpointRecord>,
+        RecordKind::Job => again::<JobRecord>,
+        RecordKind::Name => again::<NameRecord>,
+    };
+    again(StoreTag::of(store), &key.to_be_bytes(), bytes).map_err(|why| why.of("a record"))
+}
+
+fn again<R: Record>(store: StoreTag, key: &[u8], bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+    R::from_bytes(store, key, bytes)?.to_bytes(store, key)
+}
+
+/// The length of the record that these bytes begin with, as a raw scan finds it.
+pub fn loose_record(bytes: &[u8]) -> Option<usize> {
+    LooseRecord::at(bytes).map(|found| found.len)
+}
+
+/// Reads a node whose id is the hash of these bytes.
+///
+/// # Errors
+/// As [`record`].
+pub fn node(bytes: &[u8]) -> Result<Vec<u8>> {
+    let id = NodeId::new(*blake3::hash(bytes).as_bytes());
+    let node = Node::from_bytes(&id, bytes);
+    let bytes = node.and_then(|node| node.to_bytes());
+    bytes
+        .map(|(_, bytes)| bytes)
+        .map_err(|why| why.of("a node"))
+}
+
+/// Reads a row of the table of nodes.
+///
+/// # Errors
+/// As [`record`].
+pub fn stored_node(id: [u8; 32], value: &[u8]) -> Result<Vec<u8>> {
+    let id = NodeId::new(id);
+    let again = || {
+        let stored = StoredNode::from_bytes(&id, value)?;
+        let (_, node) = stored.node.to_bytes()?;
+        Ok(StoredNode::value(&id, stored.refs, &node))
+    };
+    again().map_err(|why: Malformed| why.of("a node"))
+}
+
+/// The length of the node that these bytes begin with, as a raw scan finds it.
+pub fn loose_node(bytes: &[u8]) -> Option<usize> {
+    Node::loose(bytes).map(|(_, length)| length)
+}
+
+/// Reads the row of a chunk.
+///
+/// # Errors
+/// As [`record`].
+pub fn chunk_row(chunk: ChunkId, bytes: &[u8]) -> Result<Vec<u8>> {
+    let row = ChunkRow::from_bytes(&chunk, bytes).map_err(|why| why.of("a chunk row"))?;
+    Ok(row.to_bytes(&chunk))
+}
+
+/// Reads an extent.
+///
+/// # Errors
+/// As [`record`].
+pub fn extent(bytes: &[u8]) -> Result<Vec<u8>> {
+    let extent = Extent::from_bytes(bytes).map_err(|why| why.of("an extent"))?;
+    let mut again = extent.header.to_bytes().to_vec();
+    again.extend_from_slice(extent.payload);
+    again.resize(extent.header.extent_len(), 0);
+    Ok(again)
+}
+
+/// Reads the key of an index row.
+pub fn index_key(bytes: &[u8; 25]) -> Option<[u8; 25]> {
+    IndexKey::from_bytes(bytes).map(IndexKey::to_bytes)
+}
+
+/// Decodes the stored bytes of a chunk.
+///
+/// # Errors
+/// As [`record`].
+pub fn chunk(codec: u8, stored: &[u8], raw_len: usize) -> Result<Vec<u8>> {
+    codec::decode(codec, stored, raw_len)
+}
+
+/// How the store would keep these bytes: the codec's code and the encoded bytes, or none for the
+/// bytes themselves.
+pub fn stored(raw: &[u8]) -> Option<(u8, Vec<u8>)> {
+    codec::encode(Texture::General, raw).map(|(codec, bytes)| (codec.code(), bytes))
+}

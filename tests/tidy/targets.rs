@@ -17,8 +17,7 @@ fn is_root(path: &str) -> bool {
         | ["tests" | "examples" | "benches", _]
         | ["tests" | "examples" | "benches", _, "main.rs"]
         | ["fuzz", "fuzz_targets" | "tests" | "examples", _]
-        | ["fuzz", "src", "lib.rs"]
-        | ["python", "src", "lib.rs"] => true,
+        | ["fuzz" | "python", "src", "lib.rs"] => true,
         ["src", "bin", file] => has_extension(file, "rs"),
         _ => false,
     }

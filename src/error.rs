@@ -213,9 +213,11 @@ impl Error {
             Self::Corrupt { what, .. } if what.starts_with("store `") => {
                 Some("`ckptdb salvage OLD NEW` rebuilds it from the bytes that verify".to_owned())
             }
-            Self::Corrupt { .. } => {
-                Some("`ckptdb verify` lists what is damaged; other checkpoints load".to_owned())
-            }
+            Self::Corrupt { .. } => Some(
+                "`ckptdb verify` lists what is damaged and `ckptdb repair` mends what can be; \
+                     other checkpoints load"
+                    .to_owned(),
+            ),
             Self::Beyond { .. } => {
                 Some("`ckptdb salvage OLD NEW` rebuilds it from the bytes that verify".to_owned())
             }

@@ -51,6 +51,20 @@ impl IndexKind {
         Self::AbandonedMetric,
     ];
 
+    /// The kinds of the rows that a live checkpoint has.
+    pub(crate) const OF_LIVE: [Self; 10] = [
+        Self::Commit,
+        Self::Iteration,
+        Self::Event,
+        Self::Metric,
+        Self::Tag,
+        Self::Child,
+        Self::AbandonedCommit,
+        Self::AbandonedIteration,
+        Self::AbandonedEvent,
+        Self::AbandonedMetric,
+    ];
+
     /// The kind for a checkpoint on the current line, or on an abandoned one.
     pub(crate) fn on_line(self, abandoned: bool) -> Self {
         match (self, abandoned) {

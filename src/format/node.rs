@@ -355,6 +355,7 @@ impl StoredNode {
     }
 
     /// Reads the table's value.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn from_bytes(id: &NodeId, value: &[u8]) -> Result<Self, Malformed> {
         let (refs, bytes) = Self::split(id, value)?;
         Ok(Self {

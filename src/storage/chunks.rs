@@ -2,6 +2,7 @@
 
 use super::records::Change;
 use super::rows::{Rows, Writes};
+use super::suspects::Harm;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, ChunkRow, Extent, ExtentHeader, MAX_PARTS, cut_extents};
@@ -70,14 +71,12 @@ pub(crate) fn put_chunk(change: &mut Change<'_>, chunk: &NewChunk) -> Result<u64
 }
 
 /// Writes a chunk's bytes anew where the store has lost or spoilt them: every checkpoint that names
-/// it is whole again. What is left of the old bytes goes.
+/// it is whole again. What is left of the old bytes goes, unless the disk can't read it.
 pub(crate) fn heal_chunk(change: &mut Change<'_>, chunk: &NewChunk, refs: u64) -> Result<()> {
     let rows = change.rows();
     // A row that can't be read says nothing of its extents; they stay, unnamed, for a repair.
     if let Ok(Some(old)) = chunk_row(rows, &chunk.id) {
-        for part in 0..usize::from(old.parts) {
-            rows.remove_extent(extent_key(old.number, part))?;
-        }
+        remove_extents(rows, &chunk.id, &old)?;
         rows.unstage(old.number)?;
         for base in &old.bases {
             release_chunk(rows, base)?;
@@ -98,15 +97,21 @@ pub(crate) fn lose_chunk(change: &mut Change<'_>, chunk: &ChunkRef, refs: u64) -
     let id = chunk.chunk();
     let number = match chunk_row(change.rows(), &id) {
         Ok(Some(old)) => {
-            for part in 0..usize::from(old.parts) {
-                change.rows().remove_extent(extent_key(old.number, part))?;
-            }
+            remove_extents(change.rows(), &id, &old)?;
             old.number
         }
         _ => change.next_chunk(),
     };
     let row = ChunkRow::lost(refs, number, chunk.raw_len);
     change.rows().put_chunk(&id, &row.to_bytes(&id))
+}
+
+fn remove_extents(rows: &mut dyn Writes, id: &ChunkId, row: &ChunkRow) -> Result<()> {
+    if rows.suspects().chunk(id) == Some(Harm::Unreadable) {
+        return Ok(());
+    }
+    (0..usize::from(row.parts))
+        .try_for_each(|part| rows.remove_extent(extent_key(row.number, part)))
 }
 
 /// Counts one more reference to a chunk.
@@ -141,9 +146,7 @@ pub(crate) fn sweep_chunk(rows: &mut dyn Writes, number: u64, id: &ChunkId) -> R
         Some(row) if row.refs == 0 && row.number == number => row,
         _ => return Ok(None),
     };
-    for part in 0..usize::from(row.parts) {
-        rows.remove_extent(extent_key(number, part))?;
-    }
+    remove_extents(rows, id, &row)?;
     rows.remove_chunk(id)?;
     for base in &row.bases {
         release_chunk(rows, base)?;
@@ -151,8 +154,12 @@ pub(crate) fn sweep_chunk(rows: &mut dyn Writes, number: u64, id: &ChunkId) -> R
     Ok(Some(u64::from(row.stored_len)))
 }
 
-/// A chunk's raw bytes, verified: whatever is wrong with them is an error.
+/// A chunk's raw bytes, verified: whatever is wrong with them is an error, and remembered.
 pub(crate) fn load_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
+    read_chunk(rows, chunk).inspect_err(|error| rows.suspects().note_chunk(chunk.chunk(), error))
+}
+
+fn read_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
     let id = chunk.chunk();
     let row = known_row(rows, &id)?;
     let fault = |why: String| Error::corrupt(named(&id), why);

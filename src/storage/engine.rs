@@ -7,6 +7,7 @@ use super::backend::Medium;
 use super::handle::{Durability, EngineOptions, Handle};
 use super::room::Room;
 use super::rows::{Rows, Writes};
+use super::suspects::Suspects;
 use crate::error::{Error, Result};
 use crate::format::{Identity, Record, StoreTag, TableCode};
 use crate::id::StoreId;
@@ -17,6 +18,8 @@ pub(crate) struct Engine {
     medium: Arc<dyn Medium>,
     options: EngineOptions,
     store: StoreId,
+    /// Outlives every handle: what is damaged stays so when the database is opened anew.
+    suspects: Arc<Suspects>,
     /// None between a failure and the next use.
     handle: RwLock<Option<Handle>>,
     /// redb blocks a second writer for ever, so that ours wait here.
@@ -34,7 +37,8 @@ impl Engine {
         fill: impl FnOnce(&mut dyn Writes) -> Result<()>,
     ) -> Result<Self> {
         let store = StoreId::new(identity.store);
-        let handle = Handle::open(medium.as_ref(), options, true)?;
+        let suspects = Arc::default();
+        let handle = Handle::open(medium.as_ref(), options, &suspects, true)?;
         let kind = (Durability::Durable, Room::Ordinary);
         let made = handle.write(StoreTag::of(store), kind, |rows| {
             let record = identity
@@ -44,7 +48,7 @@ impl Engine {
             fill(rows)
         });
         match made {
-            Ok(()) => Ok(Self::with(medium, options, store, handle)),
+            Ok(()) => Ok(Self::with((medium, options), store, suspects, handle)),
             Err(error) => {
                 noted(handle.close());
                 Err(error)
@@ -54,7 +58,8 @@ impl Engine {
 
     /// Opens a database that is a store of ours; anything else is left as it is.
     pub(crate) fn open(medium: Arc<dyn Medium>, options: EngineOptions) -> Result<Self> {
-        let handle = Handle::open(medium.as_ref(), options, false)?;
+        let suspects = Arc::default();
+        let handle = Handle::open(medium.as_ref(), options, &suspects, false)?;
         let store = match handle.identify() {
             Ok(store) => store,
             Err(error) => {
@@ -63,19 +68,20 @@ impl Engine {
                 return Err(error);
             }
         };
-        Ok(Self::with(medium, options, store, handle))
+        Ok(Self::with((medium, options), store, suspects, handle))
     }
 
     fn with(
-        medium: Arc<dyn Medium>,
-        options: EngineOptions,
+        (medium, options): (Arc<dyn Medium>, EngineOptions),
         store: StoreId,
+        suspects: Arc<Suspects>,
         handle: Handle,
     ) -> Self {
         Self {
             medium,
             options,
             store,
+            suspects,
             handle: RwLock::new(Some(handle)),
             writer: Mutex::new(()),
             sync_failed: AtomicBool::new(false),
@@ -86,6 +92,11 @@ impl Engine {
     /// The store's id.
     pub(crate) const fn store(&self) -> StoreId {
         self.store
+    }
+
+    /// What was found damaged.
+    pub(crate) fn suspects(&self) -> &Suspects {
+        &self.suspects
     }
 
     /// The medium.
@@ -203,7 +214,7 @@ impl Engine {
     }
 
     fn fill(&self, slot: &mut Option<Handle>) -> Result<()> {
-        let handle = Handle::open(self.medium.as_ref(), self.options, false)?;
+        let handle = Handle::open(self.medium.as_ref(), self.options, &self.suspects, false)?;
         let found = match handle.identify() {
             Ok(found) => found,
             Err(error) => {

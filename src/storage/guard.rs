@@ -10,6 +10,7 @@ use redb::{CommitError, CompactionError, DatabaseError, StorageError, TableError
 
 use super::adapter::Condition;
 use super::room::Room;
+use super::suspects::Suspects;
 use crate::error::{Error, Result};
 use crate::platform;
 
@@ -18,6 +19,7 @@ use crate::platform;
 pub(super) struct Context {
     pub(super) path: PathBuf,
     pub(super) condition: Arc<Condition>,
+    pub(super) suspects: Arc<Suspects>,
 }
 
 /// Runs what calls redb. On damaged bytes redb may panic; that becomes an error, and the handle is

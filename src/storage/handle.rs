@@ -10,6 +10,7 @@ use super::backend::Medium;
 use super::guard::{Context, guarded};
 use super::room::Room;
 use super::rows::{Rows, Writes};
+use super::suspects::Suspects;
 use super::tables::{ReadTx, WriteTx};
 use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity, Record, StoreTag, TableCode};
@@ -46,7 +47,12 @@ pub(super) struct Handle {
 impl Handle {
     /// Opens the database with all of the engine's writes held back until the first change. A
     /// fresh one has nothing to be mistaken for.
-    pub(super) fn open(medium: &dyn Medium, options: EngineOptions, fresh: bool) -> Result<Self> {
+    pub(super) fn open(
+        medium: &dyn Medium,
+        options: EngineOptions,
+        suspects: &Arc<Suspects>,
+        fresh: bool,
+    ) -> Result<Self> {
         let path = medium.path();
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => Error::NoStore {
@@ -79,6 +85,7 @@ impl Handle {
         let context = Context {
             path: path.to_owned(),
             condition,
+            suspects: Arc::clone(suspects),
         };
         let database = guarded(&context, || {
             Builder::new()

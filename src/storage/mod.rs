@@ -17,8 +17,10 @@ mod nodes;
 mod overlay;
 mod raw;
 mod records;
+mod recount;
 mod room;
 mod rows;
+mod suspects;
 mod tables;
 
 pub use backend::{Backend, Medium};
@@ -33,5 +35,6 @@ pub use memory::MemoryMedium;
 pub(crate) use nodes::{NodeSet, heal_nodes, load_node, release_manifest, retain_manifest};
 pub(crate) use raw::{Frame, RawMedium};
 pub(crate) use records::{Change, Records};
+pub(crate) use recount::References;
 pub(crate) use room::Room;
-pub(crate) use rows::{Clear, Rows};
+pub(crate) use rows::{Clear, Rows, Writes};

@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 
 use super::chunks::{release_chunk, retain_chunk};
+use super::recount::References;
 use super::rows::{Rows, Writes};
+use super::suspects::Harm;
 use crate::error::{Error, Result};
 use crate::format::{Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoredNode};
 use crate::id::NodeId;
@@ -27,15 +29,40 @@ impl NodeSet {
         self.nodes.entry(id).or_insert((node, bytes));
         Ok(id)
     }
+
+    /// The nodes' ids.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &NodeId> {
+        self.nodes.keys()
+    }
 }
 
-/// The node with this id. Its bytes vouch for themselves, whatever became of its count.
+/// The node with this id. Its bytes vouch for themselves, whatever became of its count. One that
+/// can't be read is remembered.
 pub(crate) fn load_node(rows: &dyn Rows, id: &NodeId) -> Result<Node> {
+    read_node(rows, id).inspect_err(|error| rows.suspects().note_node(*id, error))
+}
+
+fn read_node(rows: &dyn Rows, id: &NodeId) -> Result<Node> {
     let value = rows
         .node(id)?
         .ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
     let bytes = value.get(StoredNode::PREFIX_BYTES..).unwrap_or_default();
     Node::from_bytes(id, bytes).map_err(|error| error.of(named(id)))
+}
+
+/// How often a node is named, and its bytes. A count that is spoilt is made anew from all that name
+/// the node.
+fn stored(rows: &dyn Rows, id: &NodeId) -> Result<Option<(u64, Vec<u8>)>> {
+    let Some(value) = rows.node(id)? else {
+        return Ok(None);
+    };
+    Ok(Some(match StoredNode::split(id, &value) {
+        Ok((refs, bytes)) => (refs, bytes.to_vec()),
+        Err(_) => {
+            let bytes = value.get(StoredNode::PREFIX_BYTES..).unwrap_or_default();
+            (References::count(rows)?.of_node(id), bytes.to_vec())
+        }
+    }))
 }
 
 /// Counts a checkpoint's references, putting the nodes of `fresh` that the store lacks.
@@ -72,38 +99,48 @@ fn retain_group(rows: &mut dyn Writes, group: &Group, fresh: &NodeSet) -> Result
 /// spoilt gets them anew.
 fn retain_node(rows: &mut dyn Writes, id: &NodeId, fresh: &NodeSet, depth: u8) -> Result<()> {
     check_depth(id, depth)?;
-    let mut refs = 1;
     let new = fresh.nodes.get(id);
-    if let Some(value) = rows.node(id)? {
-        let (known, bytes) = StoredNode::split(id, &value).map_err(|e| e.of(named(id)))?;
-        refs += known;
-        let is_sound = new.is_none_or(|(_, new)| new == bytes);
-        if is_sound || !bytes.is_empty() {
-            let bytes = new.map_or(bytes, |(_, new)| new);
-            return rows.put_node(id, &StoredNode::value(id, refs, bytes));
+    let known = stored(rows, id)?;
+    let refs = 1 + known.as_ref().map_or(0, |(refs, _)| *refs);
+    match (known, new) {
+        (Some((_, bytes)), _) if !bytes.is_empty() => {
+            let bytes = new.map_or(&bytes, |(_, new)| new);
+            rows.put_node(id, &StoredNode::value(id, refs, bytes))
         }
+        (_, Some((node, bytes))) => {
+            // Below it first: a count that has to be made anew does not have this node in it yet.
+            retain_below(rows, node, fresh, depth)?;
+            rows.put_node(id, &StoredNode::value(id, refs, bytes))
+        }
+        (_, None) => Err(Error::corrupt(named(id), "it is missing")),
     }
-    let (node, bytes) = new.ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
-    rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
-    retain_below(rows, node, fresh, depth)
 }
 
-/// Brings back what this manifest has of nodes whose bytes a repair found lost, below nodes that
-/// are there. Returns how many.
+/// Brings back what this manifest has of nodes that are lost or known to be spoilt, wherever in the
+/// store they are. Returns how many were marked as lost.
 pub(crate) fn heal_nodes(rows: &mut dyn Writes, fresh: &NodeSet) -> Result<u64> {
-    let mut healed = 0;
+    let mut found = 0;
     for (id, (node, bytes)) in &fresh.nodes {
-        let Some(value) = rows.node(id)? else {
-            continue;
-        };
-        let (refs, known) = StoredNode::split(id, &value).map_err(|e| e.of(named(id)))?;
-        if known.is_empty() {
-            rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
-            retain_below(rows, node, fresh, 0)?;
-            healed += 1;
+        let is_suspect = rows.suspects().node(id) == Some(Harm::Spoilt);
+        match stored(rows, id)? {
+            Some((refs, known)) if known.is_empty() => {
+                // A repair counted out what it named.
+                retain_below(rows, node, fresh, 0)?;
+                rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
+                found += 1;
+            }
+            Some((refs, _)) if is_suspect => {
+                rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
+            }
+            // Its row is gone; what it names still counts it.
+            None if is_suspect => {
+                let refs = References::count(rows)?.of_node(id);
+                rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
+            }
+            _ => {}
         }
     }
-    Ok(healed)
+    Ok(found)
 }
 
 /// Counts what a node that has just come names.
@@ -151,32 +188,30 @@ fn release_group(rows: &mut dyn Writes, group: &Group) -> Result<()> {
 /// Releases one reference to a node; with the last one it goes, and releases what it names.
 pub(crate) fn release_node(rows: &mut dyn Writes, id: &NodeId, depth: u8) -> Result<()> {
     check_depth(id, depth)?;
-    let value = rows
-        .node(id)?
-        .ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
-    let (refs, bytes) = StoredNode::split(id, &value).map_err(|error| error.of(named(id)))?;
+    let (refs, bytes) =
+        stored(rows, id)?.ok_or_else(|| Error::corrupt(named(id), "it is missing"))?;
     if refs > 1 {
-        let value = StoredNode::value(id, refs - 1, bytes);
+        let value = StoredNode::value(id, refs - 1, &bytes);
         return rows.put_node(id, &value);
     }
     if bytes.is_empty() {
         // What it named was counted out when its bytes were found lost.
         return rows.remove_node(id);
     }
-    let node = Node::from_bytes(id, bytes).map_err(|error| error.of(named(id)))?;
-    rows.remove_node(id)?;
-    match node {
-        Node::Group(group) => release_group(rows, &group),
+    // Below it first: a count that has to be made anew still has this node in it.
+    match Node::from_bytes(id, &bytes).map_err(|error| error.of(named(id)))? {
+        Node::Group(group) => release_group(rows, &group)?,
         Node::List(chunks) => chunks
             .iter()
-            .try_for_each(|chunk| release_chunk(rows, &chunk.chunk())),
+            .try_for_each(|chunk| release_chunk(rows, &chunk.chunk()))?,
         Node::Spans(children) => children
             .iter()
-            .try_for_each(|child| release_node(rows, &NodeId::new(child.node), depth + 1)),
+            .try_for_each(|child| release_node(rows, &NodeId::new(child.node), depth + 1))?,
         Node::Names(children) => children
             .iter()
-            .try_for_each(|child| release_node(rows, &NodeId::new(child.node), depth + 1)),
+            .try_for_each(|child| release_node(rows, &NodeId::new(child.node), depth + 1))?,
     }
+    rows.remove_node(id)
 }
 
 /// A tree that is deeper than any that is written would be a loop.

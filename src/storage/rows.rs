@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use redb::{ReadableTable, ReadableTableMetadata, StorageError};
 
+use super::suspects::Suspects;
 use super::tables::{Access, WriteTx};
 use crate::error::{Error, Result};
 use crate::format::{IndexKey, MAX_NODE_BYTES, MAX_PARTS, MAX_RECORD_BYTES, StoreTag, TableCode};
@@ -16,6 +17,8 @@ pub(crate) type Visit = Result<ControlFlow<()>>;
 pub(crate) trait Rows {
     /// The tag that this store's records carry.
     fn tag(&self) -> StoreTag;
+    /// What reads have found damaged.
+    fn suspects(&self) -> &Suspects;
     /// A record.
     fn record(&self, table: TableCode, key: u64) -> Result<Option<Vec<u8>>>;
     /// The records with these keys, both ends included, in order or backwards.
@@ -62,6 +65,10 @@ pub(crate) trait Rows {
 impl<T: Access> Rows for T {
     fn tag(&self) -> StoreTag {
         self.store_tag()
+    }
+
+    fn suspects(&self) -> &Suspects {
+        &self.context().suspects
     }
 
     fn record(&self, table: TableCode, key: u64) -> Result<Option<Vec<u8>>> {

@@ -12,7 +12,7 @@ use crate::event::Event;
 use crate::format::{
     Action, CheckpointRecord, DeletedMark, HeadMark, IndexKey, IndexKind, Later, SavedPart,
 };
-use crate::id::CheckpointId;
+use crate::id::{CheckpointId, NodeId};
 use crate::storage::{Change, heal_nodes, retain_manifest};
 use crate::store::{Checkpoint, Job};
 
@@ -26,6 +26,8 @@ pub(super) fn publish(
 ) -> Result<(Checkpoint, bool)> {
     let store = job.store();
     let store_id = store.id();
+    let suspects = store.engine().suspects();
+    let nodes: Vec<NodeId> = built.nodes.ids().copied().collect();
     let (id, record, name, merged) = store.change(|change| {
         let mut line = JobLine::open_or_create(change, job.name())?;
         for (metric, direction) in &request.directions {
@@ -57,8 +59,8 @@ pub(super) fn publish(
             replaced = Some(replaceable(change, &line, head, record, request)?);
         }
         ingest.publish(change)?;
-        retain_manifest(change.rows(), &built.manifest, &built.nodes)?;
         mend_nodes(change, &built)?;
+        retain_manifest(change.rows(), &built.manifest, &built.nodes)?;
         let (id, record) = insert(
             change, &mut line, request, built, replaced, store_id, ingest,
         )?;
@@ -66,13 +68,14 @@ pub(super) fn publish(
         line.finish(change)?;
         Ok((id, record, name, false))
     })?;
+    suspects.forget([], &nodes);
     Ok((Checkpoint::new(store.clone(), id, record, name), merged))
 }
 
 /// Brings back nodes that are known to be lost, where this save has their bytes.
 fn mend_nodes(change: &mut Change<'_>, built: &Built) -> Result<()> {
     let lost = change.lost();
-    if lost > 0 {
+    if lost > 0 || change.records().0.suspects().has_nodes() {
         let healed = heal_nodes(change.rows(), &built.nodes)?;
         change.set_lost(lost.saturating_sub(healed));
     }
@@ -91,8 +94,14 @@ fn repeats_head(
     let Some(head) = head.filter(|head| head.iteration == request.iteration) else {
         return Ok(false);
     };
-    let record = change.records().known_checkpoint(head.id)?;
-    Ok(record.saved.parent == Some(parent) && record.saved.manifest == built.manifest)
+    match change.records().known_checkpoint(head.id) {
+        Ok(record) => {
+            Ok(record.saved.parent == Some(parent) && record.saved.manifest == built.manifest)
+        }
+        // It is passed over, as what can't be loaded.
+        Err(Error::Corrupt { .. }) => Ok(false),
+        Err(other) => Err(other),
+    }
 }
 
 /// Makes `parent` the head, by a rollback if it is not.

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::suspects::Suspects;
 use super::sweep::sweep;
 use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity};
@@ -83,7 +82,6 @@ struct Inner {
     changes: Mutex<()>,
     /// Whether what a crash may have left has been looked for.
     settled: AtomicBool,
-    suspects: Suspects,
 }
 
 impl Store {
@@ -205,7 +203,6 @@ impl Store {
                 options,
                 changes: Mutex::new(()),
                 settled: AtomicBool::new(false),
-                suspects: Suspects::default(),
             }),
         }
     }
@@ -263,11 +260,6 @@ impl Store {
         if let Err(error) = sweep(self.engine()) {
             tracing::warn!(%error, "what a crash left could not be removed");
         }
-    }
-
-    /// Chunks found damaged.
-    pub(super) fn suspects(&self) -> &Suspects {
-        &self.inner.suspects
     }
 
     /// The time now, as it is recorded.

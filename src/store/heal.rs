@@ -1,12 +1,8 @@
 //! Healing: a save that has the bytes of a damaged chunk writes them anew.
 
-use std::collections::HashMap;
-use std::ops::ControlFlow;
-
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, Content, Group, Manifest, Node, StoredNode};
 use crate::id::ChunkId;
-use crate::storage::{Change, NewChunk, Records, Rows, chunk_row, heal_chunk, load_chunk};
+use crate::storage::{Change, NewChunk, References, chunk_row, heal_chunk};
 use crate::store::Store;
 
 /// What the store has of a chunk.
@@ -20,18 +16,10 @@ pub(super) enum Presence {
 }
 
 impl Store {
-    /// A chunk's raw bytes, verified. One that is damaged is remembered.
-    pub(super) fn load_chunk(&self, rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
-        load_chunk(rows, chunk).inspect_err(|error| {
-            if matches!(error, Error::Corrupt { .. }) {
-                self.suspects().known().insert(chunk.chunk());
-            }
-        })
-    }
-
     /// Whether a save may share a chunk. Its bytes are not read for that: a chunk counts as sound
     /// until a load, a verification or a repair finds it damaged.
     pub(super) fn presence(&self, id: &ChunkId) -> Result<Presence> {
+        let is_suspect = self.engine().suspects().chunk(id).is_some();
         let row = self.read(|rows| match chunk_row(rows, id) {
             // A spoilt row is no reason to refuse the save that can heal it.
             Err(Error::Corrupt { .. }) => Ok(None),
@@ -39,19 +27,15 @@ impl Store {
         })?;
         Ok(match row {
             Some(None) => Presence::Absent,
-            Some(Some(row)) if !row.is_lost() && !self.suspects().known().contains(id) => {
-                Presence::Present
-            }
+            Some(Some(row)) if !row.is_lost() && !is_suspect => Presence::Present,
             _ => Presence::Damaged,
         })
     }
 
     /// Forgets chunks that are sound again.
     pub(super) fn healed(&self, chunks: &[NewChunk]) {
-        let mut known = self.suspects().known();
-        for chunk in chunks {
-            known.remove(&chunk.id);
-        }
+        let chunks = chunks.iter().map(|chunk| &chunk.id);
+        self.engine().suspects().forget(chunks, []);
     }
 }
 
@@ -70,57 +54,13 @@ pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<()> {
             Ok(None) | Err(Error::Corrupt { .. }) => {
                 let counts = match counted.take() {
                     Some(counts) => counts,
-                    None => references(change.records())?,
+                    None => References::count(change.records().0)?,
                 };
-                let refs = counts.get(&chunk.id).copied().unwrap_or(0);
-                counted = Some(counts);
-                refs
+                counted.insert(counts).of_chunk(&chunk.id)
             }
             Err(other) => return Err(other),
         };
         heal_chunk(change, chunk, refs)?;
     }
     Ok(())
-}
-
-/// How often every chunk is named, by a pass over all nodes and inline manifests: for the rare case
-/// that a row which says so can't be read.
-fn references(records: Records<'_>) -> Result<HashMap<ChunkId, u64>> {
-    let mut counts = HashMap::new();
-    records.0.each_node(&mut |id, value| {
-        if let Ok(stored) = StoredNode::from_bytes(&id, value) {
-            match &stored.node {
-                Node::Group(group) => count_group(&mut counts, group),
-                Node::List(chunks) => chunks.iter().for_each(|chunk| count(&mut counts, chunk)),
-                Node::Spans(_) | Node::Names(_) => {}
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    records.checkpoints((0, u64::MAX), false, &mut |_, record| {
-        if let Ok(record) = record
-            && let Manifest::Inline(group) = &record.saved.manifest
-        {
-            count_group(&mut counts, group);
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(counts)
-}
-
-fn count_group(counts: &mut HashMap<ChunkId, u64>, group: &Group) {
-    if let Some(pack) = &group.pack {
-        count(counts, pack);
-    }
-    for entry in &group.entries {
-        if let Content::Chunks(chunks) = &entry.content {
-            for chunk in chunks {
-                count(counts, chunk);
-            }
-        }
-    }
-}
-
-fn count(counts: &mut HashMap<ChunkId, u64>, chunk: &ChunkRef) {
-    *counts.entry(chunk.chunk()).or_default() += 1;
 }

@@ -85,7 +85,7 @@ impl JobLine {
         change.count_live(-1)
     }
 
-    fn count(&mut self, checkpoint: &CheckpointRecord, by: i64) -> Result<()> {
+    pub(super) fn count(&mut self, checkpoint: &CheckpointRecord, by: i64) -> Result<()> {
         let record = &mut self.record;
         let of_line = if checkpoint.later.abandoned {
             &mut record.abandoned
@@ -178,7 +178,10 @@ impl JobLine {
         id: u64,
         abandoned: bool,
     ) -> Result<()> {
-        let mut checkpoint = change.records().known_checkpoint(id)?;
+        let mut checkpoint = match change.records().known_checkpoint(id) {
+            Err(error @ Error::Corrupt { .. }) => return self.unlist(change, id, &error),
+            checkpoint => checkpoint?,
+        };
         self.detach(change, id, &checkpoint)?;
         checkpoint.later.abandoned = abandoned;
         self.attach(change, id, &checkpoint)?;
@@ -230,10 +233,12 @@ pub(super) fn direction_of(metric: &MetricRecord) -> Option<Direction> {
     })
 }
 
-/// A checkpoint's parent, dropped checkpoints included: the log remembers them.
+/// A checkpoint's parent, dropped and damaged checkpoints included: the log remembers them.
 pub(super) fn parent_of(records: Records<'_>, id: u64) -> Result<Option<u64>> {
-    if let Some(checkpoint) = records.checkpoint(id)? {
-        return Ok(checkpoint.saved.parent.filter(|parent| *parent < id));
+    match records.checkpoint(id) {
+        Ok(Some(checkpoint)) => return Ok(checkpoint.saved.parent.filter(|parent| *parent < id)),
+        Ok(None) | Err(Error::Corrupt { .. }) => {}
+        Err(other) => return Err(other),
     }
     match records.log(id)?.map(|record| record.action) {
         Some(Action::Save { parent, .. }) => Ok(parent.filter(|parent| *parent < id)),

@@ -27,9 +27,9 @@ mod resolve;
 mod resume;
 mod save;
 mod stats;
-mod suspects;
 mod sweep;
 mod tags;
+mod unlist;
 mod verify;
 mod walk;
 

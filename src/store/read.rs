@@ -16,7 +16,7 @@ use crate::format::{
 use crate::id::CheckpointId;
 use crate::name::printable;
 use crate::platform;
-use crate::storage::{Records, Rows};
+use crate::storage::{Records, Rows, load_chunk};
 use crate::store::Store;
 use crate::tensor::DType;
 
@@ -205,9 +205,7 @@ pub(super) fn all(checkpoint: Source<'_>) -> Result<BTreeMap<String, (EntryKind,
     let mut found = BTreeMap::new();
     for group in groups {
         let pack = match &group.pack {
-            Some(pack) => Bytes::from(reading(checkpoint, |rows| {
-                checkpoint.store.load_chunk(rows, pack)
-            })?),
+            Some(pack) => Bytes::from(reading(checkpoint, |rows| load_chunk(rows, pack))?),
             None => Bytes::new(),
         };
         for record in group.entries {
@@ -296,7 +294,7 @@ fn pieces(
             let pack = located
                 .pack
                 .ok_or_else(|| Error::corrupt("a manifest's group", "its pack is missing"))?;
-            let bytes = reading(checkpoint, |rows| checkpoint.store.load_chunk(rows, &pack))?;
+            let bytes = reading(checkpoint, |rows| load_chunk(rows, &pack))?;
             let offset = u64::from(*offset);
             visit(&slice(&bytes, offset + range.start, offset + range.end)?)
         }
@@ -314,7 +312,7 @@ fn pieces(
                             "it is off the grid",
                         ));
                     }
-                    checkpoint.store.load_chunk(rows, &chunk)
+                    load_chunk(rows, &chunk)
                 })?;
                 let from = range.start.max(covered.start) - covered.start;
                 let to = range.end.min(covered.end) - covered.start;

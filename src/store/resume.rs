@@ -53,14 +53,7 @@ impl Job {
                 .read(|rows| older(rows, self.name(), below, scan))?;
             let Some(id) = next else { break };
             below = id;
-            let outcome = self
-                .store()
-                .by_id(CheckpointId::new(id))
-                .and_then(|checkpoint| {
-                    checkpoint.verify()?;
-                    Ok(checkpoint)
-                });
-            match outcome {
+            match self.verified(id) {
                 Ok(checkpoint) => {
                     return Ok(Some(Resumed {
                         checkpoint,
@@ -89,6 +82,24 @@ impl Job {
         }
     }
 
+    /// The checkpoint with this id, every byte of it read.
+    fn verified(&self, id: u64) -> Result<Checkpoint> {
+        let checkpoint = match self.store().by_id(CheckpointId::new(id)) {
+            Err(error @ Error::NotFound { .. }) => {
+                // Reclaimed while we looked; or lost, if it is listed all the same.
+                let listed = self.store().read(|rows| is_lost(rows, self.name(), id))?;
+                let what = || format!("the record of checkpoint id:{id}");
+                return Err(match listed {
+                    true => Error::corrupt(what(), "it is missing"),
+                    false => error,
+                });
+            }
+            found => found?,
+        };
+        checkpoint.verify()?;
+        Ok(checkpoint)
+    }
+
     fn logged_iteration(&self, id: u64) -> Option<u64> {
         let logged = self.store().read(|rows| Records(rows).log(id));
         match logged.ok()??.action {
@@ -112,6 +123,12 @@ fn is_index_sound(rows: &dyn Rows, name: &str) -> Result<bool> {
         return Ok(true);
     };
     Ok(newest(rows, number)? == job.head.map(|head| head.id))
+}
+
+/// Whether the index lists a checkpoint that has no record.
+fn is_lost(rows: &dyn Rows, name: &str, id: u64) -> Result<bool> {
+    let listed = older(rows, name, id.saturating_add(1), true)? == Some(id);
+    Ok(listed && Records(rows).is_reclaimed(id))
 }
 
 /// The newest checkpoint of the current line below an id. Where the index can't be trusted, the

@@ -3,7 +3,9 @@
 
 mod heal;
 mod repair;
+mod rows;
 mod salvage;
+mod unreadable;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -11,10 +11,10 @@ use redb::{Key, ReadableTable, TableDefinition, Value};
 use super::{Picture, eventful, options, picture};
 
 /// So many rows of a table are harmed, one at a time.
-const ROWS: usize = 12;
+pub(crate) const ROWS: usize = 12;
 
-#[derive(Clone, Copy, Debug)]
-enum Harm {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
     /// One bit in the middle.
     Flip,
     /// One bit of the first byte.
@@ -24,7 +24,7 @@ enum Harm {
 
 /// Harms the row at this part of a table; false if it has no such row, or none that can be harmed
 /// like this.
-fn harm<K: Key + 'static, V: Value + 'static>(
+pub(crate) fn harm<K: Key + 'static, V: Value + 'static>(
     path: &Path,
     name: &str,
     row: usize,

@@ -159,3 +159,75 @@ impl Backend for DamagedBackend {
         Ok(())
     }
 }
+
+/// A medium with one sector that can't be read. Writing to it makes it good, as on a disk that has
+/// spare sectors.
+#[derive(Debug)]
+pub(crate) struct UnreadableMedium {
+    inner: Arc<dyn Medium>,
+    bad: Arc<AtomicU64>,
+}
+
+impl UnreadableMedium {
+    /// The sector that begins at `at` is bad.
+    pub(crate) fn new(inner: Arc<dyn Medium>, at: u64) -> Arc<Self> {
+        let bad = Arc::new(AtomicU64::new(at));
+        Arc::new(Self { inner, bad })
+    }
+}
+
+impl Medium for UnreadableMedium {
+    fn open(&self) -> io::Result<Box<dyn Backend>> {
+        Ok(Box::new(UnreadableBackend {
+            inner: self.inner.open()?,
+            bad: Arc::clone(&self.bad),
+        }))
+    }
+
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+}
+
+#[derive(Debug)]
+struct UnreadableBackend {
+    inner: Box<dyn Backend>,
+    bad: Arc<AtomicU64>,
+}
+
+impl UnreadableBackend {
+    fn touches(&self, offset: u64, len: usize) -> bool {
+        let bad = self.bad.load(Ordering::SeqCst);
+        offset < bad.saturating_add(512) && bad < offset + len as u64
+    }
+}
+
+impl Backend for UnreadableBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.touches(offset, out.len()) {
+            return Err(io::Error::other("a sector can't be read"));
+        }
+        self.inner.read(offset, out)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.touches(offset, data.len()) {
+            self.bad.store(u64::MAX - 512, Ordering::SeqCst);
+        }
+        self.inner.write(offset, data)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+    fn try_lock(&self) -> io::Result<bool> {
+        self.inner.try_lock()
+    }
+    fn unlock(&self) -> io::Result<()> {
+        self.inner.unlock()
+    }
+}

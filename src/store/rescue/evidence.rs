@@ -70,6 +70,25 @@ impl Evidence {
         Ok(found)
     }
 
+    /// Takes in what was found elsewhere. The tables stay what the tables were.
+    pub(super) fn join(&mut self, other: Self) {
+        for (id, versions) in other.log {
+            let known = self.log.entry(id).or_default();
+            for version in versions {
+                if known.iter().all(|known| known.hash != version.hash) {
+                    known.push(version);
+                }
+            }
+        }
+        for (id, versions) in other.checkpoints {
+            extend(self.checkpoints.entry(id).or_default(), versions);
+        }
+        for (number, versions) in other.jobs {
+            extend(self.jobs.entry(number).or_default(), versions);
+        }
+        self.records += other.records;
+    }
+
     /// Takes a record in, if it is one. Versions that say the same are one.
     pub(super) fn take(&mut self, table: TableCode, key: u64, bytes: &[u8]) {
         let tag = StoreTag::of(self.store);
@@ -97,20 +116,25 @@ impl Evidence {
                 let content = record.saved.content_hash(self.store, id);
                 let vouched = content.is_ok_and(|hash| *hash.as_bytes() == record.content);
                 let known = self.checkpoints.entry(key).or_default();
-                if vouched && !known.contains(&record) {
-                    known.push(record);
+                if vouched {
+                    extend(known, [record]);
                 }
             }
             TableCode::Jobs => {
                 let read = JobRecord::from_bytes(tag, &name, bytes);
                 if let (Ok(number), Ok(record)) = (u32::try_from(key), read) {
-                    let known = self.jobs.entry(number).or_default();
-                    if !known.contains(&record) {
-                        known.push(record);
-                    }
+                    extend(self.jobs.entry(number).or_default(), [record]);
                 }
             }
             TableCode::Settings | TableCode::Names => {}
+        }
+    }
+}
+
+fn extend<T: PartialEq>(known: &mut Vec<T>, versions: impl IntoIterator<Item = T>) {
+    for version in versions {
+        if !known.contains(&version) {
+            known.push(version);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::evidence::Evidence;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoreTag};
 use crate::id::NodeId;
-use crate::storage::{Frame, LooseChunks, NodeSet, RawMedium};
+use crate::storage::{Frame, LooseChunks, NewChunk, NodeSet, RawMedium};
 
 /// What the scan of a file found.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Frames {
     /// Records, by the store that they say they belong to: a store may lie in a store's chunks.
     stores: BTreeMap<StoreTag, Evidence>,
     nodes: HashMap<NodeId, (u64, usize)>,
-    pub(super) chunks: LooseChunks,
+    chunks: LooseChunks,
 }
 
 impl Frames {
@@ -52,6 +52,18 @@ impl Frames {
     pub(super) fn counts(&self) -> (u64, u64, u64) {
         let records = self.stores.values().map(|evidence| evidence.records).sum();
         (records, self.nodes.len() as u64, self.chunks.len() as u64)
+    }
+
+    /// A node's bytes, if some that verify were found.
+    pub(super) fn node_bytes(&self, id: &NodeId) -> Option<Vec<u8>> {
+        let (at, len) = self.nodes.get(id)?;
+        let bytes = self.raw.bytes(*at, *len);
+        Node::from_bytes(id, &bytes).ok().map(|_| bytes)
+    }
+
+    /// A chunk, put together from what was found of it, and verified.
+    pub(super) fn chunk(&self, chunk: &ChunkRef) -> Result<NewChunk> {
+        self.chunks.load(&self.raw, chunk)
     }
 
     /// The evidence of this store; without one named, of that which has the most.

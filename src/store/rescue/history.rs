@@ -1,9 +1,9 @@
 //! The log out of what is left of it: which versions of its records belong together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::evidence::{Evidence, Logged};
-use crate::format::{Action, LogRecord, NO_PREVIOUS, Stamp};
+use crate::format::{Action, Head, LogRecord, NO_PREVIOUS, Stamp};
 
 /// So many log records in a row are never all lost while later ones survive; an id beyond such a
 /// gap is not believed.
@@ -31,12 +31,12 @@ impl History {
     /// continues another.
     pub(super) fn of(evidence: &Evidence) -> Self {
         let known = &evidence.log;
+        let (last, mut expected) = end_of(evidence);
         let mut history = Self {
-            last: last_of(evidence),
+            last,
             is_whole: true,
             ..Self::default()
         };
-        let mut expected = evidence.head.as_ref().map(|head| head.chain);
         if history.last == 0 {
             return history;
         }
@@ -77,6 +77,20 @@ impl History {
                 .is_none_or(|hash| Stamp::new(stamp.log, hash) == stamp)
     }
 
+    /// The head record of a store with this log, and with nothing else in it yet.
+    pub(super) const fn head(&self) -> Head {
+        Head {
+            last: self.last,
+            count: self.last,
+            chain: self.chain,
+            live: 0,
+            next_chunk: 1,
+            next_name: 1,
+            next_job: 1,
+            lost: 0,
+        }
+    }
+
     /// Puts in the place of a lost record what it must have said.
     pub(super) fn fill(&mut self, id: u64, at: i64, action: Action) {
         let previous = NO_PREVIOUS;
@@ -101,17 +115,43 @@ impl History {
     }
 }
 
-fn last_of(evidence: &Evidence) -> u64 {
+/// Where the log ends: its last id, and the hash of that record if it is known.
+fn end_of(evidence: &Evidence) -> (u64, Option<[u8; 32]>) {
     if let Some(head) = &evidence.head {
-        return head.last;
+        return (head.last, Some(head.chain));
     }
+    let most = believable(evidence);
+    let tip = tip_of(evidence, most);
+    let end = tip.map_or(0, |(id, _)| id);
     // A checkpoint's record vouches for the log records that it was written after, should they be
-    // lost.
-    let stamps = evidence
-        .checkpoints
-        .iter()
-        .flat_map(|(id, versions)| versions.iter().map(|v| v.later.stamp.log.max(*id)));
-    let ids: BTreeSet<u64> = evidence.log.keys().copied().chain(stamps).collect();
+    // lost. Those that are there and are not the end belong to a commit that never came to be.
+    let stamps = stamps(evidence).filter(|stamp| stamp.log <= most && !is_found(evidence, *stamp));
+    let last = stamps.map(|stamp| stamp.log).max().unwrap_or(0);
+    if last > end {
+        return (last, None);
+    }
+    (end, tip.map(|(_, version)| version.hash))
+}
+
+fn stamps(evidence: &Evidence) -> impl Iterator<Item = Stamp> {
+    let records = evidence.checkpoints.values().flatten();
+    records.map(|record| record.later.stamp)
+}
+
+fn is_found(evidence: &Evidence, stamp: Stamp) -> bool {
+    let versions = evidence.log.get(&stamp.log);
+    versions.is_some_and(|versions| {
+        let of = |version: &Logged| Stamp::new(stamp.log, &version.hash);
+        versions.iter().any(|version| of(version) == stamp)
+    })
+}
+
+/// The largest id that something speaks of, and that no wide gap lies before.
+fn believable(evidence: &Evidence) -> u64 {
+    let stamped = stamps(evidence).map(|stamp| stamp.log);
+    let saved = evidence.checkpoints.keys().copied();
+    let logged = evidence.log.keys().copied();
+    let ids: BTreeSet<u64> = logged.chain(stamped).chain(saved).collect();
     let mut last = 0;
     for id in ids {
         if id - last > WIDEST_GAP {
@@ -120,6 +160,44 @@ fn last_of(evidence: &Evidence) -> u64 {
         last = id;
     }
     last
+}
+
+/// The log record that none continues. Of several, the one with the largest id, unless it grew
+/// from a record whose place another one took later: then its commit never came to be.
+fn tip_of(evidence: &Evidence, most: u64) -> Option<(u64, &Logged)> {
+    let versions = || evidence.log.range(..=most);
+    let continued: HashSet<[u8; 32]> = versions()
+        .flat_map(|(_, versions)| versions.iter().map(|version| version.record.previous))
+        .collect();
+    let mut tips = versions().rev().flat_map(|(id, versions)| {
+        let ends = versions.iter().filter(|v| !continued.contains(&v.hash));
+        ends.map(|version| (*id, version))
+    });
+    let mut tip = tips.next()?;
+    let mut line = line_of(evidence, tip);
+    for other in tips {
+        let rival = line.get(&other.0);
+        if rival.is_some_and(|rival| other.1.record.at > rival.record.at) {
+            tip = other;
+            line = line_of(evidence, tip);
+        }
+    }
+    Some(tip)
+}
+
+/// A record and those that it continues, as far as they are known, by id.
+fn line_of<'a>(evidence: &'a Evidence, tip: (u64, &'a Logged)) -> BTreeMap<u64, &'a Logged> {
+    let mut line = BTreeMap::from([tip]);
+    let (mut id, mut version) = tip;
+    while let Some(before) = id.checked_sub(1).and_then(|id| evidence.log.get(&id)) {
+        let previous = version.record.previous;
+        let Some(found) = before.iter().find(|other| other.hash == previous) else {
+            break;
+        };
+        (id, version) = (id - 1, found);
+        line.insert(id, version);
+    }
+    line
 }
 
 /// Of several versions, one that continues a version of the record before; of several such, the

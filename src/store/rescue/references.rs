@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{ChunkRef, ChunkRow, ExtentHeader, Node, StoredNode};
 use crate::id::{ChunkId, NodeId};
-use crate::storage::{Change, Rows, load_chunk, lose_chunk};
-use crate::store::verify::Content;
+use crate::storage::{Change, Rows, heal_chunk, load_chunk, lose_chunk};
+use crate::store::verify::{Content, Findings};
+
+use super::frames::Frames;
+use super::plan::Plan;
 
 /// What there was to mend.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +24,36 @@ pub(super) struct Mended {
 enum Fix<T> {
     Put(T),
     Remove,
+}
+
+/// Counts what the checkpoints of a plan name. Nodes that the tables have lost, and the file has
+/// elsewhere, are put back first.
+pub(super) fn count_content(
+    change: &mut Change<'_>,
+    plan: &Plan,
+    frames: &Frames,
+) -> Result<Content> {
+    loop {
+        let mut content = Content::default();
+        let mut findings = Findings::default();
+        for (id, record) in &plan.checkpoints {
+            content.check_manifest(change.records().0, *id, record, &mut findings)?;
+        }
+        let mut restored = false;
+        for id in content.lost_nodes() {
+            if let Some(bytes) = frames.node_bytes(id) {
+                let refs = content.node_refs(id);
+                change
+                    .rows()
+                    .put_node(id, &StoredNode::value(id, refs, &bytes))?;
+                restored = true;
+            }
+        }
+        // Below those may be others.
+        if !restored {
+            return Ok(content);
+        }
+    }
 }
 
 /// Makes every node's row say how often it is named; a node whose bytes are spoilt keeps its count.
@@ -71,6 +104,7 @@ pub(super) fn mend_chunks(
     change: &mut Change<'_>,
     content: &Content,
     bad: &BTreeMap<ChunkId, String>,
+    frames: &Frames,
 ) -> Result<Mended> {
     let mut mended = Mended::default();
     let mut rows: HashMap<ChunkId, Option<ChunkRow>> = HashMap::new();
@@ -102,20 +136,31 @@ pub(super) fn mend_chunks(
                 // Nobody has read what a row that was put together leads to.
                 let loads = is_known || load_chunk(change.records().0, &chunk).is_ok();
                 if !loads {
-                    lose_chunk(change, &chunk, refs)?;
-                    mended.lost_chunks += 1;
+                    mended.lost_chunks += restore_chunk(change, &chunk, refs, frames)?;
                 }
             }
-            _ => {
-                lose_chunk(change, &chunk, refs)?;
-                mended.lost_chunks += 1;
-            }
+            _ => mended.lost_chunks += restore_chunk(change, &chunk, refs, frames)?,
         }
     }
     for (id, row) in rows {
         drop_unnamed(change, &id, row, &mut mended)?;
     }
     Ok(mended)
+}
+
+/// Writes a chunk anew from what the file still has of it elsewhere, or notes that it is lost.
+/// Returns how many are.
+fn restore_chunk(
+    change: &mut Change<'_>,
+    chunk: &ChunkRef,
+    refs: u64,
+    frames: &Frames,
+) -> Result<u64> {
+    match frames.chunk(chunk) {
+        Ok(found) => heal_chunk(change, &found, refs).map(|()| 0),
+        Err(Error::Corrupt { .. }) => lose_chunk(change, chunk, refs).map(|()| 1),
+        Err(other) => Err(other),
+    }
 }
 
 /// A chunk that nothing names is left to be swept.

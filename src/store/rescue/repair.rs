@@ -1,17 +1,16 @@
 //! Mending a store in place: whatever can be derived is derived anew, what is lost is said to be.
 
-use std::collections::BTreeSet;
-
 use super::evidence::Evidence;
+use super::frames::Frames;
+use super::history::History;
 use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
-use super::references::{mend_chunks, mend_nodes};
+use super::references::{count_content, mend_chunks, mend_nodes};
 use crate::error::{Error, Result};
-use crate::format::{Action, Head, NO_PREVIOUS};
+use crate::format::{Action, Head, NO_PREVIOUS, StoreTag};
 use crate::id::CheckpointId;
-use crate::storage::{Change, Clear, Durability, Room, Rows};
+use crate::storage::{Change, Clear, Durability, RawMedium, Room, Rows, Writes};
 use crate::store::sweep::sweep;
-use crate::store::verify::{Content, Findings};
 use crate::store::{Damage, Store, VerifyDepth, VerifyReport};
 
 /// What a repair found and did.
@@ -25,6 +24,8 @@ pub struct Repaired {
     pub left: Vec<Damage>,
     /// Checkpoints of which nothing is left but that they were; they are no longer listed.
     pub lost: Vec<Damage>,
+    /// Checkpoints whose log records are lost: whether they had been deleted is not known.
+    pub uncertain: Vec<Damage>,
     /// Chunks whose bytes are lost.
     pub lost_chunks: u64,
 }
@@ -40,9 +41,11 @@ impl Store {
     /// Mends the store in place, in one transaction. Indexes, counts, jobs and the chain of the log
     /// are derived anew from the checkpoints' records and the log; what can't be read any more is
     /// marked as lost, so that `verify` names it, `resume` passes it over and a save of the same
-    /// bytes heals it. Nothing that loads before does not load afterwards.
+    /// bytes heals it. Nothing that loads before does not load afterwards. Records, nodes and chunks
+    /// that the tables have lost are looked for in all of the file, as a salvage does.
     ///
-    /// Reads every byte of the store, through `progress` (bytes read, of how many).
+    /// Reads every byte of the store, through `progress` (bytes read, of how many), and then the
+    /// file once more.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when the tables themselves can't be read:
@@ -57,11 +60,25 @@ impl Store {
         if repaired.was_clean() {
             return Ok(repaired);
         }
-        let evidence = self
+        let mut evidence = self
             .read(|rows| Evidence::of_tables(rows, self.id()))
             .map_err(beyond_repair)?;
+        let tables = History::of(&evidence);
+        let keep_log = tables.is_whole;
+        if keep_log {
+            // Nothing that is found elsewhere is newer than a log that is whole.
+            evidence.head.get_or_insert_with(|| tables.head());
+        }
+        // What the tables have lost may still be in the file, in pages that are free by now. They
+        // would be used again.
+        let mut frames = Frames::scan(RawMedium::open(self.engine().medium())?, &mut |_, _| {})?;
+        let tag = StoreTag::of(self.id());
+        if let Some(found) = frames.take_evidence(Some(tag)) {
+            evidence.join(found);
+        }
         let mut plan = Plan::of(&evidence);
         repaired.lost.append(&mut plan.lost);
+        repaired.uncertain.append(&mut plan.uncertain);
         let lost: Vec<u64> = repaired
             .lost
             .iter()
@@ -71,38 +88,22 @@ impl Store {
         let done = self
             .engine()
             .write(Durability::Durable, Room::Ordinary, |rows| {
-                let head = head_of(rows, &evidence, &plan)?;
-                rows.clear(Clear::Derived)?;
-                let mut change = if plan.history.is_whole {
-                    Change::over(rows, head, at)
-                } else {
-                    rows.clear(Clear::Log)?;
-                    let mut change = Change::over(rows, emptied(&head), at);
-                    write_log(&mut change, &plan.history)?;
-                    change.set_time(at);
-                    change
-                };
-                let ids: BTreeSet<u64> = plan.checkpoints.keys().copied().collect();
-                for gone in evidence.rows.difference(&ids) {
-                    change.drop_checkpoint(*gone)?;
-                }
-                for action in plan.corrections {
+                let mut change = begin(rows, &evidence, &plan, keep_log, at)?;
+                for action in std::mem::take(&mut plan.corrections) {
                     change.log(action)?;
                 }
                 // A log record has a limit, and what is lost may have none.
                 for lost in batches(&lost) {
                     change.log(Action::Repair { lost })?;
                 }
-                let mut content = Content::default();
                 let mut rebuild = Rebuild::new(std::mem::take(&mut plan.jobs));
-                let mut findings = Findings::default();
                 for (id, record) in &plan.checkpoints {
                     rebuild.put(&mut change, *id, record)?;
-                    content.check_manifest(change.records().0, *id, record, &mut findings)?;
                 }
                 rebuild.finish(&mut change)?;
+                let content = count_content(&mut change, &plan, &frames)?;
                 let nodes = mend_nodes(&mut change, &content)?;
-                let chunks = mend_chunks(&mut change, &content, &bad)?;
+                let chunks = mend_chunks(&mut change, &content, &bad, &frames)?;
                 change.set_lost(nodes.lost_nodes + chunks.lost_chunks);
                 change.finish()?;
                 Ok(chunks)
@@ -114,6 +115,34 @@ impl Store {
         repaired.left = after.damage;
         Ok(repaired)
     }
+}
+
+/// The change that mends: derived rows are gone, the log is whole again, and checkpoints that the
+/// plan does not have are dropped.
+fn begin<'t>(
+    rows: &'t mut dyn Writes,
+    evidence: &Evidence,
+    plan: &Plan,
+    keep_log: bool,
+    at: i64,
+) -> Result<Change<'t>> {
+    let head = head_of(rows, evidence, plan)?;
+    rows.clear(Clear::Derived)?;
+    let mut change = if keep_log {
+        Change::over(rows, head, at)
+    } else {
+        rows.clear(Clear::Log)?;
+        let mut change = Change::over(rows, emptied(&head), at);
+        write_log(&mut change, &plan.history)?;
+        change.set_time(at);
+        change
+    };
+    for gone in &evidence.rows {
+        if !plan.checkpoints.contains_key(gone) {
+            change.drop_checkpoint(*gone)?;
+        }
+    }
+    Ok(change)
 }
 
 fn beyond_repair(error: Error) -> Error {
@@ -129,14 +158,9 @@ fn head_of(rows: &dyn Rows, evidence: &Evidence, plan: &Plan) -> Result<Head> {
     let next_chunk = rows.last_chunk_number()? + 1;
     let jobs = plan.jobs.keys().next_back().map_or(1, |last| last + 1);
     Ok(Head {
-        last: plan.history.last,
-        count: plan.history.last,
-        chain: plan.history.chain,
-        live: 0,
         next_chunk: known.map_or(next_chunk, |head| head.next_chunk.max(next_chunk)),
-        next_name: 1,
         next_job: known.map_or(jobs, |head| head.next_job.max(jobs)),
-        lost: 0,
+        ..plan.history.head()
     })
 }
 

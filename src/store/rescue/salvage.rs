@@ -222,7 +222,7 @@ impl Carrier<'_> {
                     Some(why) => return Err(Error::corrupt(format!("chunk {id}"), why)),
                 }
             }
-            match self.frames.chunks.load(self.frames.raw(), chunk) {
+            match self.frames.chunk(chunk) {
                 Ok(found) => {
                     self.pending_bytes += found.stored.len();
                     self.done.bytes += u64::from(found.raw_len);

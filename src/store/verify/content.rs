@@ -29,6 +29,8 @@ pub(in crate::store) struct Content {
     pub(super) orphans: u64,
     /// How often a node is named, and what is wrong below it.
     nodes: HashMap<NodeId, (u64, Option<String>)>,
+    /// Nodes that could not be read.
+    lost_nodes: Vec<NodeId>,
 }
 
 impl Content {
@@ -85,7 +87,10 @@ impl Content {
         self.nodes.insert(*id, (1, None));
         let fault = match load_node(rows, id) {
             Ok(node) => self.below(rows, id, node, depth)?,
-            Err(Error::Corrupt { what, why }) => Some(format!("{what}: {why}")),
+            Err(Error::Corrupt { what, why }) => {
+                self.lost_nodes.push(*id);
+                Some(format!("{what}: {why}"))
+            }
             Err(other) => return Err(other),
         };
         if let Some((_, known)) = self.nodes.get_mut(id) {
@@ -135,6 +140,11 @@ impl Content {
     /// How often a node is named.
     pub(in crate::store) fn node_refs(&self, id: &NodeId) -> u64 {
         self.nodes.get(id).map_or(0, |(refs, _)| *refs)
+    }
+
+    /// Nodes that are named and can't be read.
+    pub(in crate::store) fn lost_nodes(&self) -> &[NodeId] {
+        &self.lost_nodes
     }
 
     /// Every node that is named, and how often.

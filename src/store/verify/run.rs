@@ -7,7 +7,7 @@ use super::records::Ledger;
 use super::report::{Findings, VerifyDepth, VerifyReport};
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
-use crate::storage::{Records, Rows};
+use crate::storage::{Records, Rows, load_chunk};
 use crate::store::Store;
 
 impl Store {
@@ -89,7 +89,7 @@ impl Store {
             .sum();
         let mut bad = content.bad.clone();
         for known in chosen {
-            match self.read(|rows| self.load_chunk(rows, &known.chunk)) {
+            match self.read(|rows| load_chunk(rows, &known.chunk)) {
                 Ok(_) => {}
                 Err(Error::Corrupt { what, why }) => {
                     bad.insert(known.chunk.chunk(), format!("{what}: {why}"));

@@ -20,6 +20,7 @@ pub(crate) fn run(store: &Store, style: &Style) -> Result<(), Failure> {
             "found": damage::json(&done.before.damage),
             "left": damage::json(&done.left),
             "lost": damage::json(&done.lost),
+            "uncertain": damage::json(&done.uncertain),
             "lost_chunks": done.lost_chunks,
         });
         style.document("repair", &body)?;
@@ -45,7 +46,11 @@ fn print(done: &Repaired, style: &Style) -> Result<(), Failure> {
         return style.line(format_args!("{intact}: nothing had to be mended"));
     }
     let mut out = style.out();
-    for (title, what) in [("lost", &done.lost), ("still damaged", &done.left)] {
+    for (title, what) in [
+        ("lost", &done.lost),
+        ("uncertain", &done.uncertain),
+        ("still damaged", &done.left),
+    ] {
         if !what.is_empty() {
             writeln!(out, "{title}:")?;
             damage::table(what).write(&mut out, style)?;

@@ -1,0 +1,80 @@
+//! How often chunks and nodes are named, by a pass over all nodes and inline manifests: for the rare
+//! case that a row which says so is lost or can't be read.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use super::records::Records;
+use super::rows::Rows;
+use crate::error::Result;
+use crate::format::{ChunkRef, Content, Group, Manifest, Node, StoredNode};
+use crate::id::{ChunkId, NodeId};
+
+/// The counts that the readable part of a store adds up to.
+#[derive(Debug, Default)]
+pub(crate) struct References {
+    chunks: HashMap<ChunkId, u64>,
+    nodes: HashMap<NodeId, u64>,
+}
+
+impl References {
+    /// Counts all of them. A node that can't be read names nothing here.
+    pub(crate) fn count(rows: &dyn Rows) -> Result<Self> {
+        let mut counts = Self::default();
+        rows.each_node(&mut |id, value| {
+            // The count before a node's bytes may be what is spoilt.
+            let bytes = value.get(StoredNode::PREFIX_BYTES..).unwrap_or_default();
+            if let Ok(node) = Node::from_bytes(&id, bytes) {
+                counts.node(&node);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Records(rows).checkpoints((0, u64::MAX), false, &mut |_, record| {
+            match record.map(|record| record.saved.manifest) {
+                Ok(Manifest::Inline(group)) => counts.group(&group),
+                Ok(Manifest::Tree { root, .. }) => counts.name(root),
+                Err(_) => {}
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(counts)
+    }
+
+    /// How often a chunk is named.
+    pub(crate) fn of_chunk(&self, id: &ChunkId) -> u64 {
+        self.chunks.get(id).copied().unwrap_or(0)
+    }
+
+    /// How often a node is named.
+    pub(crate) fn of_node(&self, id: &NodeId) -> u64 {
+        self.nodes.get(id).copied().unwrap_or(0)
+    }
+
+    fn node(&mut self, node: &Node) {
+        match node {
+            Node::Group(group) => self.group(group),
+            Node::List(chunks) => chunks.iter().for_each(|chunk| self.chunk(chunk)),
+            Node::Spans(children) => children.iter().for_each(|child| self.name(child.node)),
+            Node::Names(children) => children.iter().for_each(|child| self.name(child.node)),
+        }
+    }
+
+    fn group(&mut self, group: &Group) {
+        group.pack.iter().for_each(|pack| self.chunk(pack));
+        for entry in &group.entries {
+            match &entry.content {
+                Content::Inline(_) | Content::Packed(_) => {}
+                Content::Chunks(chunks) => chunks.iter().for_each(|chunk| self.chunk(chunk)),
+                Content::Tree { root, .. } => self.name(*root),
+            }
+        }
+    }
+
+    fn chunk(&mut self, chunk: &ChunkRef) {
+        *self.chunks.entry(chunk.chunk()).or_default() += 1;
+    }
+
+    fn name(&mut self, node: [u8; 32]) {
+        *self.nodes.entry(NodeId::new(node)).or_default() += 1;
+    }
+}

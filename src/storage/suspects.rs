@@ -1,0 +1,89 @@
+//! What was found damaged when it was read.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::Error;
+use crate::id::{ChunkId, NodeId};
+
+/// What is wrong with a chunk or a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// Its bytes are not what was saved, or not there.
+    Spoilt,
+    /// The disk can't read them. Nor can they be removed: the pages around them would have to be
+    /// read for that.
+    Unreadable,
+}
+
+impl Harm {
+    /// The harm that an error speaks of, if it speaks of any.
+    const fn of(error: &Error) -> Option<Self> {
+        match error {
+            Error::Corrupt { .. } => Some(Self::Spoilt),
+            Error::Io { .. } => Some(Self::Unreadable),
+            _ => None,
+        }
+    }
+}
+
+/// The chunks and nodes that reads of this process have found damaged. Those that a repair found
+/// are marked in their rows.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    chunks: HashMap<ChunkId, Harm>,
+    nodes: HashMap<NodeId, Harm>,
+}
+
+impl Suspects {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of a chunk that could not be read.
+    pub(super) fn note_chunk(&self, id: ChunkId, error: &Error) {
+        if let Some(harm) = Harm::of(error) {
+            self.known().chunks.insert(id, harm);
+        }
+    }
+
+    /// Takes note of a node that could not be read.
+    pub(super) fn note_node(&self, id: NodeId, error: &Error) {
+        if let Some(harm) = Harm::of(error) {
+            self.known().nodes.insert(id, harm);
+        }
+    }
+
+    /// What is known to be wrong with a chunk.
+    pub(crate) fn chunk(&self, id: &ChunkId) -> Option<Harm> {
+        self.known().chunks.get(id).copied()
+    }
+
+    /// What is known to be wrong with a node.
+    pub(crate) fn node(&self, id: &NodeId) -> Option<Harm> {
+        self.known().nodes.get(id).copied()
+    }
+
+    /// Whether any node is known to be damaged.
+    pub(crate) fn has_nodes(&self) -> bool {
+        !self.known().nodes.is_empty()
+    }
+
+    /// Forgets chunks and nodes that are sound again.
+    pub(crate) fn forget<'a>(
+        &self,
+        chunks: impl IntoIterator<Item = &'a ChunkId>,
+        nodes: impl IntoIterator<Item = &'a NodeId>,
+    ) {
+        let mut known = self.known();
+        for id in chunks {
+            known.chunks.remove(id);
+        }
+        for id in nodes {
+            known.nodes.remove(id);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Rows that rot one by one, and a trainer that goes on all the same.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use ckptdb::{Filter, MemoryMedium, Store, VerifyDepth};
+
+use super::repair::{Harm, ROWS, harm};
+use super::{content, eventful, options, picture, save};
+
+const HARMS: [Harm; 3] = [Harm::Flip, Harm::FlipFirst, Harm::Remove];
+
+/// Reads all there is, whatever comes of it: what is damaged is noticed.
+fn read_all(store: &Store) {
+    for found in store.list(&Filter::default()).unwrap().flatten() {
+        let _ = found.load();
+    }
+}
+
+fn three(path: &Path) {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    for iteration in [1, 9, 10] {
+        save(&store, "NQ", iteration);
+    }
+    store.close();
+    fs::write(path, medium.to_vec()).unwrap();
+}
+
+#[test]
+fn training_goes_on_after_a_checkpoint_whose_record_has_rotted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    for kind in HARMS {
+        three(&path);
+        // The third row: the newest checkpoint.
+        assert!(harm::<u64, &[u8]>(&path, "checkpoints", 2, kind));
+        let store = Store::open_with(&path, options()).unwrap();
+        let job = store.job("NQ").unwrap();
+        let resumed = job.resume().unwrap().unwrap();
+        assert_eq!(resumed.checkpoint.iteration, 9, "{kind:?}");
+        assert_eq!(resumed.skipped.len(), 1, "{kind:?}");
+        // The same iteration comes once more, then the next.
+        let parent = resumed.checkpoint.id;
+        let again = job.save(10).bytes("own", b"anew").parent(parent).commit();
+        let again = again.unwrap().checkpoint;
+        let next = save(&store, "NQ", 11).checkpoint;
+        assert_eq!(again.parent, Some(parent));
+        assert_eq!(next.parent, Some(again.id));
+        assert_eq!(job.latest().unwrap().unwrap().id, next.id);
+        assert_eq!(store.jobs().unwrap()[0].checkpoints, 4, "{kind:?}");
+        let resumed = job.resume().unwrap().unwrap();
+        assert_eq!(resumed.checkpoint.id, next.id);
+        assert!(resumed.skipped.is_empty());
+        again.delete(false).unwrap();
+        // A repair finds the record elsewhere in the file, or says that it is lost.
+        let repaired = store.repair(&mut |_, _| {}).unwrap();
+        let after = store.verify(VerifyDepth::Full).unwrap();
+        assert!(after.is_clean(), "{kind:?}: {:?}", after.damage);
+        let all = Filter {
+            abandoned: true,
+            ..Filter::default()
+        };
+        let iterations: Vec<u64> = store
+            .list(&all)
+            .unwrap()
+            .map(|found| found.unwrap().iteration)
+            .collect();
+        let found = iterations.iter().filter(|at| **at == 10).count();
+        assert_eq!(found + repaired.lost.len(), 1, "{kind:?}: {iterations:?}");
+        assert_eq!(job.latest().unwrap().unwrap().id, next.id);
+    }
+}
+
+#[test]
+fn a_save_of_the_same_bytes_heals_every_node_that_was_found_rotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let mut cases = 0;
+    for kind in HARMS {
+        for row in 0..ROWS {
+            three(&path);
+            if !harm::<&[u8; 32], &[u8]>(&path, "nodes", row, kind) {
+                continue;
+            }
+            cases += 1;
+            let store = Store::open_with(&path, options()).unwrap();
+            let at = format!("{kind:?} of row {row}");
+            assert!(
+                !store.verify(VerifyDepth::Quick).unwrap().is_clean(),
+                "{at}"
+            );
+            read_all(&store);
+            // Everything of checkpoint 9, under another iteration.
+            let job = store.job("NQ").unwrap();
+            let content = content(9);
+            let mut save = job.save(11);
+            for (name, bytes) in &content {
+                save = save.bytes(name, bytes);
+            }
+            save.commit().unwrap();
+            if kind == Harm::FlipFirst {
+                // A count is spoilt, and no byte of a checkpoint.
+                let repaired = store.repair(&mut |_, _| {}).unwrap();
+                assert!(repaired.left.is_empty(), "{at}: {:?}", repaired.left);
+            }
+            let after = store.verify(VerifyDepth::Full).unwrap();
+            assert!(after.is_clean(), "{at}: {:?}", after.damage);
+            for found in store.list(&Filter::default()).unwrap() {
+                found.unwrap().load().unwrap();
+            }
+            store.delete_job("NQ").unwrap();
+            assert_eq!(store.reclaim(true).unwrap().damaged, 0, "{at}");
+            let stats = store.stats().unwrap();
+            assert_eq!((stats.chunks, stats.nodes), (0, 0), "{at}");
+        }
+    }
+    assert!(cases >= 12, "{cases} nodes were harmed");
+}
+
+#[test]
+fn a_repair_brings_back_what_the_tables_have_lost_and_the_file_still_has() {
+    let medium = MemoryMedium::default();
+    let store = eventful(&medium);
+    let before = picture(&store);
+    store.close();
+    let image = medium.to_vec();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    for name in ["checkpoints", "nodes", "extents", "log"] {
+        let mut cases = 0;
+        for row in 0..ROWS {
+            fs::write(&path, &image).unwrap();
+            let harmed = match name {
+                "nodes" => harm::<&[u8; 32], &[u8]>(&path, name, row, Harm::Remove),
+                _ => harm::<u64, &[u8]>(&path, name, row, Harm::Remove),
+            };
+            if !harmed {
+                continue;
+            }
+            cases += 1;
+            let at = format!("row {row} of {name}");
+            let store = Store::open_with(&path, options()).unwrap();
+            let repaired = store.repair(&mut |_, _| {}).unwrap();
+            assert!(repaired.lost.is_empty(), "{at}: {:?}", repaired.lost);
+            assert!(repaired.left.is_empty(), "{at}: {:?}", repaired.left);
+            assert_eq!(picture(&store), before, "{at}");
+        }
+        assert!(cases > 3, "{name}");
+    }
+}

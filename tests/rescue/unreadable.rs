@@ -1,0 +1,70 @@
+//! Sectors that the disk can't read: an error of the system in place of wrong bytes.
+
+use std::sync::Arc;
+
+use ckptdb::{Error, Filter, MemoryMedium, Store, VerifyDepth};
+
+use super::{content, options, places, save};
+use crate::support::UnreadableMedium;
+
+/// Three checkpoints; the sector in the middle of these bytes is bad.
+fn with_bad_sector(bytes: &[u8]) -> (Arc<UnreadableMedium>, Store) {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    for iteration in 1..=3 {
+        save(&store, "NQ", iteration);
+    }
+    store.close();
+    let at = places(&medium.to_vec(), &bytes[..16])[0] as u64 + bytes.len() as u64 / 2;
+    let bad = UnreadableMedium::new(Arc::new(medium), at / 512 * 512);
+    let store = Store::open_in(bad.clone(), options()).unwrap();
+    (bad, store)
+}
+
+#[test]
+fn training_goes_on_after_a_checkpoint_that_the_disk_cant_read() {
+    let (bad, store) = with_bad_sector(&content(3)["own"]);
+    let job = store.job("NQ").unwrap();
+    let load = |iteration: u64| store.resolve(&format!("NQ@{iteration}")).unwrap().load();
+    assert!(matches!(load(3), Err(Error::Io { .. })));
+    load(2).unwrap();
+    let resumed = job.resume().unwrap().unwrap();
+    assert_eq!(resumed.checkpoint.iteration, 2);
+    assert!(resumed.skipped[0].what.contains("sector"), "{resumed:?}");
+    // Training does the same once more, and brings the same bytes.
+    let content = content(3);
+    let mut again = job.save(3).parent(resumed.checkpoint.id);
+    for (name, bytes) in &content {
+        again = again.bytes(name, bytes);
+    }
+    let again = again.commit().unwrap();
+    assert!(again.healed_chunks > 0);
+    for found in store.list(&Filter::default()).unwrap() {
+        found.unwrap().load().unwrap();
+    }
+    let abandoned = job.resume().unwrap().unwrap();
+    assert_eq!(abandoned.checkpoint.id, again.checkpoint.id);
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert!(report.is_clean(), "{:?}", report.damage);
+    store.close();
+    let store = Store::open_in(bad, options()).unwrap();
+    save(&store, "NQ", 4);
+    store.delete_job("NQ").unwrap();
+    store.reclaim(true).unwrap();
+}
+
+#[test]
+fn a_repair_marks_what_the_disk_cant_read_as_lost_and_a_save_heals_it() {
+    let (bad, store) = with_bad_sector(&content(3)["own"]);
+    let repaired = store.repair(&mut |_, _| {}).unwrap();
+    assert_eq!(repaired.lost_chunks, 1);
+    assert_eq!(repaired.left.len(), 1, "{:?}", repaired.left);
+    store.close();
+    let store = Store::open_in(bad, options()).unwrap();
+    save(&store, "NQ", 4);
+    let job = store.job("NQ").unwrap();
+    let saved = job.save(5).bytes("own", &content(3)["own"]).commit();
+    assert_eq!(saved.unwrap().healed_chunks, 1);
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert!(report.is_clean(), "{:?}", report.damage);
+}

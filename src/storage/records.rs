@@ -67,6 +67,20 @@ impl Records<'_> {
         self.get(id, || format!("log record {id}"))
     }
 
+    /// Shows every log record, or what is wrong with it, oldest first.
+    pub(crate) fn each_log(
+        self,
+        visit: &mut dyn FnMut(u64, Result<LogRecord>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let tag = self.0.tag();
+        self.0
+            .record_range(TableCode::Log, (0, u64::MAX), false, &mut |id, bytes| {
+                let record = LogRecord::from_bytes(tag, &id.to_be_bytes(), bytes)
+                    .map_err(|error| error.of(format!("log record {id}")));
+                visit(id, record)
+            })
+    }
+
     /// A job, by number.
     pub(crate) fn job(self, number: u32) -> Result<Option<JobRecord>> {
         self.get(u64::from(number), || {

@@ -1,5 +1,5 @@
-//! How often chunks and nodes are named, by a pass over all nodes and inline manifests: for the rare
-//! case that a row which says so is lost or can't be read.
+//! How often chunks and nodes are named, by a pass over all nodes and inline manifests: for the
+//! rare case that a row which says so is lost or can't be read.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

@@ -19,6 +19,9 @@ pub(crate) enum Room {
 /// disk.
 const WINDOW: u64 = 64 << 10;
 
+/// Of more windows than this no note is kept: those of 64 GiB.
+const MOST_WINDOWS: usize = 1 << 20;
+
 /// What a handle has taken of the disk: blocks for what it writes, and beyond the end of the file
 /// the ballast, which is given back to the disk for the writes of a change that makes room.
 #[derive(Debug)]
@@ -114,6 +117,10 @@ impl Reserve {
         let around = (windows.start * WINDOW, (windows.end * WINDOW).min(end));
         let mut reserved = backend.reserve(around.0, around.1);
         if reserved.is_ok() {
+            // Forgetting them costs calls that do nothing, never room.
+            if self.taken.len() > MOST_WINDOWS {
+                self.taken.clear();
+            }
             self.taken.extend(windows);
             return Ok(());
         }

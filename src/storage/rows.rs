@@ -41,6 +41,8 @@ pub(crate) trait Rows {
     fn extent(&self, key: u64, visit: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<bool>;
     /// Every extent.
     fn each_extent(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Visit) -> Result<()>;
+    /// How many extents there are.
+    fn extent_count(&self) -> Result<u64>;
     /// The largest chunk number that an extent has.
     fn last_chunk_number(&self) -> Result<u64>;
     /// The number of an interned name, by its hash.
@@ -162,6 +164,10 @@ impl<T: Access> Rows for T {
             }
         }
         Ok(())
+    }
+
+    fn extent_count(&self) -> Result<u64> {
+        self.extents()?.len().map_err(reading(self))
     }
 
     fn last_chunk_number(&self) -> Result<u64> {

@@ -271,7 +271,7 @@ fn bury(
         at: change.at(),
     });
     line.count_deleted(1)?;
-    line.forget_good(id);
+    line.forget_good(change, id)?;
     let kind = IndexKind::Deleted;
     let key = IndexKey::new(kind, line.number, 0, log, CheckpointId::new(id));
     change.rows().set_index(key, true)?;

@@ -98,6 +98,7 @@ impl Store {
                 })?;
             }
             let log = change.log(Action::DeleteJob { job: number })?;
+            line.record.good = None;
             for id in &ids {
                 let record = change.records().known_checkpoint(*id)?;
                 check_deletable(&line, CheckpointId::new(*id), &record, true)?;
@@ -157,7 +158,7 @@ fn mark(
 ) -> Result<()> {
     line.detach(change, id, &record)?;
     line.count_deleted(1)?;
-    line.forget_good(id);
+    line.forget_good(change, id)?;
     record.later.deleted = Some(DeletedMark {
         log,
         at: change.at(),

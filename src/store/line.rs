@@ -1,5 +1,6 @@
 //! The rows that a checkpoint has in the index, and what its job counts of it.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::index_rows::{each_commit, newest, set_rows, top};
@@ -107,9 +108,31 @@ impl JobLine {
         add(&mut self.record.deleted, 1, by, &self.record.name)
     }
 
-    /// A checkpoint that is deleted is not the last one known good.
-    pub(super) fn forget_good(&mut self, id: u64) {
-        self.record.good = self.record.good.filter(|good| *good != id);
+    /// A checkpoint that goes is not the last one known good: that is then the one that was
+    /// verified before it, if there is one. Costs a pass over the log.
+    pub(super) fn forget_good(&mut self, change: &Change<'_>, id: u64) -> Result<()> {
+        if self.record.good != Some(id) {
+            return Ok(());
+        }
+        self.record.good = None;
+        let mut verified = BTreeSet::new();
+        change.records().each_log(&mut |_, record| {
+            if let Ok(Action::Verified { checkpoint }) = record.map(|record| record.action) {
+                verified.insert(checkpoint);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for other in verified.into_iter().rev().filter(|other| *other != id) {
+            let record = change.records().checkpoint(other).ok().flatten();
+            let is_of_job = |record: &CheckpointRecord| {
+                record.saved.job == self.number && record.later.deleted.is_none()
+            };
+            if record.as_ref().is_some_and(is_of_job) {
+                self.record.good = Some(other);
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Takes note of a checkpoint's metrics: which the job has, and which is the best.

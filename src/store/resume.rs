@@ -89,9 +89,10 @@ impl Job {
                 // Reclaimed while we looked; or lost, if it is listed all the same.
                 let listed = self.store().read(|rows| is_lost(rows, self.name(), id))?;
                 let what = || format!("the record of checkpoint id:{id}");
-                return Err(match listed {
-                    true => Error::corrupt(what(), "it is missing"),
-                    false => error,
+                return Err(if listed {
+                    Error::corrupt(what(), "it is missing")
+                } else {
+                    error
                 });
             }
             found => found?,

@@ -1,7 +1,9 @@
 //! Removing chunks that nothing refers to any more.
 
 use crate::error::{Error, Result};
-use crate::storage::{Durability, Engine, Room, sweep_chunk};
+use crate::format::ChunkRef;
+use crate::id::ChunkId;
+use crate::storage::{Durability, Engine, Room, chunk_row, load_chunk, sweep_chunk};
 
 /// Chunks that are removed in one transaction: a reclaim can be cut off, and readers get a turn.
 const SWEEP: usize = 256;
@@ -12,6 +14,7 @@ const SMALL_SWEEP: usize = 8;
 pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
     let (mut chunks, mut bytes) = (0, 0);
     let mut most = SWEEP;
+    let mut looked = false;
     loop {
         let staged = engine.read(|rows| rows.staged(most))?;
         if staged.is_empty() {
@@ -36,10 +39,35 @@ pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
                 most = SMALL_SWEEP;
                 continue;
             }
+            Err(Error::Io { .. }) if !looked => {
+                // One that the disk can't read must not keep the others.
+                find_unreadable(engine, &staged);
+                looked = true;
+                continue;
+            }
             swept => swept?,
         };
         chunks += freed.len() as u64;
         bytes += freed.iter().sum::<u64>();
+    }
+}
+
+/// Reads these chunks, each in a transaction of its own; what can't be read is remembered.
+fn find_unreadable(engine: &Engine, staged: &[(u64, ChunkId)]) {
+    for (_, id) in staged {
+        let read = engine.read(|rows| {
+            let Some(row) = chunk_row(rows, id)? else {
+                return Ok(());
+            };
+            let chunk = ChunkRef {
+                id: *id.as_bytes(),
+                raw_len: row.raw_len,
+            };
+            load_chunk(rows, &chunk).map(drop)
+        });
+        if let Err(error) = read {
+            tracing::warn!(%error, "a chunk that is to go can't be read");
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl JobLine {
                 Ok(ControlFlow::Continue(()))
             })?;
         of_job.iter().try_for_each(|record| self.count(record, 1))?;
-        self.forget_good(id);
+        self.forget_good(change, id)?;
         change.count_live(-1)
     }
 }

@@ -132,7 +132,14 @@ fn the_last_checkpoint_known_good_is_deleted_only_by_force() {
         "{refused:?}"
     );
     at(3).verify_and_record().unwrap();
-    at(2).delete(false).unwrap();
     at(3).delete(true).unwrap();
+    // The one that was verified before it is the last known good again.
+    save(&store, "NQ", 4);
+    let refused = at(2).delete(false);
+    assert!(
+        matches!(refused, Err(Error::Conflict { .. })),
+        "{refused:?}"
+    );
+    at(2).delete(true).unwrap();
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
 }

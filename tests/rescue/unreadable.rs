@@ -54,6 +54,16 @@ fn training_goes_on_after_a_checkpoint_that_the_disk_cant_read() {
 }
 
 #[test]
+fn a_chunk_that_the_disk_cant_read_does_not_keep_the_others_from_being_reclaimed() {
+    let (_, store) = with_bad_sector(&content(3)["own"]);
+    store.delete_job("NQ").unwrap();
+    store.reclaim(true).unwrap();
+    assert_eq!(store.stats().unwrap().chunks, 0);
+    save(&store, "NQ", 1);
+    store.resolve("NQ@1").unwrap().load().unwrap();
+}
+
+#[test]
 fn a_repair_marks_what_the_disk_cant_read_as_lost_and_a_save_heals_it() {
     let (bad, store) = with_bad_sector(&content(3)["own"]);
     let repaired = store.repair(&mut |_, _| {}).unwrap();

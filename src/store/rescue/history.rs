@@ -212,3 +212,74 @@ fn choose<'a>(versions: &'a [Logged], before: Option<&Vec<Logged>>) -> Option<&'
     let best = |version: &&Logged| (continues(version), version.record.at);
     versions.iter().max_by_key(best)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Record;
+    use crate::id::StoreId;
+
+    const STORE: StoreId = StoreId::new([5; 16]);
+
+    /// Adds a record that continues `previous`; returns its hash.
+    fn add(evidence: &mut Evidence, id: u64, at: i64, previous: [u8; 32]) -> [u8; 32] {
+        let record = LogRecord {
+            at,
+            previous,
+            action: Action::DeleteJob { job: 1 },
+        };
+        let tag = crate::format::StoreTag::of(STORE);
+        let bytes = record.to_bytes(tag, &id.to_be_bytes()).unwrap();
+        evidence.take(crate::format::TableCode::Log, id, &bytes);
+        LogRecord::chain(&bytes)
+    }
+
+    /// Ten records, at the times that their ids are a hundred of.
+    fn ten() -> (Evidence, Vec<[u8; 32]>) {
+        let mut evidence = Evidence::new(STORE);
+        let mut hashes = vec![NO_PREVIOUS];
+        let mut previous = NO_PREVIOUS;
+        for (id, at) in (1..=10).zip((100..).step_by(100)) {
+            previous = add(&mut evidence, id, at, previous);
+            hashes.push(previous);
+        }
+        (evidence, hashes)
+    }
+
+    #[test]
+    fn a_longer_line_that_was_never_committed_does_not_displace_the_acknowledged_one() {
+        let (mut evidence, hashes) = ten();
+        // Three records of one transaction that failed, before records 9 and 10 were written.
+        let mut previous = hashes[8];
+        for id in 9..=11 {
+            previous = add(&mut evidence, id, 850, previous);
+        }
+        let history = History::of(&evidence);
+        assert_eq!((history.last, history.chain), (10, hashes[10]));
+        assert!(history.is_whole);
+    }
+
+    #[test]
+    fn a_line_that_came_later_is_taken_though_it_is_as_long_as_the_other() {
+        let (mut evidence, hashes) = ten();
+        let tip = add(&mut evidence, 10, 1_100, hashes[9]);
+        let history = History::of(&evidence);
+        assert_eq!((history.last, history.chain), (10, tip));
+        assert!(history.is_whole);
+    }
+
+    #[test]
+    fn a_lost_record_ends_no_line_though_the_clock_was_set_back_after_it() {
+        let (mut evidence, _) = ten();
+        evidence.log.remove(&7);
+        for id in 8..=10 {
+            for version in evidence.log.get_mut(&id).unwrap() {
+                version.record.at = 5;
+            }
+        }
+        let history = History::of(&evidence);
+        assert_eq!(history.last, 10);
+        assert_eq!(history.last_gap, Some(7));
+        assert_eq!(history.records.len(), 9);
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, ChunkRow, ExtentHeader, Node, StoredNode};
+use crate::format::{ChunkRef, ChunkRow, ExtentHeader, MAX_PARTS, Node, StoredNode};
 use crate::id::{ChunkId, NodeId};
 use crate::storage::{Change, Rows, heal_chunk, load_chunk, lose_chunk};
 use crate::store::verify::{Content, Findings};
@@ -185,6 +185,28 @@ fn drop_unnamed(
         }
     }
     Ok(())
+}
+
+/// Removes the extents that no chunk's row leads to.
+pub(super) fn drop_unnamed_extents(change: &mut Change<'_>) -> Result<()> {
+    let mut numbers = BTreeMap::new();
+    change.records().0.each_chunk(&mut |id, bytes| {
+        if let Ok(row) = ChunkRow::from_bytes(&id, bytes) {
+            numbers.insert(row.number, u64::from(row.parts));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut unnamed = Vec::new();
+    change.records().0.each_extent(&mut |key, _| {
+        let (number, part) = (key / MAX_PARTS as u64, key % MAX_PARTS as u64);
+        if numbers.get(&number).is_none_or(|parts| part >= *parts) {
+            unnamed.push(key);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    unnamed
+        .into_iter()
+        .try_for_each(|key| change.rows().remove_extent(key))
 }
 
 /// The headers of all extents, by chunk.

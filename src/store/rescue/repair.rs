@@ -5,7 +5,7 @@ use super::frames::Frames;
 use super::history::History;
 use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
-use super::references::{count_content, mend_chunks, mend_nodes};
+use super::references::{count_content, drop_unnamed_extents, mend_chunks, mend_nodes};
 use crate::error::{Error, Result};
 use crate::format::{Action, Head, NO_PREVIOUS, StoreTag};
 use crate::id::CheckpointId;
@@ -41,8 +41,8 @@ impl Store {
     /// Mends the store in place, in one transaction. Indexes, counts, jobs and the chain of the log
     /// are derived anew from the checkpoints' records and the log; what can't be read any more is
     /// marked as lost, so that `verify` names it, `resume` passes it over and a save of the same
-    /// bytes heals it. Nothing that loads before does not load afterwards. Records, nodes and chunks
-    /// that the tables have lost are looked for in all of the file, as a salvage does.
+    /// bytes heals it. Nothing that loads before does not load afterwards. Records, nodes and
+    /// chunks that the tables have lost are looked for in all of the file, as a salvage does.
     ///
     /// Reads every byte of the store, through `progress` (bytes read, of how many), and then the
     /// file once more.
@@ -111,6 +111,9 @@ impl Store {
             .map_err(beyond_repair)?;
         repaired.lost_chunks = done.lost_chunks;
         sweep(self.engine())?;
+        if let Err(error) = self.make_room(drop_unnamed_extents) {
+            tracing::warn!(%error, "extents that nothing leads to stay");
+        }
         let (after, _) = self.inspect(VerifyDepth::Quick, &mut |_, _| {})?;
         repaired.left = after.damage;
         Ok(repaired)

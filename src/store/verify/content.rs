@@ -165,6 +165,7 @@ impl Content {
             .map(|(_, id)| id)
             .collect();
         let mut seen = 0;
+        let mut parts = 0;
         rows.each_chunk(&mut |id, bytes| {
             let named = self.chunks.get(&id);
             seen += u64::from(named.is_some());
@@ -177,6 +178,7 @@ impl Content {
                     findings.store(error.of(format!("the row of chunk {id}")).to_string());
                 }
                 (Ok(row), named) => {
+                    parts += u64::from(row.parts);
                     let refs = named.map_or(0, |known| known.refs);
                     if row.is_lost() && refs > 0 {
                         self.bad
@@ -194,6 +196,8 @@ impl Content {
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        // Extents that no row leads to any more.
+        self.orphans += rows.extent_count()?.saturating_sub(parts);
         if seen < self.chunks.len() as u64 {
             let missing: Vec<ChunkId> = self.chunks.keys().copied().collect();
             for id in missing {

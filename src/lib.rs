@@ -6,6 +6,7 @@ mod format;
 mod platform;
 mod storage;
 mod store;
+mod sync;
 
 pub mod checkpoint;
 pub mod error;

@@ -1,7 +1,6 @@
 //! The engine: owns redb's handle, opens, closes and reopens it beneath its users.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError};
 
 use super::backend::Medium;
 use super::handle::{Durability, EngineOptions, Handle};
@@ -11,6 +10,8 @@ use super::suspects::Suspects;
 use crate::error::{Error, Result};
 use crate::format::{Identity, Record, StoreTag, TableCode};
 use crate::id::StoreId;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock};
 
 /// The store's database, as closures over its transactions.
 #[derive(Debug)]

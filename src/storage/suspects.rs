@@ -1,10 +1,11 @@
 //! What was found damaged when it was read.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use crate::error::Error;
 use crate::id::{ChunkId, NodeId};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What is wrong with a chunk or a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

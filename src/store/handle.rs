@@ -1,8 +1,7 @@
 //! The store's handle: creating, opening, closing.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::sweep::sweep;
@@ -13,6 +12,8 @@ use crate::platform::{self, Clock, SystemClock};
 use crate::storage::{
     Change, Durability, Engine, EngineOptions, FileMedium, Medium, MemoryMedium, Room, Rows,
 };
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// How a store is opened. `Default` is right for training on one machine.
 ///

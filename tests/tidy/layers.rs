@@ -18,6 +18,7 @@ const LAYERS: [(&str, &[&str]); 5] = [
             "time",
             "error",
             "name",
+            "sync",
             "tensor",
             "event",
             "metric",

@@ -1,0 +1,7 @@
+//! The locks and atomics that threads wait and meet at: the standard library's, or those of
+//! [shuttle](https://docs.rs/shuttle) where a test runs threads in every order that it can think of.
+
+#[cfg(ckptdb_schedules)]
+pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, atomic};
+#[cfg(not(ckptdb_schedules))]
+pub(crate) use std::sync::{Mutex, MutexGuard, RwLock, atomic};

@@ -1,5 +1,5 @@
-//! The locks and atomics that threads wait and meet at: the standard library's, or those of
-//! [shuttle](https://docs.rs/shuttle) where a test runs threads in every order that it can think of.
+//! The locks and atomics that threads meet at: the standard library's, or those of
+//! [shuttle](https://docs.rs/shuttle), where a test runs threads in every order it can think of.
 
 #[cfg(ckptdb_schedules)]
 pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, atomic};

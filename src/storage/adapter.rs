@@ -10,6 +10,7 @@ use redb::{BackendError, StorageBackend};
 use super::backend::Backend;
 use super::overlay::Overlay;
 use super::room::{Reserve, Room};
+use super::trees::{Fault, Trees, Which};
 
 /// What happened beneath one database handle. redb reports some failures late and without their
 /// cause; this remembers them.
@@ -41,6 +42,25 @@ impl Condition {
             reserve: Mutex::new(Reserve::new(ballast)),
             first_error: Mutex::new(None),
         })
+    }
+
+    /// Whether writes are still held back.
+    pub(super) fn holds_back(&self) -> bool {
+        self.overlay().is_some()
+    }
+
+    /// Checks trees of what the medium will hold once the writes that are held back are through.
+    pub(super) fn check_trees(&self, which: Which) -> Result<(), Fault> {
+        let overlay = self.overlay();
+        let read = |at: u64, out: &mut [u8]| match overlay.as_ref() {
+            Some(overlay) => overlay.read(self.backend.as_ref(), at, out),
+            None => self.backend.read(at, out),
+        };
+        let len = match overlay.as_ref() {
+            Some(overlay) => overlay.len(),
+            None => self.backend.len()?,
+        };
+        Trees::of(&read, len)?.check(which)
     }
 
     /// Lets the writes through that were held back, and all that come after.

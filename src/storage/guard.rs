@@ -11,6 +11,7 @@ use redb::{CommitError, CompactionError, DatabaseError, StorageError, TableError
 use super::adapter::Condition;
 use super::room::Room;
 use super::suspects::Suspects;
+use super::trees::{Fault, Which};
 use crate::error::{Error, Result};
 use crate::platform;
 
@@ -47,6 +48,9 @@ fn named(path: &Path) -> String {
 impl Context {
     /// Lets the engine's writes reach the medium from now on: the store is about to change.
     pub(super) fn accept(&self, room: Room) -> Result<()> {
+        if self.condition.holds_back() {
+            self.check_trees(Which::System)?;
+        }
         let begun = self.condition.begin(room);
         begun
             .and_then(|()| self.condition.accept())
@@ -58,6 +62,15 @@ impl Context {
                 }
                 self.io("opening", error)
             })
+    }
+
+    /// Checks trees of the engine.
+    pub(super) fn check_trees(&self, which: Which) -> Result<()> {
+        let checked = self.condition.check_trees(which);
+        checked.map_err(|fault| match fault {
+            Fault::Io(error) => self.io("checking", error),
+            Fault::Damaged(why) => Error::corrupt(named(&self.path), why),
+        })
     }
 
     /// A failure of the engine's storage.

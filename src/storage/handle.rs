@@ -12,6 +12,7 @@ use super::room::Room;
 use super::rows::{Rows, Writes};
 use super::suspects::Suspects;
 use super::tables::{ReadTx, WriteTx};
+use super::trees::Which;
 use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity, Record, StoreTag, TableCode};
 use crate::id::StoreId;
@@ -93,7 +94,13 @@ impl Handle {
                 .create_with_backend(Adapter(Arc::clone(&context.condition)))
                 .map_err(|error| context.database(error))
         })?;
-        Ok(Self { database, context })
+        let handle = Self { database, context };
+        if !fresh && let Err(error) = handle.context.check_trees(Which::Names) {
+            // What it stands for is not known; nothing of it is written.
+            let _ = handle.close();
+            return Err(error);
+        }
+        Ok(handle)
     }
 
     /// The id of the store in this database, if it is one that this release reads.

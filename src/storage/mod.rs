@@ -22,6 +22,7 @@ mod room;
 mod rows;
 mod suspects;
 mod tables;
+mod trees;
 
 pub use backend::{Backend, Medium};
 pub(crate) use chunks::{

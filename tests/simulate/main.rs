@@ -9,6 +9,7 @@ mod controls;
 mod crash;
 mod damage;
 mod disk;
+mod endings;
 mod fault;
 mod growth;
 mod image;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::crash::Explorer;
 use crate::damage::{Harms, Victim};
+use crate::endings::{Endings, save_to_damaged};
 use crate::iofaults::{Ends, Scene};
 use crate::op::{KINDS, Op};
 use crate::run::{Settings, record};
@@ -18,13 +19,14 @@ const SYNC_RUNS: u64 = 3;
 /// Syncs of an operation that fail in turn.
 const SYNCS: usize = 4;
 const FAULT_RUNS: u64 = 6;
-const DAMAGE_RUNS: u64 = 28;
+const DAMAGE_RUNS: u64 = 30;
 const THREADS: usize = 2;
 
 const STATES: usize = 150_000;
 const NESTED: usize = 30_000;
 const FAULTS: usize = 20_000;
 const CASES: usize = 60_000;
+const SAVES: usize = 3_000;
 
 /// The most of what went wrong alike that is printed, and what makes it alike: so many characters
 /// at the end, but for the numbers.
@@ -234,4 +236,18 @@ fn no_damage_to_the_file_is_answered_with_something_else() {
     if seeds.is_default {
         assert!(all.cases() >= CASES);
     }
+}
+
+#[test]
+fn saving_to_a_damaged_store_makes_no_answer_wrong() {
+    let seeds = Seeds::of("damage", DAMAGE_RUNS);
+    let mut all = Endings::default();
+    seeds.spread(save_to_damaged, |endings| all.add(endings));
+    let (cases, ended) = (all.cases, all.ended.len());
+    println!("{cases} saves to damaged stores, {ended} ended the process");
+    hold(&all.found);
+    if seeds.is_default {
+        assert!(cases >= SAVES);
+    }
+    assert!(all.ended.is_empty(), "{:?}", all.ended);
 }

@@ -1,0 +1,302 @@
+//! The trees that the engine's header leads to, checked against the checksums that lead to them.
+//!
+//! redb 4 checks them only after a crash without quick repair. Two things can't wait for that: the
+//! page that names all tables, since a stale one in its place is an earlier state of the store with
+//! nothing to contradict it; and, before the first write, the engine's own tables, since it may
+//! panic in them while it unwinds, which ends the process.
+//!
+//! Layout: `design.md` of redb 4.4.0 (file format 3). Numbers are little-endian.
+
+use std::io;
+
+use twox_hash::XxHash3_128;
+
+/// The header, with both commit slots.
+const HEADER_BYTES: usize = 320;
+const GOD_BYTE: usize = 9;
+const PAGE_SIZE: usize = 12;
+const REGION_HEADER_PAGES: usize = 16;
+const REGION_PAGES: usize = 20;
+const SLOTS: usize = 64;
+const SLOT_BYTES: usize = 128;
+const SLOT_CHECKSUM: usize = SLOT_BYTES - 16;
+/// Where a slot says whether a tree has a root, and what that is.
+const DATA_ROOT: (usize, usize) = (1, 8);
+const SYSTEM_ROOT: (usize, usize) = (2, 40);
+
+const LEAF: u8 = 1;
+const BRANCH: u8 = 2;
+/// Deeper trees, and longer pages, are not written for a file that fits on a disk.
+const MOST_DEPTH: usize = 24;
+const MOST_ORDER: u64 = 12;
+
+/// Why the trees are not as they should be.
+#[derive(Debug)]
+pub(super) enum Fault {
+    Io(io::Error),
+    Damaged(&'static str),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+type Checked<T> = Result<T, Fault>;
+
+const DAMAGED: Fault = Fault::Damaged("a page is not the one that is referred to");
+
+/// Reads bytes at a place.
+pub(super) type Read<'a> = &'a dyn Fn(u64, &mut [u8]) -> io::Result<()>;
+
+/// A page with the checksum that it must have.
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    page: u64,
+    checksum: u128,
+}
+
+/// The fixed lengths of a tree's keys and values, if they are fixed.
+type Widths = (Option<usize>, Option<usize>);
+
+/// What is checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Which {
+    /// The tree that names the store's tables; the tables themselves have hashes of ours.
+    Names,
+    /// The engine's own tables.
+    System,
+}
+
+/// The trees of one file.
+pub(super) struct Trees<'a> {
+    read: Read<'a>,
+    len: u64,
+    page_size: u64,
+    region_header: u64,
+    region_len: u64,
+    slot: Vec<u8>,
+}
+
+impl<'a> Trees<'a> {
+    /// Reads the header of a file of this length.
+    pub(super) fn of(read: Read<'a>, len: u64) -> Checked<Self> {
+        let mut header = [0; HEADER_BYTES];
+        read(0, &mut header)?;
+        let word = |at| number(&header, at, 4);
+        let primary = usize::from(header.get(GOD_BYTE).is_some_and(|byte| byte & 1 != 0));
+        let slot = header.get(SLOTS + primary * SLOT_BYTES..);
+        let slot = slot
+            .and_then(|rest| rest.get(..SLOT_BYTES))
+            .ok_or(DAMAGED)?;
+        let sum = slot.get(..SLOT_CHECKSUM).ok_or(DAMAGED)?;
+        if XxHash3_128::oneshot(sum) != wide(slot, SLOT_CHECKSUM).ok_or(DAMAGED)? {
+            return Err(Fault::Damaged("the header's commit slot does not match"));
+        }
+        let page_size = word(PAGE_SIZE).ok_or(DAMAGED)?;
+        let region_header = word(REGION_HEADER_PAGES).ok_or(DAMAGED)? * page_size;
+        let region_pages = word(REGION_PAGES).ok_or(DAMAGED)? * page_size;
+        Ok(Self {
+            read,
+            len,
+            page_size,
+            region_header,
+            region_len: region_header + region_pages,
+            slot: slot.to_vec(),
+        })
+    }
+
+    /// Checks every page of them.
+    pub(super) fn check(&self, which: Which) -> Checked<()> {
+        match which {
+            Which::Names => self.each_table(DATA_ROOT, &mut |_, _| Ok(())),
+            Which::System => self.each_table(SYSTEM_ROOT, &mut |root, widths| {
+                self.walk(root, widths, 0, &mut |_| Ok(()))
+            }),
+        }
+    }
+
+    /// Walks the tree of names at this place of the slot, and shows the root of every table in it.
+    fn each_table(
+        &self,
+        (present, at): (usize, usize),
+        visit: &mut dyn FnMut(Link, Widths) -> Checked<()>,
+    ) -> Checked<()> {
+        if self.slot.get(present) == Some(&0) {
+            return Ok(());
+        }
+        let root = link(&self.slot, at).ok_or(DAMAGED)?;
+        self.walk(root, (None, None), 0, &mut |value| match definition(value)
+            .ok_or(Fault::Damaged("a table's definition is cut short"))?
+        {
+            (Some(root), widths) => visit(root, widths),
+            (None, _) => Ok(()),
+        })
+    }
+
+    /// Checks a page and all below it, and shows the values of its leaves, where their lengths are
+    /// not fixed.
+    fn walk(
+        &self,
+        link: Link,
+        widths: Widths,
+        depth: usize,
+        visit: &mut dyn FnMut(&[u8]) -> Checked<()>,
+    ) -> Checked<()> {
+        if depth > MOST_DEPTH {
+            return Err(DAMAGED);
+        }
+        let page = self.page(link.page)?;
+        match page.first() {
+            Some(&LEAF) => {
+                let leaf = Leaf::of(&page, widths).ok_or(DAMAGED)?;
+                matches(&page, leaf.end, link)?;
+                (0..leaf.pairs).try_for_each(|pair| visit(leaf.value(pair).ok_or(DAMAGED)?))
+            }
+            Some(&BRANCH) => {
+                let (children, end) = branch(&page, widths.0).ok_or(DAMAGED)?;
+                matches(&page, end, link)?;
+                children
+                    .into_iter()
+                    .try_for_each(|child| self.walk(child, widths, depth + 1, visit))
+            }
+            _ => Err(DAMAGED),
+        }
+    }
+
+    /// A page's bytes. Its number is an index, a region and an order: the page is two to that
+    /// power times as long as the smallest.
+    fn page(&self, number: u64) -> Checked<Vec<u8>> {
+        let order = number >> 59;
+        if order > MOST_ORDER {
+            return Err(DAMAGED);
+        }
+        let index = number & (0xF_FFFF >> order);
+        let region = (number >> 20) & 0xF_FFFF;
+        let len = self.page_size << order;
+        let at = self.page_size + region * self.region_len + self.region_header + index * len;
+        if at.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(DAMAGED);
+        }
+        let mut page = vec![0; usize::try_from(len).map_err(|_| DAMAGED)?];
+        (self.read)(at, &mut page)?;
+        Ok(page)
+    }
+}
+
+fn matches(page: &[u8], end: usize, link: Link) -> Checked<()> {
+    match page.get(..end) {
+        Some(used) if XxHash3_128::oneshot(used) == link.checksum => Ok(()),
+        _ => Err(DAMAGED),
+    }
+}
+
+fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+    let bytes = bytes.get(at..at.checked_add(width)?)?;
+    Some(
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+    )
+}
+
+fn size(bytes: &[u8], at: usize, width: usize) -> Option<usize> {
+    usize::try_from(number(bytes, at, width)?).ok()
+}
+
+fn wide(bytes: &[u8], at: usize) -> Option<u128> {
+    let bytes = bytes.get(at..at.checked_add(16)?)?;
+    Some(u128::from_le_bytes(bytes.try_into().ok()?))
+}
+
+/// A root: the number of its page, then its checksum.
+fn link(bytes: &[u8], at: usize) -> Option<Link> {
+    Some(Link {
+        page: number(bytes, at, 8)?,
+        checksum: wide(bytes, at + 8)?,
+    })
+}
+
+/// A table's root and widths, out of its definition: a type, the number of rows, the root, and for
+/// keys and values whether they are of a fixed length, and of which.
+fn definition(bytes: &[u8]) -> Option<(Option<Link>, Widths)> {
+    let root = match bytes.get(9)? {
+        0 => None,
+        _ => Some(link(bytes, 10)?),
+    };
+    let width = |at: usize| match bytes.get(at) {
+        Some(0) => Some(None),
+        Some(_) => size(bytes, at + 1, 4).map(Some),
+        None => None,
+    };
+    Some((root, (width(42)?, width(47)?)))
+}
+
+/// A leaf: a type, a byte of padding, the number of pairs; where lengths are not fixed, the ends
+/// of the keys and of the values; the keys, the values.
+struct Leaf<'p> {
+    page: &'p [u8],
+    pairs: usize,
+    /// Where the ends of the values stand, or how long each of them is.
+    values: Result<usize, usize>,
+    /// Where the values begin.
+    begin: usize,
+    end: usize,
+}
+
+impl<'p> Leaf<'p> {
+    fn of(page: &'p [u8], (key, value): Widths) -> Option<Self> {
+        let pairs = size(page, 2, 2)?;
+        let last = pairs.checked_sub(1)?;
+        let key_ends = 4;
+        let value_ends = key_ends + key.map_or(4 * pairs, |_| 0);
+        let keys = value_ends + value.map_or(4 * pairs, |_| 0);
+        let begin = match key {
+            Some(width) => keys.checked_add(width.checked_mul(pairs)?)?,
+            None => size(page, key_ends + 4 * last, 4)?,
+        };
+        let end = match value {
+            Some(width) => begin.checked_add(width.checked_mul(pairs)?)?,
+            None => size(page, value_ends + 4 * last, 4)?,
+        };
+        Some(Self {
+            page,
+            pairs,
+            values: value.map_or(Ok(value_ends), Err),
+            begin,
+            end,
+        })
+    }
+
+    fn value(&self, pair: usize) -> Option<&'p [u8]> {
+        let end = |pair: usize| match self.values {
+            Ok(ends) => size(self.page, ends + 4 * pair, 4),
+            Err(width) => Some(self.begin + width * (pair + 1)),
+        };
+        let begin = pair.checked_sub(1).map_or(Some(self.begin), end)?;
+        self.page.get(begin..end(pair)?)
+    }
+}
+
+/// The children of a branch, and where it ends: a type, a byte of padding, the number of keys, four
+/// bytes of padding; the children's checksums, their pages; the ends of the keys unless these are
+/// of a fixed length; the keys.
+fn branch(page: &[u8], key: Option<usize>) -> Option<(Vec<Link>, usize)> {
+    let keys = size(page, 2, 2)?;
+    let last = keys.checked_sub(1)?;
+    let pages = 8 + 16 * (keys + 1);
+    let ends = pages + 8 * (keys + 1);
+    let end = match key {
+        Some(width) => ends.checked_add(width.checked_mul(keys)?)?,
+        None => size(page, ends + 4 * last, 4)?,
+    };
+    let children = (0..=keys).map(|child| {
+        Some(Link {
+            page: number(page, pages + 8 * child, 8)?,
+            checksum: wide(page, 8 + 16 * child)?,
+        })
+    });
+    Some((children.collect::<Option<_>>()?, end))
+}

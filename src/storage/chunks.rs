@@ -114,6 +114,20 @@ fn remove_extents(rows: &mut dyn Writes, id: &ChunkId, row: &ChunkRow) -> Result
         .try_for_each(|part| rows.remove_extent(extent_key(row.number, part)))
 }
 
+/// Sets how often a chunk is named; one that nothing names is left to be swept.
+pub(crate) fn count_chunk(rows: &mut dyn Writes, id: &ChunkId, refs: u64) -> Result<()> {
+    let row = ChunkRow {
+        refs,
+        ..known_row(rows, id)?
+    };
+    if refs == 0 {
+        rows.stage(row.number, id)?;
+    } else {
+        rows.unstage(row.number)?;
+    }
+    rows.put_chunk(id, &row.to_bytes(id))
+}
+
 /// Counts one more reference to a chunk.
 pub(crate) fn retain_chunk(rows: &mut dyn Writes, chunk: &ChunkRef) -> Result<()> {
     let id = chunk.chunk();

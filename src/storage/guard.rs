@@ -66,10 +66,12 @@ impl Context {
 
     /// Checks trees of the engine.
     pub(super) fn check_trees(&self, which: Which) -> Result<()> {
-        let checked = self.condition.check_trees(which);
-        checked.map_err(|fault| match fault {
-            Fault::Io(error) => self.io("checking", error),
-            Fault::Damaged(why) => Error::corrupt(named(&self.path), why),
+        guarded(self, || {
+            let checked = self.condition.check_trees(which);
+            checked.map_err(|fault| match fault {
+                Fault::Io(error) => self.io("checking", error),
+                Fault::Damaged(why) => Error::corrupt(named(&self.path), why),
+            })
         })
     }
 

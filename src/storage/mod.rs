@@ -26,7 +26,7 @@ mod trees;
 
 pub use backend::{Backend, Medium};
 pub(crate) use chunks::{
-    NewChunk, chunk_row, heal_chunk, load_chunk, lose_chunk, put_chunk, sweep_chunk,
+    NewChunk, chunk_row, count_chunk, heal_chunk, load_chunk, lose_chunk, put_chunk, sweep_chunk,
 };
 pub(crate) use engine::Engine;
 pub use file::FileMedium;

@@ -53,7 +53,9 @@ fn read_node(rows: &dyn Rows, id: &NodeId) -> Result<Node> {
 /// How often a node is named, and its bytes. A count that is spoilt is made anew from all that name
 /// the node.
 fn stored(rows: &dyn Rows, id: &NodeId) -> Result<Option<(u64, Vec<u8>)>> {
-    let Some(value) = rows.node(id)? else {
+    let found = rows.node(id);
+    let found = found.inspect_err(|error| rows.suspects().note_node(*id, error));
+    let Some(value) = found? else {
         return Ok(None);
     };
     Ok(Some(match StoredNode::split(id, &value) {
@@ -132,10 +134,13 @@ pub(crate) fn heal_nodes(rows: &mut dyn Writes, fresh: &NodeSet) -> Result<u64> 
             Some((refs, _)) if is_suspect => {
                 rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
             }
-            // Its row is gone; what it names still counts it.
+            // Its row is gone; what it names still counts it. If nothing names it, it went as it
+            // should, and comes back as a new one.
             None if is_suspect => {
                 let refs = References::count(rows)?.of_node(id);
-                rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
+                if refs > 0 {
+                    rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
+                }
             }
             _ => {}
         }

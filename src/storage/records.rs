@@ -28,6 +28,23 @@ impl Records<'_> {
             .ok_or_else(|| Error::corrupt("the store's head record", "it is missing"))
     }
 
+    /// The head, if it is where the log ends. One that is not is an older page in the place of a
+    /// newer one: whoever believed it would write over what came after.
+    pub(crate) fn sound_head(self) -> Result<Head> {
+        let head = self.head()?;
+        let fault = |why: &str| Error::corrupt("the store's head record", why);
+        if head.last > 0 {
+            let last = self.0.record(TableCode::Log, head.last)?;
+            if last.is_none_or(|bytes| LogRecord::chain(&bytes) != head.chain) {
+                return Err(fault("the log does not lead to it"));
+            }
+        }
+        if self.0.record(TableCode::Log, head.last + 1)?.is_some() {
+            return Err(fault("the log goes on beyond it"));
+        }
+        Ok(head)
+    }
+
     /// A checkpoint, deleted ones included.
     pub(crate) fn checkpoint(self, id: u64) -> Result<Option<CheckpointRecord>> {
         self.get(id, || format!("the record of checkpoint id:{id}"))
@@ -234,7 +251,7 @@ impl<'t> Change<'t> {
 
     /// A change to the store as it stands.
     pub(crate) fn begin(rows: &'t mut dyn Writes, at: i64) -> Result<Self> {
-        let head = Records(rows).head()?;
+        let head = Records(rows).sound_head()?;
         Ok(Self { rows, head, at })
     }
 

@@ -30,14 +30,20 @@ impl References {
             Ok(ControlFlow::Continue(()))
         })?;
         Records(rows).checkpoints((0, u64::MAX), false, &mut |_, record| {
-            match record.map(|record| record.saved.manifest) {
-                Ok(Manifest::Inline(group)) => counts.group(&group),
-                Ok(Manifest::Tree { root, .. }) => counts.name(root),
-                Err(_) => {}
+            if let Ok(record) = record {
+                counts.add(&record.saved.manifest);
             }
             Ok(ControlFlow::Continue(()))
         })?;
         Ok(counts)
+    }
+
+    /// Counts what one more manifest names by itself.
+    pub(crate) fn add(&mut self, manifest: &Manifest) {
+        match manifest {
+            Manifest::Inline(group) => self.group(group),
+            Manifest::Tree { root, .. } => self.name(*root),
+        }
     }
 
     /// How often a chunk is named.

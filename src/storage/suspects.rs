@@ -73,6 +73,17 @@ impl Suspects {
         !self.known().nodes.is_empty()
     }
 
+    /// Whether any node is known that the disk can't read.
+    pub(crate) fn has_unreadable_nodes(&self) -> bool {
+        let known = self.known();
+        known.nodes.values().any(|harm| *harm == Harm::Unreadable)
+    }
+
+    /// Forgets all: what is damaged is marked in its row now.
+    pub(crate) fn clear(&self) {
+        *self.known() = Known::default();
+    }
+
     /// Forgets chunks and nodes that are sound again.
     pub(crate) fn forget<'a>(
         &self,

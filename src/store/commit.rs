@@ -51,6 +51,7 @@ pub(super) fn publish(
                 // The same bytes may come because the old ones are spoilt.
                 ingest.heal_all(change)?;
                 mend_nodes(change, &built)?;
+                ingest.recount(change, None)?;
                 let record = merge(change, &mut line, head.id, record, request)?;
                 let name = line.record.name.clone();
                 line.finish(change)?;
@@ -61,6 +62,7 @@ pub(super) fn publish(
         ingest.publish(change)?;
         mend_nodes(change, &built)?;
         retain_manifest(change.rows(), &built.manifest, &built.nodes)?;
+        ingest.recount(change, Some(&built.manifest))?;
         let (id, record) = insert(
             change, &mut line, request, built, replaced, store_id, ingest,
         )?;

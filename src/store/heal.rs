@@ -1,8 +1,11 @@
 //! Healing: a save that has the bytes of a damaged chunk writes them anew.
 
+use std::collections::HashSet;
+
 use crate::error::{Error, Result};
+use crate::format::Manifest;
 use crate::id::ChunkId;
-use crate::storage::{Change, NewChunk, References, chunk_row, heal_chunk};
+use crate::storage::{Change, NewChunk, References, chunk_row, count_chunk, heal_chunk};
 use crate::store::Store;
 
 /// What the store has of a chunk.
@@ -40,9 +43,11 @@ impl Store {
 }
 
 /// Writes damaged chunks anew from the good bytes of a save. That is right whether or not the
-/// save succeeds.
-pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<()> {
+/// save succeeds. Returns those whose counts were lost: what names them may be damaged as well, so
+/// that they are to be counted again once the save has healed that.
+pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<Vec<ChunkId>> {
     let mut counted = None;
+    let mut uncounted = Vec::new();
     for chunk in chunks {
         let refs = match chunk_row(change.records().0, &chunk.id) {
             Ok(Some(row)) => {
@@ -52,6 +57,7 @@ pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<()> {
             }
             // The row is gone or spoilt, and with it the count.
             Ok(None) | Err(Error::Corrupt { .. }) => {
+                uncounted.push(chunk.id);
                 let counts = match counted.take() {
                     Some(counts) => counts,
                     None => References::count(change.records().0)?,
@@ -61,6 +67,26 @@ pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<()> {
             Err(other) => return Err(other),
         };
         heal_chunk(change, chunk, refs)?;
+    }
+    Ok(uncounted)
+}
+
+/// Counts these chunks again, after all else that the save brings is in its place. `unwritten` is
+/// the manifest of the checkpoint whose record is not.
+pub(super) fn recount(
+    change: &mut Change<'_>,
+    chunks: &HashSet<ChunkId>,
+    unwritten: Option<&Manifest>,
+) -> Result<()> {
+    if chunks.is_empty() {
+        return Ok(());
+    }
+    let mut counts = References::count(change.records().0)?;
+    if let Some(manifest) = unwritten {
+        counts.add(manifest);
+    }
+    for id in chunks {
+        count_chunk(change.rows(), id, counts.of_chunk(id))?;
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! A save's bytes on their way in: cut, hashed, looked up, encoded, staged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::heal::{Presence, heal};
+use super::heal::{Presence, heal, recount};
 use crate::codec::{self, Codec, Texture};
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
+use crate::format::{ChunkRef, MAX_CHUNK_BYTES, Manifest};
 use crate::id::ChunkId;
 use crate::storage::{Change, Durability, NewChunk, Room, put_chunk, sweep_chunk};
 use crate::store::Store;
@@ -42,6 +42,8 @@ pub(super) struct Ingest<'s> {
     /// Chunks that the store has, but damaged.
     healing: Vec<NewChunk>,
     healing_bytes: usize,
+    /// Chunks whose counts were lost, or that came for a checkpoint that is there already.
+    uncounted: HashSet<ChunkId>,
     /// The engine's generation that the stages were written under.
     generation: Option<u64>,
     pub(super) tally: Tally,
@@ -56,6 +58,7 @@ impl<'s> Ingest<'s> {
             pending_bytes: 0,
             healing: Vec::new(),
             healing_bytes: 0,
+            uncounted: HashSet::new(),
             generation: None,
             tally: Tally::default(),
         }
@@ -123,7 +126,8 @@ impl<'s> Ingest<'s> {
         if self.healing_bytes >= STAGE_BYTES {
             let healing = std::mem::take(&mut self.healing);
             self.healing_bytes = 0;
-            self.store.change(|change| heal(change, &healing))?;
+            let uncounted = self.store.change(|change| heal(change, &healing))?;
+            self.uncounted.extend(uncounted);
             self.store.healed(&healing);
         }
         Ok(())
@@ -181,13 +185,29 @@ impl<'s> Ingest<'s> {
     /// Writes anew what a checkpoint that is there already should have: damaged chunks, and such as
     /// have lost their rows.
     pub(super) fn heal_all(&mut self, change: &mut Change<'_>) -> Result<()> {
+        self.check_stages()?;
         self.heal(change)?;
-        heal(change, &self.pending)
+        let uncounted = heal(change, &self.pending)?;
+        self.uncounted.extend(uncounted);
+        let staged = self.fresh.iter().filter(|(_, number)| number.is_some());
+        self.uncounted.extend(staged.map(|(id, _)| *id));
+        Ok(())
     }
 
     /// Writes damaged chunks anew.
-    pub(super) fn heal(&self, change: &mut Change<'_>) -> Result<()> {
-        heal(change, &self.healing)
+    fn heal(&mut self, change: &mut Change<'_>) -> Result<()> {
+        let uncounted = heal(change, &self.healing)?;
+        self.uncounted.extend(uncounted);
+        Ok(())
+    }
+
+    /// Counts again what lost its count, once all else is in its place.
+    pub(super) fn recount(
+        &self,
+        change: &mut Change<'_>,
+        unwritten: Option<&Manifest>,
+    ) -> Result<()> {
+        recount(change, &self.uncounted, unwritten)
     }
 
     /// Forgets that what has been published now was damaged.

@@ -74,6 +74,12 @@ impl Store {
                     tracing::warn!(id = row.id, what, why, "a deleted checkpoint stays");
                     done.damaged += 1;
                 }
+                Err(Error::Io { source, .. })
+                    if self.engine().suspects().has_unreadable_nodes() =>
+                {
+                    tracing::warn!(id = row.id, %source, "a deleted checkpoint stays");
+                    done.damaged += 1;
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -47,6 +47,7 @@ pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
             }
             swept => swept?,
         };
+        looked = false;
         chunks += freed.len() as u64;
         bytes += freed.iter().sum::<u64>();
     }

@@ -8,7 +8,7 @@ use crate::child::{argument, tell};
 use crate::content::{Size, State, job_name};
 use crate::model::Model;
 use crate::operation::Operation;
-use crate::shim::{Action, Control, Fault, SIZE, WRITE};
+use crate::shim::{Action, Control, Fault, RESERVE, SIZE, WRITE};
 use crate::sweep::swept;
 
 const fn save(iteration: u64, size: Size) -> Operation {
@@ -22,7 +22,7 @@ const fn save(iteration: u64, size: Size) -> Operation {
 
 fn fill(control: &Control, bytes: u64) {
     control.arm(Fault {
-        mask: WRITE | SIZE,
+        mask: WRITE | SIZE | RESERVE,
         action: Action::Fill(bytes),
         at: 1,
         sticky: true,

@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 enum { MASK, AT, ACTION, VALUE, STICKY, CALLS, FIRED, FIRST, QUOTA, COUNTS };
-enum { KINDS = 14, UNSYNCED, WORDS };
-enum { WRITE = 1, SYNC = 2, SIZE = 4, NAME = 8, CREATE = 16 };
+enum { KINDS = 15, UNSYNCED, WORDS };
+enum { WRITE = 1, SYNC = 2, SIZE = 4, NAME = 8, CREATE = 16, RESERVE = 32 };
 enum { COUNT, FAIL, SHORT, INTERRUPT, SLEEP, FILL };
 
 static volatile uint64_t *word;
@@ -221,7 +221,7 @@ int fallocate64(int fd, int mode, off64_t at, off64_t length)
 {
     if (is_watched(fd)) {
         changed(WRITE);
-        if (fails(SIZE))
+        if (fails(RESERVE))
             return -1;
         if (word[ACTION] == FILL && room(fd, (size_t)length, at) < (size_t)length) {
             errno = ENOSPC;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Words of the page that the child and its shim share; their places are those of `shim.c`.
-const WORDS: usize = 16;
+const WORDS: usize = 17;
 
 /// Kinds of calls, as bits.
 pub(crate) const WRITE: u64 = 1;
@@ -15,7 +15,8 @@ pub(crate) const SYNC: u64 = 2;
 pub(crate) const SIZE: u64 = 4;
 pub(crate) const NAME: u64 = 8;
 pub(crate) const CREATE: u64 = 16;
-pub(crate) const ALL: u64 = 31;
+pub(crate) const RESERVE: u64 = 32;
+pub(crate) const ALL: u64 = 63;
 
 /// The system's numbers for what goes wrong, on every Linux that is not MIPS or SPARC.
 pub(crate) const EIO: u64 = 5;
@@ -60,7 +61,7 @@ pub(crate) struct Seen {
     /// Whether the last change to a file came after the last sync, or that of a name after the
     /// last sync of a folder.
     pub(crate) is_unsynced: bool,
-    counts: [u64; 5],
+    counts: [u64; 6],
 }
 
 impl Seen {
@@ -127,9 +128,9 @@ impl Control {
         Seen {
             fired: words[6],
             first: words[7],
-            kinds: words[14],
-            is_unsynced: words[15] != 0,
-            counts: words[9..14].try_into().unwrap(),
+            kinds: words[15],
+            is_unsynced: words[16] != 0,
+            counts: words[9..15].try_into().unwrap(),
         }
     }
 

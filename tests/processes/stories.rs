@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::child::{self, Process, argument, tell};
 use crate::content::{Random, Size, State, job_name};
-use crate::shim::{Action, Control, Fault, SIZE, WRITE};
+use crate::shim::{Action, Control, Fault, RESERVE, SIZE, WRITE};
 
 const fn state(iteration: u64, size: Size) -> State {
     State {
@@ -161,7 +161,7 @@ impl CommandLine {
         let control = Control::prepare(&mut command, &page, self.folder.path());
         if let Some(action) = fault {
             control.arm(Fault {
-                mask: WRITE | SIZE,
+                mask: WRITE | SIZE | RESERVE,
                 action,
                 at: 1,
                 sticky: true,

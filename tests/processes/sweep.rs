@@ -14,10 +14,10 @@ use crate::content::{Size, State};
 use crate::model::{Model, Outcome};
 use crate::operation::Operation;
 use crate::shim::{Action, Control, Fault, NAME, SIZE, SYNC, WRITE};
-use crate::shim::{CREATE, EDQUOT, EIO, ENOSPC};
+use crate::shim::{CREATE, EDQUOT, EIO, ENOSPC, RESERVE};
 
 /// Calls that need room.
-pub(crate) const SPACE: u64 = WRITE | SIZE | NAME | CREATE;
+pub(crate) const SPACE: u64 = WRITE | SIZE | NAME | CREATE | RESERVE;
 
 /// What is done to the calls, what they are, and whether nobody may notice.
 pub(crate) const FAULTS: &[(&str, u64, Action)] = &[
@@ -27,7 +27,7 @@ pub(crate) const FAULTS: &[(&str, u64, Action)] = &[
     ("sync-EIO", SYNC, Action::Fail(EIO)),
     ("sync-ENOSPC", SYNC, Action::Fail(ENOSPC)),
     ("short", WRITE, Action::Short),
-    ("EINTR", WRITE | SIZE | SYNC, Action::Interrupt),
+    ("EINTR", WRITE | SIZE | SYNC | RESERVE, Action::Interrupt),
 ];
 
 /// A prepared store, and what is done to it.
@@ -161,8 +161,12 @@ fn done(store: &Store, model: &mut Model, operation: Operation) -> Result<u64> {
 /// The errors are those that the page on errors promises, and what can be tried again is not seen.
 fn check_result(at: &str, result: &Result<u64>, action: Action, kinds: u64) {
     let is_expected = match (action, result) {
-        // A sweep that finds no room tries again, with less at a time.
-        (Action::Fail(errno), Ok(_)) => errno != EIO && at.starts_with("reclaim"),
+        // Where all that was wished for can't be reserved, less may do.
+        (Action::Fail(_), Ok(_)) if kinds == RESERVE => true,
+        // A sweep that finds no room, or something that it can't read, tries again.
+        (Action::Fail(errno), Ok(_)) => {
+            at.starts_with("reclaim") && (errno != EIO || kinds & SYNC == 0)
+        }
         (Action::Fail(_), Err(Error::SyncFailed { .. })) => kinds & SYNC != 0,
         (Action::Fail(errno), Err(Error::Io { .. })) => errno == EIO,
         (Action::Fail(errno), Err(Error::Full { .. })) => errno != EIO,
@@ -274,6 +278,7 @@ pub(crate) fn print_points(case: &str, lines: &[String]) -> usize {
             SYNC => "sync",
             SIZE => "size",
             NAME => "name",
+            RESERVE => "reservation",
             _ => "create",
         };
         println!("  {fault} at a {call}: {result}: {count}");

@@ -120,6 +120,29 @@ fn a_save_of_the_same_bytes_heals_every_node_that_was_found_rotten() {
 }
 
 #[test]
+fn a_reader_that_came_too_late_spoils_no_later_save_of_the_same_state() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium), options()).unwrap();
+    let mut gone = save(&store, "NQ", 9).checkpoint;
+    for _ in 0..3 {
+        gone.delete(true).unwrap();
+        store.reclaim(true).unwrap();
+        // What it finds missing is no damage: it was reclaimed.
+        assert!(matches!(gone.load(), Err(ckptdb::Error::Deleted { .. })));
+        assert!(matches!(
+            gone.read("long"),
+            Err(ckptdb::Error::Deleted { .. })
+        ));
+        let again = save(&store, "NQ", 9);
+        assert_eq!(again.healed_chunks, 0);
+        gone = again.checkpoint;
+        assert_eq!(gone.load().unwrap().len(), content(9).len());
+        let report = store.verify(VerifyDepth::Full).unwrap();
+        assert!(report.is_clean(), "{:?}", report.damage);
+    }
+}
+
+#[test]
 fn a_repair_brings_back_what_the_tables_have_lost_and_the_file_still_has() {
     let medium = MemoryMedium::default();
     let store = eventful(&medium);

@@ -8,11 +8,13 @@ use crate::format::{
     CheckpointRecord, Head, Identity, JobRecord, LogRecord, Record, Stamp, StoreTag, TableCode,
 };
 use crate::id::{CheckpointId, StoreId};
-use crate::storage::Rows;
+use crate::storage::{Records, Rows};
 
 /// A version of a log record.
 #[derive(Clone, Debug)]
 pub(super) struct Logged {
+    /// Whether it stands in its table, rather than only somewhere in the file.
+    pub(super) is_in_table: bool,
     pub(super) hash: [u8; 32],
     pub(super) record: LogRecord,
 }
@@ -30,6 +32,8 @@ pub(super) struct Evidence {
     pub(super) jobs: BTreeMap<u32, Vec<JobRecord>>,
     /// Checkpoints that the table has a row of, whatever is in it.
     pub(super) rows: BTreeSet<u64>,
+    /// Whether the tables could be read: what they say then goes before what lies elsewhere.
+    pub(super) has_tables: bool,
     pub(super) records: u64,
 }
 
@@ -43,6 +47,7 @@ impl Evidence {
             checkpoints: BTreeMap::new(),
             jobs: BTreeMap::new(),
             rows: BTreeSet::new(),
+            has_tables: false,
             records: 0,
         }
     }
@@ -50,6 +55,16 @@ impl Evidence {
     /// The records in the tables. What does not verify is not among them.
     pub(super) fn of_tables(rows: &dyn Rows, store: StoreId) -> Result<Self> {
         let mut found = Self::new(store);
+        found.has_tables = true;
+        // Where the log's last record is lost, the head still says what it was.
+        let head = Records(rows).head().ok();
+        found.head = match head {
+            Some(head) => {
+                let next = rows.record(TableCode::Log, head.last + 1)?;
+                next.is_none().then_some(head)
+            }
+            None => None,
+        };
         for table in [
             TableCode::Settings,
             TableCode::Log,
@@ -59,9 +74,6 @@ impl Evidence {
             rows.record_range(table, (0, u64::MAX), false, &mut |key, bytes| {
                 if table == TableCode::Checkpoints {
                     found.rows.insert(key);
-                }
-                if (table, key) == (TableCode::Settings, Head::KEY) {
-                    found.head = Head::from_bytes(rows.tag(), &key.to_be_bytes(), bytes).ok();
                 }
                 found.take(table, key, bytes);
                 Ok(ControlFlow::Continue(()))
@@ -105,7 +117,11 @@ impl Evidence {
                 if let Ok(record) = LogRecord::from_bytes(tag, &name, bytes)
                     && known.iter().all(|other| other.hash != hash)
                 {
-                    known.push(Logged { hash, record });
+                    known.push(Logged {
+                        is_in_table: self.has_tables,
+                        hash,
+                        record,
+                    });
                 }
             }
             TableCode::Checkpoints => {
@@ -145,8 +161,9 @@ pub(super) fn latest<T: Clone>(
     stamp: impl Fn(&T) -> Stamp,
     is_known: impl Fn(Stamp) -> bool,
 ) -> Option<T> {
+    // Of equally late ones the first: those of the tables come first.
+    let versions = versions.iter().rev();
     versions
-        .iter()
         .filter(|version| is_known(stamp(version)))
         .max_by_key(|version| stamp(version).log)
         .cloned()

@@ -44,7 +44,13 @@ impl History {
             let versions = known.get(&id).map_or(&[][..], Vec::as_slice);
             let chosen = match expected {
                 Some(hash) => versions.iter().find(|version| version.hash == hash),
-                None => choose(versions, known.get(&(id - 1))),
+                None => {
+                    let before = known.get(&(id - 1));
+                    choose(
+                        versions.iter().filter(|v| is_vouched(evidence, id, v)),
+                        before,
+                    )
+                }
             };
             if let Some(hash) = chosen.map(|version| version.hash).or(expected) {
                 history.hashes.insert(id, hash);
@@ -134,8 +140,20 @@ fn end_of(evidence: &Evidence) -> (u64, Option<[u8; 32]>) {
 }
 
 fn stamps(evidence: &Evidence) -> impl Iterator<Item = Stamp> {
-    let records = evidence.checkpoints.values().flatten();
-    records.map(|record| record.later.stamp)
+    let checkpoints = evidence.checkpoints.values().flatten();
+    let jobs = evidence.jobs.values().flatten();
+    checkpoints
+        .map(|record| record.later.stamp)
+        .chain(jobs.map(|job| job.stamp))
+}
+
+/// Whether a log record that no later one names may be believed. Beside tables that can be read,
+/// one that only lies somewhere in the file may be of a commit that never came to be, unless
+/// another record was written after it.
+fn is_vouched(evidence: &Evidence, id: u64, version: &Logged) -> bool {
+    !evidence.has_tables
+        || version.is_in_table
+        || stamps(evidence).any(|stamp| stamp == Stamp::new(id, &version.hash))
 }
 
 fn is_found(evidence: &Evidence, stamp: Stamp) -> bool {
@@ -162,8 +180,9 @@ fn believable(evidence: &Evidence) -> u64 {
     last
 }
 
-/// The log record that none continues. Of several, the one with the largest id, unless it grew
-/// from a record whose place another one took later: then its commit never came to be.
+/// The log record that none continues. Of several, the one with the largest id, unless it may be of
+/// a commit that never came to be: all that it has beyond the other's line is of one time, as one
+/// commit has, and the other is later.
 fn tip_of(evidence: &Evidence, most: u64) -> Option<(u64, &Logged)> {
     let versions = || evidence.log.range(..=most);
     let continued: HashSet<[u8; 32]> = versions()
@@ -176,10 +195,19 @@ fn tip_of(evidence: &Evidence, most: u64) -> Option<(u64, &Logged)> {
     let mut tip = tips.next()?;
     let mut line = line_of(evidence, tip);
     for other in tips {
-        let rival = line.get(&other.0);
-        if rival.is_some_and(|rival| other.1.record.at > rival.record.at) {
+        let Some(rival) = line.get(&other.0) else {
+            continue;
+        };
+        let theirs = line_of(evidence, other);
+        let shared = |(id, version): &(&u64, &&Logged)| {
+            let same = theirs.get(*id).map(|version| version.hash);
+            same == Some(version.hash)
+        };
+        let mut beyond = line.iter().rev().take_while(|entry| !shared(entry));
+        let is_one_commit = beyond.all(|(_, version)| version.record.at == rival.record.at);
+        if is_one_commit && other.1.record.at > rival.record.at {
             tip = other;
-            line = line_of(evidence, tip);
+            line = theirs;
         }
     }
     Some(tip)
@@ -202,7 +230,10 @@ fn line_of<'a>(evidence: &'a Evidence, tip: (u64, &'a Logged)) -> BTreeMap<u64, 
 
 /// Of several versions, one that continues a version of the record before; of several such, the
 /// later one.
-fn choose<'a>(versions: &'a [Logged], before: Option<&Vec<Logged>>) -> Option<&'a Logged> {
+fn choose<'a>(
+    versions: impl Iterator<Item = &'a Logged>,
+    before: Option<&Vec<Logged>>,
+) -> Option<&'a Logged> {
     let continues = |version: &&Logged| {
         let before = before.map_or(&[][..], Vec::as_slice);
         before
@@ -210,7 +241,7 @@ fn choose<'a>(versions: &'a [Logged], before: Option<&Vec<Logged>>) -> Option<&'
             .any(|other| other.hash == version.record.previous)
     };
     let best = |version: &&Logged| (continues(version), version.record.at);
-    versions.iter().max_by_key(best)
+    versions.max_by_key(best)
 }
 
 #[cfg(test)]
@@ -257,6 +288,36 @@ mod tests {
         let history = History::of(&evidence);
         assert_eq!((history.last, history.chain), (10, hashes[10]));
         assert!(history.is_whole);
+    }
+
+    #[test]
+    fn a_leftover_from_before_the_clock_was_set_back_displaces_nothing() {
+        let (mut evidence, hashes) = ten();
+        // A commit that failed, at a time that the clock came to again only much later.
+        add(&mut evidence, 4, 100_000, hashes[3]);
+        let history = History::of(&evidence);
+        assert_eq!((history.last, history.chain), (10, hashes[10]));
+        assert!(history.is_whole);
+    }
+
+    #[test]
+    fn beside_tables_what_only_lies_in_the_file_fills_no_gap_by_itself() {
+        let (mut evidence, hashes) = ten();
+        evidence.has_tables = true;
+        for versions in evidence.log.values_mut() {
+            versions[0].is_in_table = true;
+        }
+        evidence.log.remove(&5);
+        evidence.log.remove(&6);
+        // One that the next one names is right wherever it lies; the other may be anything.
+        add(&mut evidence, 5, 450, hashes[4]);
+        evidence.log.get_mut(&5).unwrap()[0].is_in_table = false;
+        let history = History::of(&evidence);
+        assert_eq!(history.last_gap, Some(6));
+        assert!(!history.records.contains_key(&5));
+        add(&mut evidence, 6, 600, hashes[5]);
+        let history = History::of(&evidence);
+        assert_eq!(history.records[&6].at, 600);
     }
 
     #[test]

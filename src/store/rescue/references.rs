@@ -99,13 +99,15 @@ pub(super) fn mend_nodes(change: &mut Change<'_>, content: &Content) -> Result<M
 }
 
 /// Makes every chunk's row say where its bytes are and how often it is named; the chunks in `bad`
-/// are marked as lost.
+/// are marked as lost. No more than `most` bytes are brought back.
 pub(super) fn mend_chunks(
     change: &mut Change<'_>,
     content: &Content,
     bad: &BTreeMap<ChunkId, String>,
     frames: &Frames,
+    most: u64,
 ) -> Result<Mended> {
+    let mut room = most;
     let mut mended = Mended::default();
     let mut rows: HashMap<ChunkId, Option<ChunkRow>> = HashMap::new();
     change.records().0.each_chunk(&mut |id, bytes| {
@@ -136,10 +138,10 @@ pub(super) fn mend_chunks(
                 // Nobody has read what a row that was put together leads to.
                 let loads = is_known || load_chunk(change.records().0, &chunk).is_ok();
                 if !loads {
-                    mended.lost_chunks += restore_chunk(change, &chunk, refs, frames)?;
+                    mended.lost_chunks += restore_chunk(change, &chunk, refs, (frames, &mut room))?;
                 }
             }
-            _ => mended.lost_chunks += restore_chunk(change, &chunk, refs, frames)?,
+            _ => mended.lost_chunks += restore_chunk(change, &chunk, refs, (frames, &mut room))?,
         }
     }
     for (id, row) in rows {
@@ -154,10 +156,19 @@ fn restore_chunk(
     change: &mut Change<'_>,
     chunk: &ChunkRef,
     refs: u64,
-    frames: &Frames,
+    (frames, room): (&Frames, &mut u64),
 ) -> Result<u64> {
     match frames.chunk(chunk) {
-        Ok(found) => heal_chunk(change, &found, refs).map(|()| 0),
+        Ok(found) => {
+            // Written pages leave the engine's cache for free ones: those that are still to be read.
+            *room = room
+                .checked_sub(found.stored.len() as u64)
+                .ok_or_else(|| Error::Beyond {
+                    what: "the store".to_owned(),
+                    why: "there is more to bring back than can be done in place".to_owned(),
+                })?;
+            heal_chunk(change, &found, refs).map(|()| 0)
+        }
         Err(Error::Corrupt { .. }) => lose_chunk(change, chunk, refs).map(|()| 1),
         Err(other) => Err(other),
     }

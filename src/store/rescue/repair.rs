@@ -1,5 +1,7 @@
 //! Mending a store in place: whatever can be derived is derived anew, what is lost is said to be.
 
+use std::ops::ControlFlow;
+
 use super::evidence::Evidence;
 use super::frames::Frames;
 use super::history::History;
@@ -7,7 +9,7 @@ use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
 use super::references::{count_content, drop_unnamed_extents, mend_chunks, mend_nodes};
 use crate::error::{Error, Result};
-use crate::format::{Action, Head, NO_PREVIOUS, StoreTag};
+use crate::format::{Action, ChunkRow, Head, NO_PREVIOUS, StoreTag};
 use crate::id::CheckpointId;
 use crate::storage::{Change, Clear, Durability, RawMedium, Room, Rows, Writes};
 use crate::store::sweep::sweep;
@@ -85,6 +87,7 @@ impl Store {
             .filter_map(|damage| damage.checkpoint.map(CheckpointId::get))
             .collect();
         let at = self.now();
+        let most = self.options().cache_bytes as u64 / 4;
         let done = self
             .engine()
             .write(Durability::Durable, Room::Ordinary, |rows| {
@@ -103,7 +106,7 @@ impl Store {
                 rebuild.finish(&mut change)?;
                 let content = count_content(&mut change, &plan, &frames)?;
                 let nodes = mend_nodes(&mut change, &content)?;
-                let chunks = mend_chunks(&mut change, &content, &bad, &frames)?;
+                let chunks = mend_chunks(&mut change, &content, &bad, &frames, most)?;
                 change.set_lost(nodes.lost_nodes + chunks.lost_chunks);
                 change.finish()?;
                 Ok(chunks)
@@ -114,6 +117,7 @@ impl Store {
         if let Err(error) = self.make_room(drop_unnamed_extents) {
             tracing::warn!(%error, "extents that nothing leads to stay");
         }
+        self.engine().suspects().clear();
         let (after, _) = self.inspect(VerifyDepth::Quick, &mut |_, _| {})?;
         repaired.left = after.damage;
         Ok(repaired)
@@ -158,7 +162,12 @@ fn beyond_repair(error: Error) -> Error {
 /// The head record, its numbers beyond all that were given out.
 fn head_of(rows: &dyn Rows, evidence: &Evidence, plan: &Plan) -> Result<Head> {
     let known = evidence.head.as_ref();
-    let next_chunk = rows.last_chunk_number()? + 1;
+    let mut next_chunk = rows.last_chunk_number()? + 1;
+    rows.each_chunk(&mut |id, bytes| {
+        let number = ChunkRow::from_bytes(&id, bytes).map_or(0, |row| row.number);
+        next_chunk = next_chunk.max(number + 1);
+        Ok(ControlFlow::Continue(()))
+    })?;
     let jobs = plan.jobs.keys().next_back().map_or(1, |last| last + 1);
     Ok(Head {
         next_chunk: known.map_or(next_chunk, |head| head.next_chunk.max(next_chunk)),

@@ -166,7 +166,7 @@ impl Store {
 /// Where the store stood, if its tables can still be read.
 fn head_of(old: Arc<dyn Medium>, options: &Options) -> Option<(StoreTag, Head)> {
     let engine = Engine::open(old, options.engine()).ok()?;
-    let head = engine.read(|rows| Records(rows).head()).ok()?;
+    let head = engine.read(|rows| Records(rows).sound_head()).ok()?;
     Some((StoreTag::of(engine.store()), head))
 }
 

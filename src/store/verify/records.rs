@@ -24,6 +24,8 @@ struct Logged {
     content: [u8; 32],
     deleted: bool,
     reclaimed: bool,
+    /// The last log record that changed it: its own record is at least as new.
+    changed: u64,
 }
 
 /// What the records add up to.
@@ -119,9 +121,10 @@ impl Ledger {
     }
 
     fn follow(&mut self, id: u64, action: &Action) {
-        let mut mark = |id: &u64, deleted: bool| {
-            if let Some(logged) = self.logged.get_mut(id) {
-                logged.deleted = deleted;
+        let mut mark = |checkpoint: &u64, deleted: Option<bool>| {
+            if let Some(logged) = self.logged.get_mut(checkpoint) {
+                logged.deleted = deleted.unwrap_or(logged.deleted);
+                logged.changed = id;
             }
         };
         match action {
@@ -133,7 +136,7 @@ impl Ledger {
                 ..
             } => {
                 if let Some(replaced) = replaced {
-                    mark(replaced, true);
+                    mark(replaced, Some(true));
                 }
                 let logged = Logged {
                     job: *job,
@@ -141,11 +144,16 @@ impl Ledger {
                     content: *content,
                     deleted: false,
                     reclaimed: false,
+                    changed: id,
                 };
                 self.logged.insert(id, logged);
             }
-            Action::Delete { checkpoint, .. } => mark(checkpoint, true),
-            Action::Undelete { checkpoint } => mark(checkpoint, false),
+            Action::Delete { checkpoint, .. } => mark(checkpoint, Some(true)),
+            Action::Undelete { checkpoint } => mark(checkpoint, Some(false)),
+            Action::Merge { checkpoint, .. }
+            | Action::Annotate { checkpoint, .. }
+            | Action::Tag { checkpoint, .. }
+            | Action::Pin { checkpoint, .. } => mark(checkpoint, None),
             Action::Reclaim { checkpoint } => {
                 if let Some(logged) = self.logged.get_mut(checkpoint) {
                     logged.reclaimed = true;
@@ -204,6 +212,7 @@ impl Ledger {
                         && logged.content == record.content
                         && logged.deleted == record.later.deleted.is_some()
                         && !logged.reclaimed
+                        && record.later.stamp.log >= logged.changed
                 });
                 if !agrees {
                     findings.checkpoint(

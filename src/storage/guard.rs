@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{CommitError, CompactionError, DatabaseError, StorageError, TableError};
+use redb::{
+    CommitError, CompactionError, DatabaseError, StorageError, TableError, TransactionError,
+};
 
 use super::adapter::Condition;
 use super::room::Room;
@@ -109,6 +111,14 @@ impl Context {
         match error {
             TableError::Storage(error) => self.storage("opening a table", error),
             other => Error::corrupt(named(&self.path), other.to_string()),
+        }
+    }
+
+    /// A failure to begin.
+    pub(super) fn transaction(&self, operation: &str, error: TransactionError) -> Error {
+        match error {
+            TransactionError::Storage(error) => self.storage(operation, error),
+            other => Self::engine(operation, other),
         }
     }
 

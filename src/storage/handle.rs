@@ -111,7 +111,8 @@ impl Handle {
         };
         let found = guarded(&self.context, || {
             let begun = self.database.begin_read();
-            let transaction = begun.map_err(|e| Context::engine("beginning to read", e))?;
+            let transaction =
+                begun.map_err(|e| self.context.transaction("beginning to read", e))?;
             let tables = ReadTx::new(transaction, self.context.clone(), StoreTag::NONE);
             let bytes = tables.record(TableCode::Settings, Identity::KEY);
             let missing = "it is a redb database of another program";
@@ -150,7 +151,8 @@ impl Handle {
     ) -> Result<T> {
         guarded(&self.context, || {
             let begun = self.database.begin_read();
-            let transaction = begun.map_err(|e| Context::engine("beginning to read", e))?;
+            let transaction =
+                begun.map_err(|e| self.context.transaction("beginning to read", e))?;
             run(&ReadTx::new(transaction, self.context.clone(), tag))
         })
     }
@@ -176,7 +178,8 @@ impl Handle {
         context.accept(room)?;
         guarded(context, || {
             let begun = self.database.begin_write();
-            let mut transaction = begun.map_err(|e| Context::engine("beginning to write", e))?;
+            let mut transaction =
+                begun.map_err(|e| context.transaction("beginning to write", e))?;
             let durable = durability == Durability::Durable;
             if durable {
                 // Costs a second sync, and makes reopening after a crash independent of the size

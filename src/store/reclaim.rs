@@ -62,27 +62,23 @@ impl Store {
     fn reclaim_in_turn(&self, due: Due) -> Result<Reclaimed> {
         let mut done = Reclaimed::default();
         let deleted = self.read(|rows| deleted_rows(rows, self, due))?;
+        let mut unreadable = Vec::new();
         for (row, is_due) in deleted {
             if !is_due {
                 done.waiting += 1;
-                continue;
-            }
-            match self.drop_for_good(row) {
-                Ok(()) => done.checkpoints += 1,
-                // Damage is local: the others are reclaimed.
-                Err(Error::Corrupt { what, why }) => {
-                    tracing::warn!(id = row.id, what, why, "a deleted checkpoint stays");
-                    done.damaged += 1;
-                }
-                Err(Error::Io { source, .. })
-                    if self.engine().suspects().has_unreadable_nodes() =>
+            } else if let Err(error) = self.try_to_drop(row, &mut done) {
+                // One that the disk can't read must not keep the others.
+                if !matches!(error, Error::Io { .. })
+                    || !self.engine().suspects().has_unreadable_nodes()
                 {
-                    tracing::warn!(id = row.id, %source, "a deleted checkpoint stays");
-                    done.damaged += 1;
+                    return Err(error);
                 }
-                Err(error) => return Err(error),
+                unreadable.push(row);
             }
         }
+        let unread = unreadable
+            .into_iter()
+            .try_for_each(|row| self.try_to_drop(row, &mut done));
         (done.chunks, done.bytes) = sweep(self.engine())?;
         if done.chunks > 0 && !self.engine().has_ballast() {
             // The disk is full, and what is free now is so within the file only. The next reclaim
@@ -91,7 +87,7 @@ impl Store {
                 tracing::warn!(%error, "the file could not be made shorter");
             }
         }
-        Ok(done)
+        unread.map(|()| done)
     }
 
     /// Makes what room there is to make, after a save found none: lack of space ends the undo
@@ -108,6 +104,20 @@ impl Store {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "no room could be made"),
         }
+    }
+
+    /// Drops a deleted checkpoint, unless what it refers to is damaged: damage is local, and the
+    /// others are reclaimed.
+    fn try_to_drop(&self, row: IndexKey, done: &mut Reclaimed) -> Result<()> {
+        match self.drop_for_good(row) {
+            Ok(()) => done.checkpoints += 1,
+            Err(Error::Corrupt { what, why }) => {
+                tracing::warn!(id = row.id, what, why, "a deleted checkpoint stays");
+                done.damaged += 1;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Drops a deleted checkpoint's record and all that it refers to.

@@ -14,7 +14,7 @@ use crate::run::{Settings, record};
 use crate::states::Lengths;
 use crate::tally::Tally;
 
-const CRASH_RUNS: u64 = 78;
+const CRASH_RUNS: u64 = 84;
 const SYNC_RUNS: u64 = 3;
 /// Syncs of an operation that fail in turn.
 const SYNCS: usize = 4;

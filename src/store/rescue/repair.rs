@@ -9,7 +9,7 @@ use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
 use super::references::{count_content, drop_unnamed_extents, mend_chunks, mend_nodes};
 use crate::error::{Error, Result};
-use crate::format::{Action, ChunkRow, Head, NO_PREVIOUS, StoreTag};
+use crate::format::{Action, ChunkRow, Head, MAX_CHUNK_BYTES, NO_PREVIOUS, StoreTag};
 use crate::id::CheckpointId;
 use crate::storage::{Change, Clear, Durability, RawMedium, Room, Rows, Writes};
 use crate::store::sweep::sweep;
@@ -87,7 +87,7 @@ impl Store {
             .filter_map(|damage| damage.checkpoint.map(CheckpointId::get))
             .collect();
         let at = self.now();
-        let most = self.options().cache_bytes as u64 / 4;
+        let most = (self.options().cache_bytes / 4).max(2 * MAX_CHUNK_BYTES) as u64;
         let done = self
             .engine()
             .write(Durability::Durable, Room::Ordinary, |rows| {

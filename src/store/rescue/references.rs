@@ -160,7 +160,7 @@ fn restore_chunk(
 ) -> Result<u64> {
     match frames.chunk(chunk) {
         Ok(found) => {
-            // Written pages leave the engine's cache for free ones: those that are still to be read.
+            // Written pages leave the engine's cache for free ones, which are still to be read.
             *room = room
                 .checked_sub(found.stored.len() as u64)
                 .ok_or_else(|| Error::Beyond {

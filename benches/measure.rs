@@ -1,23 +1,26 @@
 //! Measurements of space, scale and memory, each beside its reference in the same run.
 //!
 //! `cargo bench --bench measure -- space [GIB]`, `-- scale [CHECKPOINTS]`, `-- large [GIB]`,
-//! `-- tiny`, `-- reopen [GIB]`. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder,
-//! and are removed.
+//! `-- tiny`, `-- plan [CHECKPOINTS]`, `-- reopen [GIB]`. Files go to `CKPTDB_BENCH_DIR`, or the
+//! system's temporary folder, and are removed.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
 #![expect(clippy::disallowed_methods, reason = "the reference is a plain file")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use ckptdb::policy::{Candidate, Keep, Retention, Situation};
 use ckptdb::{
-    Backend, DType, Direction, FileMedium, Filter, Medium, Options, Store, TensorSlice, VerifyDepth,
+    Backend, CheckpointId, DType, Direction, Event, FileMedium, Filter, Medium, Options, Store,
+    TensorSlice, Timestamp, VerifyDepth,
 };
 
 fn main() {
@@ -35,11 +38,74 @@ fn main() {
         Some("scale") => scale(number(100_000)),
         Some("large") => large(number(3)),
         Some("tiny") => tiny(),
+        Some("plan") => plan(number(100_000)),
         Some("reopen") => reopen(number(1)),
         Some("save-until-killed") => save_until_killed(Path::new(&arguments[1])),
         // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
-        _ => println!("choose one of: space, scale, large, tiny, reopen"),
+        _ => println!("choose one of: space, scale, large, tiny, plan, reopen"),
     }
+}
+
+/// Decides on so many checkpoints by the usual rules.
+fn plan(count: u64) {
+    let events = [
+        BTreeSet::from([Event::Periodic]),
+        BTreeSet::from([Event::Periodic, Event::PhaseEnd]),
+    ];
+    let metrics: Vec<BTreeMap<String, f64>> = (0..count)
+        .map(|id| {
+            let value = |seed: u64| f64::from(u32::try_from(id * seed % 100_003).unwrap());
+            BTreeMap::from([
+                ("sharpe".to_owned(), value(7_919)),
+                ("reward".to_owned(), value(104_729)),
+            ])
+        })
+        .collect();
+    let tags = BTreeSet::new();
+    let candidates: Vec<Candidate<'_>> = (1..)
+        .zip(&metrics)
+        .map(|(id, metrics)| Candidate {
+            id: CheckpointId::new(id),
+            iteration: id * 500,
+            saved_at: Timestamp::from_millis(0),
+            events: &events[usize::from(id % 5_000 == 0)],
+            metrics,
+            tags: &tags,
+            pinned: false,
+            abandoned: false,
+            bytes: 1,
+        })
+        .collect();
+    let best = |metric: &str, count| Keep::Best {
+        metric: metric.to_owned(),
+        count,
+        direction: Some(Direction::Max),
+    };
+    let retention = Retention::new([
+        Keep::Latest(8),
+        best("sharpe", 3),
+        best("reward", 2),
+        Keep::Event("phase_end".to_owned()),
+    ])
+    .unwrap();
+    let mut times: Vec<Duration> = (0..9)
+        .map(|_| {
+            let begun = Instant::now();
+            let plan = retention.plan("NQ", &Situation::default(), &candidates);
+            assert!(plan.unwrap().kept().count() < 100);
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    // The reference: a sort of as many values.
+    let mut values: Vec<f64> = metrics.iter().map(|values| values["sharpe"]).collect();
+    let begun = Instant::now();
+    values.sort_unstable_by(f64::total_cmp);
+    let sort = begun.elapsed();
+    println!(
+        "{count} checkpoints decided on in {:?}; a sort of as many numbers takes {sort:?}",
+        times[4]
+    );
 }
 
 fn folder() -> tempfile::TempDir {

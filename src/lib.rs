@@ -17,6 +17,7 @@ pub mod id;
 pub mod interop;
 pub mod metric;
 pub mod name;
+pub mod policy;
 pub mod reference;
 pub mod tensor;
 pub mod time;
@@ -29,8 +30,8 @@ pub use metric::Direction;
 pub use platform::{Clock, ManualClock, SystemClock};
 pub use storage::{Backend, FileMedium, Medium, MemoryMedium};
 pub use store::{
-    Checkpoint, Checkpoints, Compacted, Damage, Filter, Job, JobInfo, Options, Reclaimed, Repaired,
-    Resumed, Salvaged, Save, Saved, Stats, Store, VerifyDepth, VerifyReport,
+    Checkpoint, Checkpoints, Compacted, Damage, Filter, Job, JobInfo, Options, Pruned, Reclaimed,
+    Repaired, Resumed, Salvaged, Save, Saved, Stats, Store, VerifyDepth, VerifyReport,
 };
 pub use tensor::{DType, Tensor, TensorSlice};
 pub use time::Timestamp;

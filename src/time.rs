@@ -2,7 +2,7 @@
 
 /// Milliseconds since 1970-01-01 UTC. Ages and retention windows are read from it; it never
 /// orders anything, because clocks jump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {

@@ -149,7 +149,8 @@ fn check_deletable(
     Ok(())
 }
 
-fn mark(
+/// Marks a live checkpoint as deleted by this log record.
+pub(super) fn mark(
     change: &mut Change<'_>,
     line: &mut JobLine,
     id: u64,

@@ -5,8 +5,9 @@ use std::collections::hash_map::Entry;
 
 use crate::error::{Error, Result};
 use crate::format::{ChunkRow, Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoredNode};
-use crate::id::{ChunkId, NodeId};
+use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::storage::{Records, Rows, chunk_row, load_node};
+use crate::store::Store;
 
 /// References that would be left, worked out without changing any.
 #[derive(Default)]
@@ -29,6 +30,18 @@ pub(super) fn freed_by(rows: &dyn Rows, ids: &[u64]) -> Result<u64> {
         }
     }
     Ok(trial.freed)
+}
+
+impl Store {
+    /// Stored bytes that only these checkpoints hold: what deleting and reclaiming them would free.
+    /// Chunks that they share with each other count once, those that others share not at all.
+    ///
+    /// # Errors
+    /// From the disk, or [`Error::Corrupt`].
+    pub fn freed_by(&self, ids: &[CheckpointId]) -> Result<u64> {
+        let ids: Vec<u64> = ids.iter().map(|id| id.get()).collect();
+        self.read(|rows| freed_by(rows, &ids))
+    }
 }
 
 impl Trial {

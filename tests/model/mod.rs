@@ -4,8 +4,9 @@ mod twin;
 
 use std::sync::Arc;
 
+use ckptdb::policy::{Keep, Retention};
 use ckptdb::{
-    Checkpoint, CheckpointId, Direction, Error, Filter, Medium, MemoryMedium, Options, Result,
+    Checkpoint, CheckpointId, Direction, Error, Filter, Job, Medium, MemoryMedium, Options, Result,
     Store, VerifyDepth,
 };
 use proptest::prelude::*;
@@ -42,6 +43,8 @@ impl ReferenceStateMachine for Machine {
             4 => (code(), any::<bool>()).prop_map(|(pick, force)| Op::Delete { pick, force }),
             2 => code().prop_map(|pick| Op::Undelete { pick }),
             1 => job().prop_map(|job| Op::DeleteJob { job }),
+            2 => (job(), 0..4_u8, 0..3_u8, any::<bool>())
+                .prop_map(|(job, latest, best, tagged)| Op::Prune { job, latest, best, tagged }),
             1 => Just(Op::Reclaim),
             1 => (code(), any::<bool>()).prop_map(|(pick, pinned)| Op::Pin { pick, pinned }),
             2 => (code(), 0..3_u8, any::<bool>())
@@ -68,6 +71,34 @@ struct Real {
     ids: Vec<CheckpointId>,
     /// The twin before the operation: what the picks were taken from.
     before: Twin,
+}
+
+fn declare(job: &Job, larger: bool, change: bool) -> Result<()> {
+    let direction = if larger {
+        Direction::Max
+    } else {
+        Direction::Min
+    };
+    if change {
+        job.redirect_metric("score", direction)
+    } else {
+        job.declare_metric("score", direction)
+    }
+}
+
+/// Keeps the newest so many, the best so many, and what has a tag.
+fn prune(job: &Job, latest: u64, best: u64, tagged: bool) -> Result<()> {
+    let mut rules = Vec::new();
+    rules.extend((latest > 0).then_some(Keep::Latest(latest)));
+    rules.extend((best > 0).then(|| Keep::Best {
+        metric: "score".to_owned(),
+        count: best,
+        direction: None,
+    }));
+    rules.extend(tagged.then_some(Keep::Tagged));
+    let pruned = job.prune(&Retention::new(rules)?)?;
+    assert_eq!(pruned.deleted, pruned.plan.dropped().count() as u64);
+    Ok(())
 }
 
 fn job_name(name: u8) -> String {
@@ -204,6 +235,15 @@ impl Real {
                 .undelete(self.ids[pick(p, true).unwrap()])
                 .map(drop),
             Op::DeleteJob { job } => self.store.delete_job(&job_name(job)).map(drop),
+            Op::Prune {
+                job,
+                latest,
+                best,
+                tagged,
+            } => {
+                let job = self.store.job(&job_name(job))?;
+                prune(&job, latest.into(), best.into(), tagged)
+            }
             Op::Reclaim => self.store.reclaim(true).map(drop),
             Op::Pin { pick: p, pinned } => self.handle(pick(p, false).unwrap()).set_pinned(pinned),
             Op::Tag {
@@ -221,17 +261,8 @@ impl Real {
                 larger,
                 change,
             } => {
-                let direction = if larger {
-                    Direction::Max
-                } else {
-                    Direction::Min
-                };
                 let job = self.store.job(&job_name(job))?;
-                if change {
-                    job.redirect_metric("score", direction)
-                } else {
-                    job.declare_metric("score", direction)
-                }
+                declare(&job, larger, change)
             }
             Op::Reopen => {
                 self.store.clone().close();
@@ -385,7 +416,10 @@ impl StateMachineTest for Test {
             real.run(&op, twin)
         };
         match (&twin.outcome, result) {
-            (Outcome::Refused, Err(Error::Conflict { .. } | Error::NotFound { .. })) => {}
+            (
+                Outcome::Refused,
+                Err(Error::Conflict { .. } | Error::NotFound { .. } | Error::Undeclared { .. }),
+            ) => {}
             (Outcome::Refused, other) => panic!("{op:?} should be refused: {other:?}"),
             (_, Ok(())) => {}
             (outcome, Err(error)) => panic!("{op:?} should be {outcome:?}: {error:?}"),

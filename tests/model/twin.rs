@@ -39,6 +39,13 @@ pub(crate) enum Op {
     DeleteJob {
         job: u8,
     },
+    /// Retention: the newest so many, the best so many, those with a tag.
+    Prune {
+        job: u8,
+        latest: u8,
+        best: u8,
+        tagged: bool,
+    },
     Reclaim,
     Pin {
         pick: u8,
@@ -241,6 +248,12 @@ impl Twin {
             Op::Delete { pick, force } => self.delete(pick, force),
             Op::Undelete { pick } => self.undelete(pick),
             Op::DeleteJob { job } => self.delete_job(job),
+            Op::Prune {
+                job,
+                latest,
+                best,
+                tagged,
+            } => self.prune(job, latest, best, tagged),
             Op::Reclaim => {
                 for checkpoint in self.checkpoints.iter_mut().filter(|c| c.deleted) {
                     checkpoint.reclaimed = true;
@@ -319,6 +332,27 @@ impl Twin {
             self.checkpoints[i].deleted = true;
         }
         self.jobs[job].removed = true;
+        Outcome::Done
+    }
+
+    fn prune(&mut self, job: u8, latest: u8, best: u8, tagged: bool) -> Outcome {
+        let Some(job) = self.job_named(job) else {
+            return Outcome::Refused;
+        };
+        let line = self.live(job, false);
+        let mut kept: BTreeSet<usize> = line.iter().rev().take(latest.into()).copied().collect();
+        kept.extend(self.head(job));
+        if best > 0 {
+            let Some(ranking) = self.ranking(job) else {
+                return Outcome::Refused;
+            };
+            kept.extend(ranking.into_iter().take(best.into()));
+        }
+        for i in [line, self.live(job, true)].concat() {
+            let checkpoint = &mut self.checkpoints[i];
+            let is_marked = checkpoint.pinned || (tagged && !checkpoint.tags.is_empty());
+            checkpoint.deleted = !is_marked && !kept.contains(&i);
+        }
         Outcome::Done
     }
 

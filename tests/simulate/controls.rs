@@ -34,8 +34,12 @@ fn a_disk_that_skips_one_sync_is_found() {
             if run.skip_sync(op, back).is_none() {
                 continue;
             }
-            tried += 1;
             let kind = run.ops[op - 1].kind();
+            if kind == "reopen" {
+                // Nothing is acknowledged by it.
+                continue;
+            }
+            tried += 1;
             let found = states_to_find(&run, settings);
             println!("seed {seed}, sync -{back} of a {kind}: found after {found:?} states");
             assert!(found.is_some_and(|states| states <= BOUND));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ckptdb::policy::{Keep, Retention};
 use ckptdb::{CheckpointId, Direction, Result, Store};
 
 use crate::model::{Known, LOSS, Model, Recipe, canonical};
@@ -45,6 +46,11 @@ pub(crate) enum Op {
     DeleteJob {
         job: &'static str,
     },
+    /// Keeps the newest so many, and what is marked.
+    Prune {
+        job: &'static str,
+        latest: u64,
+    },
     /// All that is deleted, or what the undo window no longer keeps.
     Reclaim {
         now: bool,
@@ -85,6 +91,7 @@ pub(crate) const KINDS: &[&str] = &[
     "delete",
     "undelete",
     "delete_job",
+    "prune",
     "reclaim now",
     "reclaim window",
     "pin",
@@ -114,6 +121,7 @@ impl Op {
             Self::Delete { .. } => "delete",
             Self::Undelete { .. } => "undelete",
             Self::DeleteJob { .. } => "delete_job",
+            Self::Prune { .. } => "prune",
             Self::Reclaim { now: true } => "reclaim now",
             Self::Reclaim { now: false } => "reclaim window",
             Self::Pin { .. } => "pin",
@@ -134,6 +142,10 @@ impl Op {
             Self::Delete { id, force } => store.delete(CheckpointId::new(*id), *force)?,
             Self::Undelete { id } => drop(store.undelete(CheckpointId::new(*id))?),
             Self::DeleteJob { job } => drop(store.delete_job(job)?),
+            Self::Prune { job, latest } => {
+                let retention = Retention::new([Keep::Latest(*latest), Keep::Tagged])?;
+                store.job(job)?.prune(&retention)?;
+            }
             Self::Reclaim { now } => drop(store.reclaim(*now)?),
             Self::Pin { id, pinned } => found(*id)?.set_pinned(*pinned)?,
             Self::Tag { id, tag } => found(*id)?.set_tag(tag, true)?,
@@ -170,6 +182,10 @@ impl Op {
                     after.known(id).deleted = Some(commit);
                 }
                 after.jobs[job].removed = true;
+            }
+            Self::Prune { job, latest } => {
+                after.commits.pop();
+                after.prune(job, *latest, at);
             }
             Self::Reclaim { now } => return reclaimed(before, *now, at),
             Self::Pin { id, pinned } => after.known(*id).pinned = *pinned,
@@ -285,6 +301,28 @@ impl SaveOp {
 impl Model {
     pub(crate) fn known(&mut self, id: u64) -> &mut Known {
         self.checkpoints.get_mut(&id).expect("it is there")
+    }
+
+    /// Each one that goes has a log record of its own, all of them in one transaction.
+    fn prune(&mut self, job: &'static str, latest: u64, at: i64) {
+        let job = self.open_job(job);
+        let line = self.live(job, false);
+        let newest: BTreeSet<u64> = line
+            .iter()
+            .rev()
+            .zip(0..latest)
+            .map(|(id, _)| *id)
+            .collect();
+        let mut all = [line, self.live(job, true)].concat();
+        all.sort_unstable();
+        for id in all {
+            let commit = self.commits.len();
+            let known = self.known(id);
+            if !known.pinned && known.tags.is_empty() && !newest.contains(&id) {
+                known.deleted = Some(commit);
+                self.commits.push(at);
+            }
+        }
     }
 
     fn undelete(&mut self, id: u64) {

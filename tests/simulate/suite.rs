@@ -18,8 +18,8 @@ const CRASH_RUNS: u64 = 84;
 const SYNC_RUNS: u64 = 3;
 /// Syncs of an operation that fail in turn.
 const SYNCS: usize = 4;
-const FAULT_RUNS: u64 = 6;
-const DAMAGE_RUNS: u64 = 30;
+const FAULT_RUNS: u64 = 5;
+const DAMAGE_RUNS: u64 = 34;
 const THREADS: usize = 2;
 
 const STATES: usize = 150_000;

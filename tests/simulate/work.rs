@@ -20,7 +20,7 @@ pub(crate) enum Theme {
 /// A change that the store accepts in this state. `fresh` makes states differ.
 pub(crate) fn draw(random: &mut Random, model: &Model, theme: Theme, fresh: u8) -> Op {
     loop {
-        let found = match random.below(26) {
+        let found = match random.below(27) {
             0..=7 => Some(save(random, model, theme, fresh)),
             8 | 9 => again(random, model, fresh),
             10 => roll_back(random, model, fresh),
@@ -37,6 +37,7 @@ pub(crate) fn draw(random: &mut Random, model: &Model, theme: Theme, fresh: u8) 
                 .map(|id| Op::Annotate { id, note: fresh }),
             23 => declare(random, model),
             24 => Some(Op::Compact),
+            25 => prune(random, model),
             _ => Some(Op::Reopen),
         };
         if let Some(op) = found {
@@ -154,6 +155,12 @@ fn delete_job(random: &mut Random, model: &Model) -> Option<Op> {
     let job = model.job_named(name)?;
     let pinned = |known: &Known| known.job == job && known.deleted.is_none() && known.pinned;
     (random.one_in(2) && model.ids(pinned).is_empty()).then_some(Op::DeleteJob { job: name })
+}
+
+fn prune(random: &mut Random, model: &Model) -> Option<Op> {
+    let job = *random.pick(&JOBS);
+    let latest = 1 + random.below(3) as u64;
+    model.job_named(job).map(|_| Op::Prune { job, latest })
 }
 
 fn tag(random: &mut Random, model: &Model) -> Option<Op> {

@@ -55,6 +55,9 @@ pub(crate) enum Command {
     Delete(commands::delete::Args),
     /// Bring deleted checkpoints back.
     Undelete(commands::undelete::Args),
+    /// Delete the checkpoints of a job that no rule keeps.
+    #[command(override_usage = "ckptdb prune <JOB> --keep-.. [OPTIONS]")]
+    Prune(commands::prune::Args),
     /// Free the space of deleted checkpoints whose undo window is over.
     Reclaim(commands::reclaim::Args),
     /// Shrink the file to what it holds.

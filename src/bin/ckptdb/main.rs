@@ -9,6 +9,7 @@ mod global;
 mod lookup;
 mod output;
 mod store_path;
+mod units;
 
 use std::process::ExitCode;
 
@@ -103,6 +104,7 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         Command::Annotate(args) => commands::annotate::run(args, store, style),
         Command::Delete(args) => commands::delete::run(args, store, style),
         Command::Undelete(args) => commands::undelete::run(args, store, style),
+        Command::Prune(args) => commands::prune::run(args, store, style),
         Command::Reclaim(args) => commands::reclaim::run(args, store, style),
         Command::Compact => commands::compact::run(store, style),
         Command::Verify(args) => commands::verify::run(args, store, style),

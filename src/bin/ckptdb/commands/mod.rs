@@ -12,6 +12,7 @@ pub(crate) mod latest;
 pub(crate) mod ls;
 pub(crate) mod metric;
 pub(crate) mod pin;
+pub(crate) mod prune;
 pub(crate) mod reclaim;
 pub(crate) mod repair;
 pub(crate) mod resume;

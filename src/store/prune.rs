@@ -1,0 +1,143 @@
+//! Applying retention to a job: a plan first, then the deletes that it asks for.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use super::delete::mark;
+use super::index_rows::each_commit;
+use super::line::{JobLine, direction_of};
+use crate::error::{Error, Result};
+use crate::format::{Action, CheckpointRecord, IndexKind, JobRecord};
+use crate::id::CheckpointId;
+use crate::policy::{Candidate, Plan, Retention, Situation};
+use crate::storage::{Records, Rows};
+use crate::store::{Checkpoint, Job, Store};
+
+/// Checkpoints that are deleted in one transaction: readers get a turn in between.
+const BATCH: usize = 256;
+
+/// What a prune decided and did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Pruned {
+    /// The decision on every checkpoint, with its reasons.
+    pub plan: Plan,
+    /// How many were deleted. Each can come back by [`Store::undelete`] while its undo window is
+    /// open.
+    pub deleted: u64,
+}
+
+impl Job {
+    /// What this retention would keep and drop, and why. Nothing is changed. Checkpoints whose
+    /// records are damaged are left out: nothing is decided on what can't be read.
+    ///
+    /// Reads the record of every checkpoint of the job.
+    ///
+    /// # Errors
+    /// [`Error::Undeclared`] when a rule ranks by a metric whose direction nobody declared.
+    pub fn plan(&self, retention: &Retention) -> Result<Plan> {
+        let (situation, checkpoints) = self.store().read(|rows| gather(rows, self))?;
+        let candidates: Vec<Candidate<'_>> = checkpoints
+            .iter()
+            .map(|checkpoint| Candidate::from(&**checkpoint))
+            .collect();
+        retention.plan(self.name(), &situation, &candidates)
+    }
+
+    /// Deletes what this retention does not keep. The head, the last checkpoint known to be good
+    /// and pinned ones are always kept.
+    ///
+    /// ```
+    /// use ckptdb::policy::{Keep, Retention};
+    /// # let store = ckptdb::Store::in_memory()?;
+    /// let job = store.job("NQ")?;
+    /// for iteration in 1..=5 {
+    ///     job.save(iteration).bytes("policy", &iteration.to_le_bytes()).commit()?;
+    /// }
+    /// let pruned = job.prune(&Retention::new([Keep::Latest(2)])?)?;
+    /// assert_eq!((pruned.deleted, job.list()?.count()), (3, 2));
+    /// # Ok::<(), ckptdb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Job::plan`], and from the disk. What was deleted before an error stays so; the next
+    /// prune goes on.
+    pub fn prune(&self, retention: &Retention) -> Result<Pruned> {
+        let store = self.store();
+        // Nothing changes between the plan and the deletes.
+        let _turn = store.turn();
+        let plan = self.plan(retention)?;
+        let dropped: Vec<CheckpointId> = plan.dropped().collect();
+        for batch in dropped.chunks(BATCH) {
+            self.delete_all(store, batch)?;
+        }
+        Ok(Pruned {
+            plan,
+            deleted: dropped.len() as u64,
+        })
+    }
+
+    fn delete_all(&self, store: &Store, ids: &[CheckpointId]) -> Result<()> {
+        store.make_room(|change| {
+            let known = change.records().job_named(self.name())?;
+            let Some((number, record)) = known else {
+                return Ok(());
+            };
+            let mut line = JobLine { number, record };
+            for id in ids {
+                let checkpoint = change.records().known_checkpoint(id.get())?;
+                let log = change.log(Action::Delete {
+                    checkpoint: id.get(),
+                    forced: false,
+                })?;
+                mark(change, &mut line, id.get(), checkpoint, log)?;
+            }
+            line.recompute(change)?;
+            line.finish(change)
+        })
+    }
+}
+
+/// What a plan is made from: all checkpoints of a job, and where it stands.
+fn gather(rows: &dyn Rows, job: &Job) -> Result<(Situation, Vec<Checkpoint>)> {
+    let Some((number, record)) = Records(rows).job_named(job.name())? else {
+        let hint = "`ckptdb jobs` lists them";
+        return Err(Error::not_found(format!("job `{}`", job.name()), hint));
+    };
+    let mut ids = BTreeSet::new();
+    for kind in [IndexKind::Commit, IndexKind::AbandonedCommit] {
+        each_commit(rows, number, kind, &mut |id| {
+            ids.insert(id);
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    let mut checkpoints = Vec::with_capacity(ids.len());
+    for id in ids {
+        match Records(rows).known_checkpoint(id) {
+            Ok(record) => checkpoints.push(opened(job, id, record)),
+            Err(Error::Corrupt { what, why }) => {
+                tracing::warn!(what, why, "nothing is decided on a damaged checkpoint");
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((situation(job, &record), checkpoints))
+}
+
+fn opened(job: &Job, id: u64, record: CheckpointRecord) -> Checkpoint {
+    Checkpoint::new(job.store().clone(), id, record, job.name().to_owned())
+}
+
+fn situation(job: &Job, record: &JobRecord) -> Situation {
+    let declared = record.metrics.iter().filter_map(|metric| {
+        let direction = direction_of(metric)?;
+        Some((metric.name.clone(), direction))
+    });
+    Situation {
+        now: job.store().options().clock.now(),
+        head: record.head.map(|head| CheckpointId::new(head.id)),
+        good: record.good.map(CheckpointId::new),
+        directions: declared.collect(),
+        completed: None,
+    }
+}

@@ -52,18 +52,10 @@ impl IndexKind {
     ];
 
     /// The kinds of the rows that a live checkpoint has.
-    pub(crate) const OF_LIVE: [Self; 10] = [
-        Self::Commit,
-        Self::Iteration,
-        Self::Event,
-        Self::Metric,
-        Self::Tag,
-        Self::Child,
-        Self::AbandonedCommit,
-        Self::AbandonedIteration,
-        Self::AbandonedEvent,
-        Self::AbandonedMetric,
-    ];
+    pub(crate) fn of_live() -> impl Iterator<Item = Self> {
+        let kinds = Self::ALL.into_iter();
+        kinds.filter(|kind| !matches!(kind, Self::JobName | Self::Deleted))
+    }
 
     /// The kind for a checkpoint on the current line, or on an abandoned one.
     pub(crate) fn on_line(self, abandoned: bool) -> Self {

@@ -1,6 +1,6 @@
 //! Deleting, and taking it back: a mark first, so that nothing is lost before the undo window ends.
 
-use super::index_rows::each_commit;
+use super::index_rows::all_live;
 use super::line::{JobLine, descends};
 use super::query::of_iteration;
 use crate::error::{Error, Result};
@@ -90,13 +90,7 @@ impl Store {
                 Error::not_found(format!("job `{name}`"), "`ckptdb jobs` lists them")
             })?;
             let mut line = JobLine { number, record };
-            let mut ids = Vec::new();
-            for kind in [IndexKind::Commit, IndexKind::AbandonedCommit] {
-                each_commit(change.records().0, number, kind, &mut |id| {
-                    ids.push(id);
-                    Ok(std::ops::ControlFlow::Continue(()))
-                })?;
-            }
+            let ids = all_live(change.records().0, number)?;
             let log = change.log(Action::DeleteJob { job: number })?;
             line.record.good = None;
             for id in &ids {

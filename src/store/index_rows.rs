@@ -82,6 +82,24 @@ pub(super) fn span(kind: IndexKind, job: u32, name: u32) -> (IndexKey, IndexKey)
     (row(0, 0), row(u64::MAX, u64::MAX))
 }
 
+/// The bounds of all rows of a kind.
+pub(super) fn whole(kind: IndexKind) -> (IndexKey, IndexKey) {
+    (span(kind, 0, 0).0, span(kind, u32::MAX, u32::MAX).1)
+}
+
+/// Every live checkpoint of a job: those of its line, then those of abandoned ones, each oldest
+/// first.
+pub(super) fn all_live(rows: &dyn Rows, job: u32) -> Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for kind in [IndexKind::Commit, IndexKind::AbandonedCommit] {
+        each_commit(rows, job, kind, &mut |id| {
+            found.push(id);
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(found)
+}
+
 /// The rows of a live checkpoint, as (kind, name, order); names are not yet numbers.
 pub(super) fn rows_of(
     id: u64,

@@ -1,13 +1,10 @@
 //! Applying retention to a job: a plan first, then the deletes that it asks for.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
-
 use super::delete::mark;
-use super::index_rows::each_commit;
+use super::index_rows::all_live;
 use super::line::{JobLine, direction_of};
 use crate::error::{Error, Result};
-use crate::format::{Action, CheckpointRecord, IndexKind, JobRecord};
+use crate::format::{Action, CheckpointRecord, JobRecord};
 use crate::id::CheckpointId;
 use crate::policy::{Candidate, Plan, Retention, Situation};
 use crate::storage::{Records, Rows};
@@ -104,13 +101,7 @@ fn gather(rows: &dyn Rows, job: &Job) -> Result<(Situation, Vec<Checkpoint>)> {
         let hint = "`ckptdb jobs` lists them";
         return Err(Error::not_found(format!("job `{}`", job.name()), hint));
     };
-    let mut ids = BTreeSet::new();
-    for kind in [IndexKind::Commit, IndexKind::AbandonedCommit] {
-        each_commit(rows, number, kind, &mut |id| {
-            ids.insert(id);
-            Ok(ControlFlow::Continue(()))
-        })?;
-    }
+    let ids = all_live(rows, number)?;
     let mut checkpoints = Vec::with_capacity(ids.len());
     for id in ids {
         match Records(rows).known_checkpoint(id) {

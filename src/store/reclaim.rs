@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::index_rows::whole;
 use super::line::JobLine;
 use super::sweep::sweep;
 use crate::error::{Error, Result};
@@ -149,16 +150,8 @@ impl Store {
 
 /// The rows of deleted checkpoints.
 fn rows_of_deleted(rows: &dyn Rows) -> Result<Vec<IndexKey>> {
-    let kind = IndexKind::Deleted;
-    let edge = |number, order| IndexKey {
-        kind,
-        job: number,
-        name: number,
-        order,
-        id: order,
-    };
     let mut found = Vec::new();
-    rows.index((edge(0, 0), edge(u32::MAX, u64::MAX)), false, &mut |row| {
+    rows.index(whole(IndexKind::Deleted), false, &mut |row| {
         found.push(row);
         Ok(ControlFlow::Continue(()))
     })?;

@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 
+use super::index_rows::whole;
 use super::line::JobLine;
 use crate::error::{Error, Result};
 use crate::format::{CheckpointRecord, IndexKey, IndexKind};
@@ -38,17 +39,9 @@ impl JobLine {
 
 /// The rows of a live checkpoint, by its id alone.
 fn rows_of(change: &Change<'_>, id: u64) -> Result<Vec<IndexKey>> {
-    let edge = |kind, number, order| IndexKey {
-        kind,
-        job: number,
-        name: number,
-        order,
-        id: order,
-    };
     let mut found = Vec::new();
-    for kind in IndexKind::OF_LIVE {
-        let keys = (edge(kind, 0, 0), edge(kind, u32::MAX, u64::MAX));
-        change.records().0.index(keys, false, &mut |key| {
+    for kind in IndexKind::of_live() {
+        change.records().0.index(whole(kind), false, &mut |key| {
             if key.id == id {
                 found.push(key);
             }

@@ -21,6 +21,8 @@ pub struct CheckpointInfo {
     pub saved_at: Timestamp,
     /// The checkpoint that it continues, if any. It may be deleted by now.
     pub parent: Option<CheckpointId>,
+    /// The checkpoint of another job that it was forked from, if any. It may be deleted by now.
+    pub forked_from: Option<CheckpointId>,
     /// Why it was saved: what the save said, and what later saves of the same state added.
     pub events: BTreeSet<Event>,
     /// Metric values, NaN and infinities included.

@@ -5,7 +5,7 @@ use crate::codec::{self, Texture};
 use crate::error::Result;
 use crate::format::{
     CheckpointRecord, ChunkRow, Extent, Head, Identity, IndexKey, JobRecord, LogRecord,
-    LooseRecord, Malformed, NameRecord, Node, Record, StoreTag, StoredNode,
+    LooseRecord, Malformed, NameRecord, Node, Record, StoreTag, StoredNode, TelemetryRecord,
 };
 use crate::id::{ChunkId, NodeId, StoreId};
 
@@ -24,17 +24,20 @@ pub enum RecordKind {
     Job,
     /// An interned name.
     Name,
+    /// A row of telemetry.
+    Telemetry,
 }
 
 impl RecordKind {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Identity,
         Self::Head,
         Self::Log,
         Self::Checkpoint,
         Self::Job,
         Self::Name,
+        Self::Telemetry,
     ];
 
     /// The code of its table in the envelope.
@@ -46,6 +49,7 @@ impl RecordKind {
             Self::Checkpoint => CheckpointRecord::TABLE,
             Self::Job => JobRecord::TABLE,
             Self::Name => NameRecord::TABLE,
+            Self::Telemetry => TelemetryRecord::TABLE,
         };
         code as u8
     }
@@ -63,6 +67,7 @@ pub fn record(kind: RecordKind, store: StoreId, key: u64, bytes: &[u8]) -> Resul
         RecordKind::Checkpoint => again::<CheckpointRecord>,
         RecordKind::Job => again::<JobRecord>,
         RecordKind::Name => again::<NameRecord>,
+        RecordKind::Telemetry => again::<TelemetryRecord>,
     };
     again(StoreTag::of(store), &key.to_be_bytes(), bytes).map_err(|why| why.of("a record"))
 }

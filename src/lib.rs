@@ -19,6 +19,8 @@ pub mod metric;
 pub mod name;
 pub mod policy;
 pub mod reference;
+pub mod session;
+pub mod telemetry;
 pub mod tensor;
 pub mod time;
 
@@ -30,8 +32,9 @@ pub use metric::Direction;
 pub use platform::{Clock, ManualClock, SystemClock};
 pub use storage::{Backend, FileMedium, Medium, MemoryMedium};
 pub use store::{
-    Checkpoint, Checkpoints, Compacted, Damage, Filter, Job, JobInfo, Options, Pruned, Reclaimed,
-    Repaired, Resumed, Salvaged, Save, Saved, Stats, Store, VerifyDepth, VerifyReport,
+    Checkpoint, Checkpoints, Compacted, Damage, Filter, Job, JobInfo, Options, Outcome, OwnedSave,
+    Pruned, Reclaimed, Repaired, Resumed, Salvaged, Save, Saved, SessionStats, Stats, Store,
+    Telemetry, VerifyDepth, VerifyReport,
 };
 pub use tensor::{DType, Tensor, TensorSlice};
 pub use time::Timestamp;

@@ -19,4 +19,6 @@ mod model;
 mod queries;
 mod rescue;
 mod save_load;
+mod session;
 mod support;
+mod telemetry;

@@ -63,6 +63,44 @@ pub(crate) struct DeletedMark {
     pub(crate) at: i64,
 }
 
+/// Where the line stands with this checkpoint: what periodic and improvement triggers count from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// The iteration of the last periodic save.
+    pub(crate) anchor: Option<u64>,
+    /// Of each metric that caused a save, the value at the last one; sorted.
+    pub(crate) marks: Vec<MetricRow>,
+    /// The telemetry segment that led here, by its key.
+    pub(crate) segment: Option<u64>,
+    /// The checkpoint of another job that this one was forked from.
+    pub(crate) source: Option<u64>,
+}
+
+impl Progress {
+    /// What it is with these events at this iteration.
+    pub(crate) fn advance<'a>(
+        &mut self,
+        iteration: u64,
+        events: impl IntoIterator<Item = &'a str>,
+        metrics: &[MetricRow],
+    ) {
+        for event in events {
+            if event == "periodic" {
+                self.anchor = Some(iteration);
+            }
+            let improved = event
+                .strip_prefix("best(")
+                .and_then(|rest| rest.strip_suffix(')'));
+            let row = improved.and_then(|name| metrics.iter().find(|row| row.name == name));
+            if let Some(row) = row.filter(|row| f64::from_bits(row.bits).is_finite()) {
+                self.marks.retain(|mark| mark.name != row.name);
+                self.marks.push(row.clone());
+                self.marks.sort_unstable();
+            }
+        }
+    }
+}
+
 /// What came after the save.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Later {
@@ -74,6 +112,7 @@ pub(crate) struct Later {
     pub(crate) abandoned: bool,
     pub(crate) deleted: Option<DeletedMark>,
     pub(crate) new_bytes: u64,
+    pub(crate) progress: Progress,
     pub(crate) stamp: Stamp,
 }
 
@@ -106,6 +145,20 @@ impl CheckpointRecord {
         rows.map(|row| (row.name.as_str(), f64::from_bits(row.bits)))
     }
 
+    /// Moves its progress on by these of its events.
+    pub(crate) fn advance(&mut self, events: &[String]) {
+        let metrics: Vec<MetricRow> = self
+            .saved
+            .metrics
+            .iter()
+            .chain(&self.later.metrics)
+            .cloned()
+            .collect();
+        let events = events.iter().map(String::as_str);
+        let iteration = self.saved.iteration;
+        self.later.progress.advance(iteration, events, &metrics);
+    }
+
     /// All attributes.
     pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
         let rows = self.saved.attributes.iter().chain(&self.later.attributes);
@@ -132,6 +185,11 @@ impl Record for CheckpointRecord {
                 MAX_ATTRIBUTE_BYTES,
             ),
             ("the number of its tags", self.later.tags.len(), MAX_EVENTS),
+            (
+                "the number of its marks",
+                self.later.progress.marks.len(),
+                MAX_METRICS,
+            ),
         ];
         for (what, found, most) in limits {
             if found > most {

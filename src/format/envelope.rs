@@ -15,15 +15,17 @@ pub(crate) enum TableCode {
     Checkpoints = 3,
     Jobs = 4,
     Names = 5,
+    Telemetry = 6,
 }
 
 impl TableCode {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Settings,
         Self::Log,
         Self::Checkpoints,
         Self::Jobs,
         Self::Names,
+        Self::Telemetry,
     ];
 }
 

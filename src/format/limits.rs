@@ -62,6 +62,14 @@ pub(crate) const MAX_EVENTS: usize = 64;
 pub(crate) const MAX_METRICS: usize = 1_024;
 /// Largest document.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 67_108_864;
+/// Rows of one telemetry block.
+pub(crate) const MAX_BLOCK_ROWS: usize = 8_192;
+/// Values of one telemetry block, over all its columns.
+pub(crate) const BLOCK_VALUES: usize = 32_768;
+/// Metrics of one telemetry segment.
+pub(crate) const MAX_SERIES: usize = 256;
+/// Bins of a quantile sketch, of both signs together.
+pub(crate) const MAX_SKETCH_BINS: usize = 512;
 
 #[cfg(test)]
 mod tests {

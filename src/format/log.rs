@@ -73,6 +73,26 @@ pub(crate) enum Action {
     Salvage { lost: Vec<u64> },
     /// A checkpoint was read in full and found good.
     Verified { checkpoint: u64 },
+    /// A job began with a checkpoint of another; the record of its save came just before.
+    Fork { checkpoint: u64, source: u64 },
+    /// A training session began; its number is the log id. What it went on from, how many newer
+    /// checkpoints could not be loaded, and what the session before lost: iterations, and
+    /// milliseconds.
+    SessionStart {
+        job: u32,
+        resumed: Option<u64>,
+        skipped: u32,
+        lost_iterations: u64,
+        lost_millis: u64,
+    },
+    /// A session ended, or was found to have vanished; the head was then this.
+    SessionEnd {
+        job: u32,
+        session: u64,
+        outcome: u8,
+        head: Option<u64>,
+        reason: String,
+    },
 }
 
 /// A row of the log.

@@ -12,12 +12,15 @@ mod limits;
 mod log;
 mod malformed;
 mod node;
+#[cfg(test)]
+mod rules;
 mod settings;
 mod stamp;
+mod telemetry;
 mod wire;
 
 pub(crate) use checkpoint::{
-    AttributeRow, CheckpointRecord, DeletedMark, Later, MetricRow, SavedPart,
+    AttributeRow, CheckpointRecord, DeletedMark, Later, MetricRow, Progress, SavedPart,
 };
 pub(crate) use chunk_row::ChunkRow;
 pub(crate) use envelope::{LooseRecord, StoreTag, TableCode};
@@ -30,6 +33,11 @@ pub(crate) use node::{
     ChunkRef, Content, EntryRecord, Group, KindRecord, Manifest, NameChild, Node, SpanChild,
     StoredNode, encoded_len,
 };
-pub(crate) use settings::{Head, HeadMark, Identity, JobRecord, MetricRecord, NameRecord};
+pub(crate) use settings::{
+    Head, HeadMark, Identity, JobRecord, MetricRecord, NameRecord, SessionsRecord,
+};
 pub(crate) use stamp::Stamp;
+pub(crate) use telemetry::{
+    BlockRecord, ColumnRecord, Packed, SegmentRecord, SummaryRecord, TelemetryRecord,
+};
 pub(crate) use wire::Record;

@@ -66,6 +66,67 @@ pub(crate) struct MetricRecord {
     pub(crate) best: Option<(u64, u64)>,
 }
 
+/// The sessions of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SessionsRecord {
+    /// The one that runs, as far as is known.
+    pub(crate) open: Option<u64>,
+    /// Head when one completed last.
+    pub(crate) completed_head: Option<u64>,
+    pub(crate) started: u64,
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) interrupted: u64,
+    pub(crate) vanished: u64,
+    /// Those that went on from a checkpoint.
+    pub(crate) resumed: u64,
+    /// Those of them that had to pass over newer ones.
+    pub(crate) fell_back: u64,
+    pub(crate) lost_iterations: u64,
+    pub(crate) lost_millis: u64,
+}
+
+impl SessionsRecord {
+    /// A session began.
+    pub(crate) const fn start(
+        &mut self,
+        session: u64,
+        resumed: Option<u64>,
+        skipped: u32,
+        (iterations, millis): (u64, u64),
+    ) {
+        self.open = Some(session);
+        self.started += 1;
+        self.resumed += resumed.is_some() as u64;
+        self.fell_back += (skipped > 0) as u64;
+        self.lost_iterations = self.lost_iterations.saturating_add(iterations);
+        self.lost_millis = self.lost_millis.saturating_add(millis);
+    }
+
+    /// A session ended; one that is not the open one was counted when the next began.
+    pub(crate) fn end(&mut self, session: u64, outcome: u8, head: Option<u64>) {
+        if outcome == Self::COMPLETED {
+            self.completed_head = self.completed_head.max(head);
+        }
+        if self.open != Some(session) {
+            return;
+        }
+        self.open = None;
+        match outcome {
+            Self::COMPLETED => self.completed += 1,
+            Self::FAILED => self.failed += 1,
+            Self::INTERRUPTED => self.interrupted += 1,
+            _ => self.vanished += 1,
+        }
+    }
+
+    /// Codes of outcomes.
+    pub(crate) const COMPLETED: u8 = 1;
+    pub(crate) const FAILED: u8 = 2;
+    pub(crate) const INTERRUPTED: u8 = 3;
+    pub(crate) const VANISHED: u8 = 4;
+}
+
 /// A job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JobRecord {
@@ -82,6 +143,9 @@ pub(crate) struct JobRecord {
     pub(crate) main_metric: Option<String>,
     /// The newest checkpoint that was read back and found good.
     pub(crate) good: Option<u64>,
+    /// The telemetry segment that is appended to, by its key.
+    pub(crate) segment: Option<u64>,
+    pub(crate) sessions: SessionsRecord,
     pub(crate) stamp: Stamp,
 }
 
@@ -101,6 +165,8 @@ impl JobRecord {
             metrics: Vec::new(),
             main_metric: None,
             good: None,
+            segment: None,
+            sessions: SessionsRecord::default(),
             stamp: Stamp::default(),
         }
     }

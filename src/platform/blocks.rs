@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::path::Path;
 
 /// Bytes that the file takes on the disk: fewer than its length where it has holes.
 pub(crate) fn allocated_bytes(metadata: &Metadata) -> u64 {
@@ -14,6 +15,20 @@ pub(crate) fn allocated_bytes(metadata: &Metadata) -> u64 {
     {
         metadata.len()
     }
+}
+
+/// Bytes that are free for us on the disk that this file lies on, and how many it has.
+#[cfg(target_os = "linux")]
+pub(crate) fn free_bytes(path: &Path) -> io::Result<Option<(u64, u64)>> {
+    let disk = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    Ok(Some((bytes(disk.f_bavail), bytes(disk.f_blocks))))
+}
+
+/// Only Linux says.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn free_bytes(_: &Path) -> io::Result<Option<(u64, u64)>> {
+    Ok(None)
 }
 
 /// Takes blocks for these bytes of the file, without changing its length.

@@ -1,8 +1,9 @@
 //! The clock, injected so that time is an argument everywhere else.
 
 use std::fmt;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::Timestamp;
 
@@ -10,6 +11,12 @@ use crate::time::Timestamp;
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The time now.
     fn now(&self) -> Timestamp;
+
+    /// Time since some moment, which never goes back and which nobody sets: for measuring.
+    fn elapsed(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
 }
 
 /// The machine's clock.
@@ -33,6 +40,7 @@ impl Clock for SystemClock {
 #[derive(Debug, Default)]
 pub struct ManualClock {
     millis: AtomicI64,
+    elapsed: AtomicU64,
 }
 
 impl ManualClock {
@@ -40,10 +48,19 @@ impl ManualClock {
     pub fn new(now: Timestamp) -> Self {
         Self {
             millis: AtomicI64::new(now.as_millis()),
+            elapsed: AtomicU64::new(0),
         }
     }
 
-    /// Makes it show this time, earlier ones included.
+    /// Lets time pass: for what is measured, and for what it shows.
+    pub fn advance(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.elapsed.fetch_add(millis, Ordering::SeqCst);
+        let millis = i64::try_from(millis).unwrap_or(i64::MAX);
+        self.millis.fetch_add(millis, Ordering::SeqCst);
+    }
+
+    /// Makes it show this time, earlier ones included. What is measured does not change.
     pub fn set(&self, now: Timestamp) {
         self.millis.store(now.as_millis(), Ordering::SeqCst);
     }
@@ -52,5 +69,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.millis.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_millis(self.elapsed.load(Ordering::SeqCst))
     }
 }

@@ -83,6 +83,11 @@ impl Retention {
         self
     }
 
+    /// Whether there is a byte budget.
+    pub const fn has_budget(&self) -> bool {
+        self.max_bytes.is_some()
+    }
+
     /// The rules.
     pub fn rules(&self) -> &[Keep] {
         &self.rules

@@ -71,4 +71,10 @@ pub trait Medium: fmt::Debug + Send + Sync {
 
     /// What messages call it.
     fn path(&self) -> &Path;
+
+    /// Bytes that are free where it lies, and of how many; none where that has no limit, or is not
+    /// known.
+    fn free(&self) -> io::Result<Option<(u64, u64)>> {
+        Ok(None)
+    }
 }

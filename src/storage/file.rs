@@ -56,6 +56,10 @@ impl Medium for FileMedium {
     fn path(&self) -> &Path {
         &self.path
     }
+
+    fn free(&self) -> io::Result<Option<(u64, u64)>> {
+        platform::free_bytes(&self.path)
+    }
 }
 
 /// An open file. Its lock is the advisory whole-file lock that redb's own tools take too.

@@ -6,7 +6,7 @@ use super::rows::{Rows, Writes};
 use crate::error::{Error, Result};
 use crate::format::{
     Action, CheckpointRecord, Head, IndexKey, IndexKind, JobRecord, LogRecord, Malformed,
-    NameRecord, Record, Stamp, TableCode,
+    NameRecord, Record, Stamp, TableCode, TelemetryRecord,
 };
 
 /// Typed reads.
@@ -76,6 +76,28 @@ impl Records<'_> {
                 let record = CheckpointRecord::from_bytes(tag, &id.to_be_bytes(), bytes)
                     .map_err(|error| error.of(format!("the record of checkpoint id:{id}")));
                 visit(id, record)
+            })
+    }
+
+    /// A row of telemetry.
+    pub(crate) fn telemetry(self, key: u64) -> Result<Option<TelemetryRecord>> {
+        self.get(key, || format!("telemetry row {key:#x}"))
+    }
+
+    /// The rows of telemetry with these keys, or what is wrong with them, in order or backwards.
+    pub(crate) fn each_telemetry(
+        self,
+        keys: (u64, u64),
+        backwards: bool,
+        visit: &mut dyn FnMut(u64, Result<TelemetryRecord>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        let tag = self.0.tag();
+        let table = TableCode::Telemetry;
+        self.0
+            .record_range(table, keys, backwards, &mut |key, bytes| {
+                let record = TelemetryRecord::from_bytes(tag, &key.to_be_bytes(), bytes)
+                    .map_err(|error| error.of(format!("telemetry row {key:#x}")));
+                visit(key, record)
             })
     }
 
@@ -361,6 +383,16 @@ impl<'t> Change<'t> {
         let mut record = record.clone();
         record.later.stamp = self.stamp();
         put(self.rows, id, &record, "a checkpoint")
+    }
+
+    /// Puts a row of telemetry.
+    pub(crate) fn put_telemetry(&mut self, key: u64, record: &TelemetryRecord) -> Result<()> {
+        put(self.rows, key, record, "telemetry")
+    }
+
+    /// Removes a row of telemetry.
+    pub(crate) fn drop_telemetry(&mut self, key: u64) -> Result<()> {
+        self.rows.remove_record(TableCode::Telemetry, key)
     }
 
     /// Removes a checkpoint's record.

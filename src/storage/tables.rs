@@ -20,6 +20,7 @@ const LOG: TableDefinition<u64, Bytes> = TableDefinition::new("log");
 const CHECKPOINTS: TableDefinition<u64, Bytes> = TableDefinition::new("checkpoints");
 const JOBS: TableDefinition<u64, Bytes> = TableDefinition::new("jobs");
 const NAMES: TableDefinition<u64, Bytes> = TableDefinition::new("names");
+const TELEMETRY: TableDefinition<u64, Bytes> = TableDefinition::new("telemetry");
 const NAME_IDS: TableDefinition<NameHash, u32> = TableDefinition::new("name_ids");
 const INDEX: TableDefinition<Key, ()> = TableDefinition::new("index");
 const NODES: TableDefinition<Hash, Bytes> = TableDefinition::new("nodes");
@@ -34,6 +35,7 @@ const fn records(code: TableCode) -> TableDefinition<'static, u64, Bytes> {
         TableCode::Checkpoints => CHECKPOINTS,
         TableCode::Jobs => JOBS,
         TableCode::Names => NAMES,
+        TableCode::Telemetry => TELEMETRY,
     }
 }
 
@@ -66,7 +68,7 @@ pub(super) struct ReadTx {
     transaction: ReadTransaction,
     context: Context,
     tag: StoreTag,
-    records: [OnceCell<ReadOnlyTable<u64, Bytes>>; 5],
+    records: [OnceCell<ReadOnlyTable<u64, Bytes>>; 6],
     extents: OnceCell<ReadOnlyTable<u64, Bytes>>,
     nodes: OnceCell<ReadOnlyTable<Hash, Bytes>>,
     chunks: OnceCell<ReadOnlyTable<Hash, Bytes>>,
@@ -148,7 +150,7 @@ impl Access for ReadTx {
 pub(super) struct WriteTx<'t> {
     context: Context,
     tag: StoreTag,
-    pub(super) records: [Table<'t, u64, Bytes>; 5],
+    pub(super) records: [Table<'t, u64, Bytes>; 6],
     pub(super) extents: Table<'t, u64, Bytes>,
     pub(super) nodes: Table<'t, Hash, Bytes>,
     pub(super) chunks: Table<'t, Hash, Bytes>,
@@ -175,6 +177,7 @@ impl<'t> WriteTx<'t> {
                 open(TableCode::Checkpoints)?,
                 open(TableCode::Jobs)?,
                 open(TableCode::Names)?,
+                open(TableCode::Telemetry)?,
             ],
             extents: transaction.open_table(EXTENTS).map_err(failed)?,
             nodes: transaction.open_table(NODES).map_err(failed)?,
@@ -186,13 +189,14 @@ impl<'t> WriteTx<'t> {
     }
 
     pub(super) fn records_mut(&mut self, code: TableCode) -> &mut Table<'t, u64, Bytes> {
-        let [settings, log, checkpoints, jobs, names] = &mut self.records;
+        let [settings, log, checkpoints, jobs, names, telemetry] = &mut self.records;
         match code {
             TableCode::Settings => settings,
             TableCode::Log => log,
             TableCode::Checkpoints => checkpoints,
             TableCode::Jobs => jobs,
             TableCode::Names => names,
+            TableCode::Telemetry => telemetry,
         }
     }
 }

@@ -50,6 +50,7 @@ impl Checkpoint {
             iteration: record.saved.iteration,
             saved_at: Timestamp::from_millis(record.saved.saved_at),
             parent: record.saved.parent.map(CheckpointId::new),
+            forked_from: later.progress.source.map(CheckpointId::new),
             events: record.events().into_iter().map(known_event).collect(),
             metrics: record
                 .metrics()
@@ -74,6 +75,10 @@ impl Checkpoint {
 
     pub(super) const fn store(&self) -> &Store {
         &self.store
+    }
+
+    pub(super) fn record(&self) -> &CheckpointRecord {
+        &self.record
     }
 
     fn source(&self) -> read::Source<'_> {

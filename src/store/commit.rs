@@ -6,11 +6,13 @@ use super::line::{JobLine, head_mark};
 use super::manifest::Built;
 use super::merge::merge;
 use super::request::{Request, attribute_rows, metric_rows};
+use super::rollback::go_back;
 use super::tags::check_tags_free;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::format::{
-    Action, CheckpointRecord, DeletedMark, HeadMark, IndexKey, IndexKind, Later, SavedPart,
+    Action, CheckpointRecord, DeletedMark, HeadMark, IndexKey, IndexKind, Later, Progress,
+    SavedPart,
 };
 use crate::id::{CheckpointId, NodeId};
 use crate::storage::{Change, heal_nodes, retain_manifest};
@@ -36,7 +38,13 @@ pub(super) fn publish(
         if let Some(parent) = request.parent
             && !repeats_head(change, &line, parent, request, &built)?
         {
-            continue_from(change, &mut line, parent)?;
+            // A session has turned its telemetry back when it began.
+            let cut = line.record.sessions.open.is_none();
+            let reason = "a save continues an earlier checkpoint";
+            go_back(change, &mut line, parent, reason, cut)?;
+        }
+        if let Some(batch) = &request.telemetry {
+            line.append(change, batch)?;
         }
         let head = line.record.head;
         if let Some(head) = head
@@ -104,37 +112,6 @@ fn repeats_head(
         Err(Error::Corrupt { .. }) => Ok(false),
         Err(other) => Err(other),
     }
-}
-
-/// Makes `parent` the head, by a rollback if it is not.
-fn continue_from(change: &mut Change<'_>, line: &mut JobLine, parent: u64) -> Result<()> {
-    let head = line.record.head.map(|head| head.id);
-    if head == Some(parent) {
-        return Ok(());
-    }
-    let id = CheckpointId::new(parent);
-    let record = change
-        .records()
-        .checkpoint(parent)?
-        .filter(|record| record.saved.job == line.number)
-        .ok_or_else(|| {
-            let hint = format!("see `ckptdb ls {}`", line.record.name);
-            Error::not_found(
-                format!("checkpoint {id} in job `{}`", line.record.name),
-                hint,
-            )
-        })?;
-    if record.later.deleted.is_some() {
-        return Err(Error::Deleted { id });
-    }
-    let reason = "a save continues an earlier checkpoint".to_owned();
-    change.log(Action::Rollback {
-        job: line.number,
-        from: head,
-        to: Some(parent),
-        reason,
-    })?;
-    line.roll_back(change, parent)
 }
 
 fn going_back(line: &JobLine, head: HeadMark, iteration: u64) -> Error {
@@ -223,10 +200,12 @@ fn insert(
     let content = saved
         .content_hash(store, CheckpointId::new(id))
         .map_err(|error| error.of("the checkpoint"))?;
+    let progress = progress_of(change, line, &saved, replaced.as_ref())?;
     let mut later = Later {
         tags: request.tags.iter().cloned().collect(),
         pinned: request.pinned,
         new_bytes: ingest.tally.new_bytes,
+        progress,
         ..Later::default()
     };
     let logged = change.log(Action::Save {
@@ -255,6 +234,33 @@ fn insert(
     line.note_metrics(id, &record);
     change.put_checkpoint(id, &record)?;
     Ok((id, record))
+}
+
+/// Where the line stands with what is saved. What is gone or can't be read of what came before says
+/// nothing: triggers then count from the start, and rather save once too often.
+fn progress_of(
+    change: &Change<'_>,
+    line: &JobLine,
+    saved: &SavedPart,
+    replaced: Option<&(u64, CheckpointRecord)>,
+) -> Result<Progress> {
+    let parent = saved
+        .parent
+        .map(|parent| change.records().checkpoint(parent));
+    let before = match parent.transpose() {
+        Ok(parent) => parent.flatten(),
+        Err(Error::Corrupt { .. }) => None,
+        Err(other) => return Err(other),
+    };
+    let before = before.as_ref().or(replaced.map(|(_, old)| old));
+    let mut progress = Progress {
+        source: None,
+        segment: line.record.segment,
+        ..before.map_or_else(Progress::default, |before| before.later.progress.clone())
+    };
+    let events = saved.events.iter().map(String::as_str);
+    progress.advance(saved.iteration, events, &saved.metrics);
+    Ok(progress)
 }
 
 /// Deletes a checkpoint that another one replaces.

@@ -213,6 +213,18 @@ impl Store {
         self.inner.engine.medium().path()
     }
 
+    /// Bytes that are free on the disk that it lies on, and how many that has; none where that has
+    /// no limit or is not known.
+    ///
+    /// # Errors
+    /// From the disk.
+    pub fn free_space(&self) -> Result<Option<(u64, u64)>> {
+        let medium = self.inner.engine.medium();
+        let failed =
+            |error| platform::io_error("asking for the free space of", medium.path(), error);
+        medium.free().map_err(failed)
+    }
+
     /// The store's id.
     pub fn id(&self) -> StoreId {
         self.inner.engine.store()

@@ -1,6 +1,7 @@
 //! A job: the handle that saves and finds its checkpoints.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::line::direction_of;
 use super::{Checkpoints, Filter, query};
@@ -9,6 +10,7 @@ use crate::format::JobRecord;
 use crate::id::CheckpointId;
 use crate::metric::Direction;
 use crate::name::check_job;
+use crate::platform::Clock;
 use crate::storage::Records;
 use crate::store::{Checkpoint, Store};
 use crate::time::Timestamp;
@@ -90,6 +92,16 @@ impl Store {
 impl Job {
     pub(super) const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// The store that it is in.
+    pub(crate) fn store_handle(&self) -> Store {
+        self.store.clone()
+    }
+
+    /// The store's clock.
+    pub(crate) fn store_clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.store.options().clock)
     }
 
     /// Its name.

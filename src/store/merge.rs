@@ -61,7 +61,7 @@ pub(super) fn merge(
         })?;
     }
     let later = &mut record.later;
-    later.events.extend(events);
+    later.events.extend(events.iter().cloned());
     later.events.sort_unstable();
     later.metrics.extend(metrics);
     later.metrics.sort_unstable();
@@ -70,6 +70,7 @@ pub(super) fn merge(
     later.tags.extend(tags);
     later.tags.sort_unstable();
     later.pinned |= pins;
+    record.advance(&events);
     line.attach(change, id, &record)?;
     line.note_metrics(id, &record);
     change.put_checkpoint(id, &record)?;

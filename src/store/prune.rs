@@ -1,5 +1,7 @@
 //! Applying retention to a job: a plan first, then the deletes that it asks for.
 
+use std::collections::BTreeSet;
+
 use super::delete::mark;
 use super::index_rows::all_live;
 use super::line::{JobLine, direction_of};
@@ -33,7 +35,12 @@ impl Job {
     /// # Errors
     /// [`Error::Undeclared`] when a rule ranks by a metric whose direction nobody declared.
     pub fn plan(&self, retention: &Retention) -> Result<Plan> {
-        let (situation, checkpoints) = self.store().read(|rows| gather(rows, self))?;
+        self.plan_among(retention, None)
+    }
+
+    /// [`Job::plan`] for these checkpoints alone. Others are as if they were not there.
+    fn plan_among(&self, retention: &Retention, among: Option<&BTreeSet<u64>>) -> Result<Plan> {
+        let (situation, checkpoints) = self.store().read(|rows| gather(rows, self, among))?;
         let candidates: Vec<Candidate<'_>> = checkpoints
             .iter()
             .map(|checkpoint| Candidate::from(&**checkpoint))
@@ -60,10 +67,20 @@ impl Job {
     /// As [`Job::plan`], and from the disk. What was deleted before an error stays so; the next
     /// prune goes on.
     pub fn prune(&self, retention: &Retention) -> Result<Pruned> {
+        self.prune_among(retention, None)
+    }
+
+    /// [`Job::prune`], with a plan for these checkpoints alone. Its cost is independent of how
+    /// many others there are; whoever asks answers for that they would not have changed it.
+    pub(crate) fn prune_among(
+        &self,
+        retention: &Retention,
+        among: Option<&BTreeSet<u64>>,
+    ) -> Result<Pruned> {
         let store = self.store();
         // Nothing changes between the plan and the deletes.
         let _turn = store.turn();
-        let plan = self.plan(retention)?;
+        let plan = self.plan_among(retention, among)?;
         let dropped: Vec<CheckpointId> = plan.dropped().collect();
         for batch in dropped.chunks(BATCH) {
             self.delete_all(store, batch)?;
@@ -96,15 +113,29 @@ impl Job {
 }
 
 /// What a plan is made from: all checkpoints of a job, and where it stands.
-fn gather(rows: &dyn Rows, job: &Job) -> Result<(Situation, Vec<Checkpoint>)> {
+fn gather(
+    rows: &dyn Rows,
+    job: &Job,
+    among: Option<&BTreeSet<u64>>,
+) -> Result<(Situation, Vec<Checkpoint>)> {
     let Some((number, record)) = Records(rows).job_named(job.name())? else {
         let hint = "`ckptdb jobs` lists them";
         return Err(Error::not_found(format!("job `{}`", job.name()), hint));
     };
-    let ids = all_live(rows, number)?;
+    let ids = match among {
+        Some(ids) => ids.iter().copied().collect(),
+        None => all_live(rows, number)?,
+    };
     let mut checkpoints = Vec::with_capacity(ids.len());
     for id in ids {
-        match Records(rows).known_checkpoint(id) {
+        let read = match among {
+            // Some of them may be gone by now.
+            Some(_) => Records(rows).checkpoint(id).transpose(),
+            None => Some(Records(rows).known_checkpoint(id)),
+        };
+        let Some(read) = read else { continue };
+        match read {
+            Ok(record) if record.later.deleted.is_some() || record.saved.job != number => {}
             Ok(record) => checkpoints.push(opened(job, id, record)),
             Err(Error::Corrupt { what, why }) => {
                 tracing::warn!(what, why, "nothing is decided on a damaged checkpoint");
@@ -129,6 +160,6 @@ fn situation(job: &Job, record: &JobRecord) -> Situation {
         head: record.head.map(|head| CheckpointId::new(head.id)),
         good: record.good.map(CheckpointId::new),
         directions: declared.collect(),
-        completed: None,
+        completed: record.sessions.completed_head.map(CheckpointId::new),
     }
 }

@@ -9,6 +9,10 @@ use crate::error::{Error, Result};
 use crate::format::{Action, IndexKey, IndexKind};
 use crate::storage::{Records, Rows, release_manifest};
 use crate::store::Store;
+use crate::telemetry;
+
+/// Rows of telemetry that are dropped in one transaction.
+const TELEMETRY_ROWS: usize = 256;
 
 /// What a reclaim did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +84,7 @@ impl Store {
         let unread = unreadable
             .into_iter()
             .try_for_each(|row| self.try_to_drop(row, &mut done));
+        self.forget_removed()?;
         (done.chunks, done.bytes) = sweep(self.engine())?;
         if done.chunks > 0 && !self.engine().has_ballast() {
             // The disk is full, and what is free now is so within the file only. The next reclaim
@@ -117,6 +122,26 @@ impl Store {
                 done.damaged += 1;
             }
             Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Drops the telemetry of removed jobs of which no checkpoint can come back.
+    fn forget_removed(&self) -> Result<()> {
+        let jobs = self.read(|rows| Records(rows).all_jobs())?;
+        let gone = jobs
+            .iter()
+            .filter(|(_, job)| job.removed && job.deleted == 0 && job.segment.is_some());
+        for (number, _) in gone {
+            while self.make_room(|change| {
+                let more = telemetry::forget(change, *number, TELEMETRY_ROWS)?;
+                if !more {
+                    let mut line = JobLine::known(change, *number)?;
+                    line.record.segment = None;
+                    line.finish(change)?;
+                }
+                Ok(more)
+            })? {}
         }
         Ok(())
     }

@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::{AttributeRow, MetricRow};
 use crate::metric::Direction;
+use crate::telemetry::Batch;
 
 /// What a save asks for, its entries apart.
-#[derive(Debug)]
-pub(super) struct Request {
-    pub(super) iteration: u64,
-    pub(super) events: BTreeSet<String>,
-    pub(super) metrics: BTreeMap<String, f64>,
-    pub(super) attributes: BTreeMap<String, String>,
-    pub(super) tags: BTreeSet<String>,
-    pub(super) pinned: bool,
-    pub(super) parent: Option<u64>,
-    pub(super) overwrite: bool,
-    pub(super) directions: BTreeMap<String, Direction>,
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) iteration: u64,
+    pub(crate) events: BTreeSet<String>,
+    pub(crate) metrics: BTreeMap<String, f64>,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) tags: BTreeSet<String>,
+    pub(crate) pinned: bool,
+    pub(crate) parent: Option<u64>,
+    pub(crate) overwrite: bool,
+    pub(crate) directions: BTreeMap<String, Direction>,
+    pub(crate) telemetry: Option<Batch>,
 }
 
 impl Request {
@@ -31,6 +33,7 @@ impl Request {
             parent: None,
             overwrite: false,
             directions: BTreeMap::new(),
+            telemetry: None,
         }
     }
 }

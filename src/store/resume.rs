@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::ops::ControlFlow;
 
 use super::index_rows::{newest, newest_below};
+use crate::checkpoint::CheckpointInfo;
 use crate::error::{Error, Result};
 use crate::format::Action;
 use crate::id::CheckpointId;
@@ -42,6 +43,62 @@ impl Job {
     /// # Errors
     /// From the disk; [`Error::Corrupt`] when there are checkpoints and none of them verifies.
     pub fn resume(&self) -> Result<Option<Resumed>> {
+        self.resume_where(&|_| true)
+    }
+
+    /// The best by a metric that verifies, every byte of it; none if no checkpoint has the metric.
+    /// Better ones that do not are passed over, and named.
+    ///
+    /// # Errors
+    /// [`Error::Undeclared`] when the metric has no direction; [`Error::Corrupt`] when none of
+    /// those with the metric verifies.
+    pub fn resume_best(&self, metric: &str) -> Result<Option<Resumed>> {
+        let mut skipped = Vec::new();
+        for checkpoint in self.ranking(metric, usize::MAX)? {
+            match checkpoint.verify() {
+                Ok(_) => {
+                    return Ok(Some(Resumed {
+                        checkpoint,
+                        skipped,
+                    }));
+                }
+                Err(error @ (Error::Corrupt { .. } | Error::Io { .. })) => skipped.push(Damage {
+                    checkpoint: Some(checkpoint.id),
+                    job: Some(self.name().to_owned()),
+                    iteration: Some(checkpoint.iteration),
+                    entry: None,
+                    what: reason(&error),
+                }),
+                Err(Error::Deleted { .. } | Error::NotFound { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        self.none_of(&skipped)
+    }
+
+    /// The checkpoint that a reference means, if every byte of it verifies.
+    ///
+    /// # Errors
+    /// As [`Store::resolve`](crate::Store::resolve); [`Error::Corrupt`].
+    pub fn resume_at(&self, reference: &str) -> Result<Resumed> {
+        let checkpoint = self.store().resolve(reference)?;
+        if checkpoint.job != self.name() {
+            let what = format!("{reference} for job `{}`", self.name());
+            let why = format!("it is of job `{}`; fork it", checkpoint.job);
+            return Err(Error::invalid(what, why));
+        }
+        checkpoint.verify()?;
+        Ok(Resumed {
+            checkpoint,
+            skipped: Vec::new(),
+        })
+    }
+
+    /// [`Job::resume`] among the checkpoints that `is_wanted` accepts.
+    pub(crate) fn resume_where(
+        &self,
+        is_wanted: &dyn Fn(&CheckpointInfo) -> bool,
+    ) -> Result<Option<Resumed>> {
         let mut skipped = Vec::new();
         let mut below = u64::MAX;
         let scan = self
@@ -53,8 +110,8 @@ impl Job {
                 .read(|rows| older(rows, self.name(), below, scan))?;
             let Some(id) = next else { break };
             below = id;
-            match self.verified(id) {
-                Ok(checkpoint) => {
+            match self.verified(id, is_wanted) {
+                Ok(Some(checkpoint)) => {
                     return Ok(Some(Resumed {
                         checkpoint,
                         skipped,
@@ -67,11 +124,16 @@ impl Job {
                     entry: None,
                     what: reason(&error),
                 }),
-                // Deleted while we looked.
-                Err(Error::Deleted { .. } | Error::NotFound { .. }) => {}
+                // Not wanted, or deleted while we looked.
+                Ok(None) | Err(Error::Deleted { .. } | Error::NotFound { .. }) => {}
                 Err(other) => return Err(other),
             }
         }
+        self.none_of(&skipped)
+    }
+
+    /// The answer when there is no checkpoint to go on from: none, or only damaged ones.
+    fn none_of(&self, skipped: &[Damage]) -> Result<Option<Resumed>> {
         match skipped.first() {
             None => Ok(None),
             Some(newest) => {
@@ -82,8 +144,12 @@ impl Job {
         }
     }
 
-    /// The checkpoint with this id, every byte of it read.
-    fn verified(&self, id: u64) -> Result<Checkpoint> {
+    /// The checkpoint with this id, every byte of it read, if it is wanted.
+    fn verified(
+        &self,
+        id: u64,
+        is_wanted: &dyn Fn(&CheckpointInfo) -> bool,
+    ) -> Result<Option<Checkpoint>> {
         let checkpoint = match self.store().by_id(CheckpointId::new(id)) {
             Err(error @ Error::NotFound { .. }) => {
                 // Reclaimed while we looked; or lost, if it is listed all the same.
@@ -97,8 +163,11 @@ impl Job {
             }
             found => found?,
         };
+        if !is_wanted(&checkpoint) {
+            return Ok(None);
+        }
         checkpoint.verify()?;
-        Ok(checkpoint)
+        Ok(Some(checkpoint))
     }
 
     fn logged_iteration(&self, id: u64) -> Option<u64> {

@@ -19,6 +19,7 @@ use crate::metric::{Direction, canonical};
 use crate::name::{check_entry, check_tag, check_word, printable};
 use crate::storage::Records;
 use crate::store::{Checkpoint, Job};
+use crate::telemetry::Batch;
 use crate::tensor::DType;
 
 /// A checkpoint about to be saved. Nothing happens before [`Save::commit`], which also reports
@@ -41,20 +42,20 @@ use crate::tensor::DType;
 /// ```
 #[must_use = "nothing is saved before `commit`"]
 pub struct Save<'a> {
-    job: &'a Job,
+    job: Job,
     parts: BTreeMap<String, Part<'a>>,
-    request: Request,
+    pub(super) request: Request,
     attribute_bytes: usize,
     /// The first thing that was wrong.
     fault: Option<Error>,
 }
 
 /// An entry that is to be saved.
-struct Part<'a> {
-    kind: KindRecord,
+pub(super) struct Part<'a> {
+    pub(super) kind: KindRecord,
     /// The length that the bytes must have, where it is known before they come.
-    bytes: Option<u64>,
-    source: Source<'a>,
+    pub(super) bytes: Option<u64>,
+    pub(super) source: Source<'a>,
 }
 
 /// What a save did.
@@ -85,13 +86,13 @@ pub struct Saved {
 
 impl Job {
     /// Begins a checkpoint of this iteration.
-    pub fn save(&self, iteration: u64) -> Save<'_> {
-        Save::new(self, iteration)
+    pub fn save<'a>(&self, iteration: u64) -> Save<'a> {
+        Save::new(self.clone(), iteration)
     }
 }
 
 impl<'a> Save<'a> {
-    fn new(job: &'a Job, iteration: u64) -> Self {
+    fn new(job: Job, iteration: u64) -> Self {
         Self {
             job,
             parts: BTreeMap::new(),
@@ -249,6 +250,12 @@ impl<'a> Save<'a> {
         self
     }
 
+    /// Appends points to the job's telemetry with the save: both are there, or neither.
+    pub fn telemetry(mut self, batch: Batch) -> Self {
+        self.request.telemetry = Some(batch);
+        self
+    }
+
     /// Continues this checkpoint rather than the job's head. What came after it stays, as an
     /// abandoned line; the log records the rollback.
     pub fn parent(mut self, id: CheckpointId) -> Self {
@@ -276,46 +283,32 @@ impl<'a> Save<'a> {
     /// is always right: it then only unites with it. [`Error::Full`] ends the undo windows of what
     /// was deleted before, to make room for the next save.
     pub fn commit(self) -> Result<Saved> {
-        if let Some(fault) = self.fault {
-            return Err(fault);
+        let (job, parts, request) = self.into_parts()?;
+        perform(&job, parts, &request)
+    }
+
+    /// What it is made of, if nothing is wrong with it.
+    pub(super) fn into_parts(self) -> Result<(Job, BTreeMap<String, Part<'a>>, Request)> {
+        match self.fault {
+            Some(fault) => Err(fault),
+            None => Ok((self.job, self.parts, self.request)),
         }
-        let store = self.job.store();
-        let _turn = store.turn();
-        store.settle();
-        let last = store.read(|rows| Ok(Records(rows).head()?.last))?;
-        let mut ingest = Ingest::new(store);
-        match take_in(&mut ingest, self.parts, self.job, &self.request) {
-            Ok((checkpoint, merged, logical_bytes)) => {
-                let Tally {
-                    shared_bytes,
-                    new_bytes,
-                    stored_bytes,
-                    chunks,
-                    new_chunks,
-                    healed_chunks,
-                } = ingest.tally;
-                ingest.forget_damage();
-                let saved = Saved {
-                    checkpoint,
-                    merged,
-                    logical_bytes,
-                    shared_bytes,
-                    new_bytes,
-                    stored_bytes,
-                    chunks,
-                    new_chunks,
-                    healed_chunks,
-                };
-                Ok(saved)
-            }
-            Err(error) => {
-                ingest.abandon();
-                if matches!(error, Error::Full { .. }) {
-                    store.end_undo_windows(last);
-                }
-                Err(error)
-            }
-        }
+    }
+
+    /// The names of its entries.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.keys().map(String::as_str)
+    }
+
+    /// What it says beside its entries; hooks may change that.
+    pub(crate) const fn request_mut(&mut self) -> &mut Request {
+        &mut self.request
+    }
+
+    /// Takes an entry away, so that another can take its name.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.parts.remove(name);
+        self
     }
 
     fn put_tensor(&mut self, name: &str, dtype: DType, shape: &[u64], source: Source<'a>) {
@@ -360,6 +353,51 @@ impl<'a> Save<'a> {
 
     pub(crate) fn fail(&mut self, error: Error) {
         self.fault.get_or_insert(error);
+    }
+}
+
+/// Saves these parts as a checkpoint.
+pub(super) fn perform(
+    job: &Job,
+    parts: BTreeMap<String, Part<'_>>,
+    request: &Request,
+) -> Result<Saved> {
+    let store = job.store();
+    let _turn = store.turn();
+    store.settle();
+    let last = store.read(|rows| Ok(Records(rows).head()?.last))?;
+    let mut ingest = Ingest::new(store);
+    match take_in(&mut ingest, parts, job, request) {
+        Ok((checkpoint, merged, logical_bytes)) => {
+            let Tally {
+                shared_bytes,
+                new_bytes,
+                stored_bytes,
+                chunks,
+                new_chunks,
+                healed_chunks,
+            } = ingest.tally;
+            ingest.forget_damage();
+            let saved = Saved {
+                checkpoint,
+                merged,
+                logical_bytes,
+                shared_bytes,
+                new_bytes,
+                stored_bytes,
+                chunks,
+                new_chunks,
+                healed_chunks,
+            };
+            Ok(saved)
+        }
+        Err(error) => {
+            ingest.abandon();
+            if matches!(error, Error::Full { .. }) {
+                store.end_undo_windows(last);
+            }
+            Err(error)
+        }
     }
 }
 

@@ -231,3 +231,137 @@ impl Backend for UnreadableBackend {
         self.inner.unlock()
     }
 }
+
+/// A disk that others fill, and a process that can be killed: how many bytes the store may have,
+/// and how many more operations it lives.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    capacity: AtomicU64,
+    life: AtomicU64,
+}
+
+impl Limits {
+    pub(crate) fn set_capacity(&self, bytes: u64) {
+        self.capacity.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Dies after so many more writes.
+    pub(crate) fn kill_after(&self, writes: u64) {
+        self.life.store(writes, Ordering::SeqCst);
+    }
+
+    pub(crate) fn revive(&self) {
+        self.life.store(u64::MAX, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.life.load(Ordering::SeqCst) == 0
+    }
+
+    fn live(&self) -> io::Result<()> {
+        let pass = |life: u64| match life {
+            0 => None,
+            u64::MAX => Some(u64::MAX),
+            more => Some(more - 1),
+        };
+        let passed = self
+            .life
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, pass);
+        passed
+            .map(drop)
+            .map_err(|_| io::Error::other("the process is dead"))
+    }
+
+    fn fits(&self, end: u64) -> io::Result<()> {
+        if end > self.capacity.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+}
+
+/// A medium within limits.
+#[derive(Debug)]
+pub(crate) struct LimitedMedium {
+    inner: Arc<dyn Medium>,
+    pub(crate) limits: Arc<Limits>,
+}
+
+impl LimitedMedium {
+    pub(crate) fn new(inner: Arc<dyn Medium>) -> Arc<Self> {
+        Arc::new(Self {
+            inner,
+            limits: Arc::new(Limits {
+                capacity: AtomicU64::new(u64::MAX),
+                life: AtomicU64::new(u64::MAX),
+            }),
+        })
+    }
+}
+
+impl Medium for LimitedMedium {
+    fn open(&self) -> io::Result<Box<dyn Backend>> {
+        Ok(Box::new(LimitedBackend {
+            inner: self.inner.open()?,
+            limits: Arc::clone(&self.limits),
+        }))
+    }
+
+    fn path(&self) -> &Path {
+        self.inner.path()
+    }
+
+    fn free(&self) -> io::Result<Option<(u64, u64)>> {
+        let capacity = self.limits.capacity.load(Ordering::SeqCst);
+        if capacity == u64::MAX {
+            return Ok(None);
+        }
+        let used = self.inner.open()?.len()?;
+        Ok(Some((capacity.saturating_sub(used), capacity)))
+    }
+}
+
+#[derive(Debug)]
+struct LimitedBackend {
+    inner: Box<dyn Backend>,
+    limits: Arc<Limits>,
+}
+
+impl Backend for LimitedBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.limits.live()?;
+        self.inner.write(offset, data)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.limits.live()?;
+        if len > self.inner.len()? {
+            self.limits.fits(len)?;
+        }
+        self.inner.set_len(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.limits.live()?;
+        self.inner.sync()
+    }
+    fn try_lock(&self) -> io::Result<bool> {
+        self.inner.try_lock()
+    }
+    fn unlock(&self) -> io::Result<()> {
+        self.inner.unlock()
+    }
+    fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+        if to > self.inner.len()? {
+            self.limits.fits(to)?;
+        }
+        self.inner.reserve(from, to)
+    }
+    fn release(&self, from: u64, to: u64) -> io::Result<()> {
+        self.inner.release(from, to)
+    }
+}

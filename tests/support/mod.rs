@@ -4,4 +4,4 @@ mod data;
 mod media;
 
 pub(crate) use data::noise;
-pub(crate) use media::{CountingMedium, DamagedMedium, UnreadableMedium};
+pub(crate) use media::{CountingMedium, DamagedMedium, LimitedMedium, Limits, UnreadableMedium};

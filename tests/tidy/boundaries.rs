@@ -1,5 +1,7 @@
 //! What only one module may name: the engine, the encoding, files, the clock, the terminal.
 
+use std::collections::BTreeSet;
+
 use crate::modules::{self, Path};
 use crate::source::{Checkout, Fault, Source};
 use crate::tree;
@@ -135,7 +137,12 @@ fn crossed(path: &Path, all: &[Path], top: &str) -> Option<&'static Boundary> {
         .find(|boundary| is_below(boundary.path) && !boundary.only.contains(&top))
 }
 
-/// There is one `catch_unwind`: the engine's panics stop there, and nothing else hides in it.
+/// Who may catch panics, each at one place: storage the engine's, sessions those of the user's own
+/// code.
+const CATCHERS: [&str; 2] = ["storage", "session"];
+
+/// There is one `catch_unwind` around the engine and one around users' code, and nothing else hides
+/// in them.
 pub(crate) fn check_one_catch(checkout: &Checkout) -> Vec<Fault> {
     let mut found = Vec::new();
     for source in checkout
@@ -150,21 +157,23 @@ pub(crate) fn check_one_catch(checkout: &Checkout) -> Vec<Fault> {
             found.extend(calls.map(|pair| (source, pair[0].line())));
         });
     }
-    match found.as_slice() {
-        [] => vec![Fault::new(
-            "src",
-            0,
-            RULE,
-            "no `catch_unwind` stands around the engine",
-        )],
-        [_] => Vec::new(),
-        [_, more @ ..] => {
-            let fault = |(source, line): &(&Source, usize)| {
-                source.fault(*line, RULE, "a second `catch_unwind`: there is exactly one")
-            };
-            more.iter().map(fault).collect()
+    let mut out = Vec::new();
+    if found.is_empty() {
+        let what = "no `catch_unwind` stands around the engine";
+        out.push(Fault::new("src", 0, RULE, what));
+    }
+    let mut caught = BTreeSet::new();
+    for (source, line) in found {
+        let top = source.top().unwrap_or_default().to_owned();
+        if !CATCHERS.contains(&top.as_str()) {
+            let what = format!("`{top}` may not catch panics: only {CATCHERS:?} may");
+            out.push(source.fault(line, RULE, what));
+        } else if !caught.insert(top) {
+            let what = "a second `catch_unwind` of this module: there is exactly one";
+            out.push(source.fault(line, RULE, what));
         }
     }
+    out
 }
 
 #[cfg(test)]
@@ -226,7 +235,10 @@ mod tests {
         let call = "use std::panic::catch_unwind; fn f() { catch_unwind(|| ()); }";
         let count = |files: &[(&str, &str)]| check_one_catch(&Checkout::of(files)).len();
         assert_eq!(count(&[("src/a.rs", "fn f() {}")]), 1);
-        assert_eq!(count(&[("src/a.rs", call)]), 0);
-        assert_eq!(count(&[("src/a.rs", call), ("src/b.rs", call)]), 1);
+        let engine = ("src/storage/a.rs", call);
+        assert_eq!(count(&[engine]), 0);
+        assert_eq!(count(&[engine, ("src/storage/b.rs", call)]), 1);
+        assert_eq!(count(&[engine, ("src/session/b.rs", call)]), 0);
+        assert_eq!(count(&[engine, ("src/store/b.rs", call)]), 1);
     }
 }

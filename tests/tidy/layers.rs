@@ -50,6 +50,7 @@ const NEIGHBOURS: &[(&str, &str)] = &[
     ("codec", "format"),
     ("storage", "platform"),
     ("interop", "store"),
+    ("store", "telemetry"),
 ];
 
 fn level(module: &str) -> Option<usize> {

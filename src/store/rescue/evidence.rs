@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use crate::error::Result;
 use crate::format::{
     CheckpointRecord, Head, Identity, JobRecord, LogRecord, Record, Stamp, StoreTag, TableCode,
+    TelemetryRecord,
 };
 use crate::id::{CheckpointId, StoreId};
 use crate::storage::{Records, Rows};
@@ -30,6 +31,7 @@ pub(super) struct Evidence {
     pub(super) log: BTreeMap<u64, Vec<Logged>>,
     pub(super) checkpoints: BTreeMap<u64, Vec<CheckpointRecord>>,
     pub(super) jobs: BTreeMap<u32, Vec<JobRecord>>,
+    pub(super) telemetry: BTreeMap<u64, Vec<TelemetryRecord>>,
     /// Checkpoints that the table has a row of, whatever is in it.
     pub(super) rows: BTreeSet<u64>,
     /// Whether the tables could be read: what they say then goes before what lies elsewhere.
@@ -46,6 +48,7 @@ impl Evidence {
             log: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            telemetry: BTreeMap::new(),
             rows: BTreeSet::new(),
             has_tables: false,
             records: 0,
@@ -70,6 +73,7 @@ impl Evidence {
             TableCode::Log,
             TableCode::Checkpoints,
             TableCode::Jobs,
+            TableCode::Telemetry,
         ] {
             rows.record_range(table, (0, u64::MAX), false, &mut |key, bytes| {
                 if table == TableCode::Checkpoints {
@@ -140,6 +144,11 @@ impl Evidence {
                 let read = JobRecord::from_bytes(tag, &name, bytes);
                 if let (Ok(number), Ok(record)) = (u32::try_from(key), read) {
                     extend(self.jobs.entry(number).or_default(), [record]);
+                }
+            }
+            TableCode::Telemetry => {
+                if let Ok(record) = TelemetryRecord::from_bytes(tag, &name, bytes) {
+                    extend(self.telemetry.entry(key).or_default(), [record]);
                 }
             }
             TableCode::Settings | TableCode::Names => {}

@@ -17,6 +17,8 @@ pub(super) fn jobs_of(evidence: &Evidence, history: &History) -> BTreeMap<u32, J
                 metrics: found.metrics.clone(),
                 main_metric: found.main_metric.clone(),
                 good: found.good,
+                segment: found.segment,
+                sessions: found.sessions,
                 stamp: found.stamp,
                 ..JobRecord::new(found.name, found.created_at)
             };
@@ -57,6 +59,9 @@ pub(super) fn jobs_of(evidence: &Evidence, history: &History) -> BTreeMap<u32, J
                     on(*job, &|job| job.good = Some(*checkpoint));
                 }
             }
+            Action::SessionStart { job, .. } | Action::SessionEnd { job, .. } => {
+                on(*job, &|job| follow(job, *log, &record.action));
+            }
             _ => {}
         }
     }
@@ -80,5 +85,28 @@ fn declare(job: &mut JobRecord, name: &str, larger: bool) {
             };
             job.metrics.insert(at, metric);
         }
+    }
+}
+
+/// A session that began or ended.
+fn follow(job: &mut JobRecord, log: u64, action: &Action) {
+    match action {
+        Action::SessionStart {
+            resumed,
+            skipped,
+            lost_iterations,
+            lost_millis,
+            ..
+        } => {
+            let lost = (*lost_iterations, *lost_millis);
+            job.sessions.start(log, *resumed, *skipped, lost);
+        }
+        Action::SessionEnd {
+            session,
+            outcome,
+            head,
+            ..
+        } => job.sessions.end(*session, *outcome, *head),
+        _ => {}
     }
 }

@@ -63,6 +63,20 @@ impl Plan {
         plan
     }
 
+    /// Whether there is a job with this number. What is of another belongs to a change that never
+    /// came to be.
+    pub(super) fn has_job(&self, number: u64) -> bool {
+        u32::try_from(number).is_ok_and(|number| self.jobs.contains_key(&number))
+    }
+
+    /// The segments of telemetry that checkpoints name.
+    pub(super) fn segments(&self) -> BTreeSet<u64> {
+        let records = self.checkpoints.values();
+        records
+            .filter_map(|record| record.later.progress.segment)
+            .collect()
+    }
+
     fn choose(&mut self, id: u64, versions: &[CheckpointRecord], fate: Option<&Fate>) {
         let logged = self.history.records.get(&id);
         match fate {

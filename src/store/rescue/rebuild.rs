@@ -7,6 +7,7 @@ use crate::format::{CheckpointRecord, IndexKey, IndexKind, JobRecord};
 use crate::id::CheckpointId;
 use crate::storage::Change;
 use crate::store::line::JobLine;
+use crate::telemetry;
 
 use super::history::History;
 
@@ -67,6 +68,8 @@ impl Rebuild {
                 line.set_name_row(change, true)?;
             }
             line.recompute(change)?;
+            let rows = change.records().0;
+            line.record.segment = telemetry::last_segment(rows, line.number)?;
             if let Some(good) = line.record.good {
                 let record = change.records().checkpoint(good)?;
                 let is_there = record.is_some_and(|record| record.later.deleted.is_none());

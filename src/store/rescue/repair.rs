@@ -1,5 +1,6 @@
 //! Mending a store in place: whatever can be derived is derived anew, what is lost is said to be.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::evidence::Evidence;
@@ -9,11 +10,14 @@ use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
 use super::references::{count_content, drop_unnamed_extents, mend_chunks, mend_nodes};
 use crate::error::{Error, Result};
-use crate::format::{Action, ChunkRow, Head, MAX_CHUNK_BYTES, NO_PREVIOUS, StoreTag};
+use crate::format::{
+    Action, ChunkRow, Head, MAX_CHUNK_BYTES, NO_PREVIOUS, StoreTag, TelemetryRecord,
+};
 use crate::id::CheckpointId;
 use crate::storage::{Change, Clear, Durability, RawMedium, Room, Rows, Writes};
 use crate::store::sweep::sweep;
 use crate::store::{Damage, Store, VerifyDepth, VerifyReport};
+use crate::telemetry;
 
 /// What a repair found and did.
 #[derive(Clone, Debug, Default)]
@@ -75,17 +79,16 @@ impl Store {
         // would be used again.
         let mut frames = Frames::scan(RawMedium::open(self.engine().medium())?, &mut |_, _| {})?;
         let tag = StoreTag::of(self.id());
-        if let Some(found) = frames.take_evidence(Some(tag)) {
+        let mut elsewhere = BTreeMap::new();
+        if let Some(mut found) = frames.take_evidence(Some(tag)) {
+            elsewhere = std::mem::take(&mut found.telemetry);
             evidence.join(found);
         }
         let mut plan = Plan::of(&evidence);
         repaired.lost.append(&mut plan.lost);
         repaired.uncertain.append(&mut plan.uncertain);
-        let lost: Vec<u64> = repaired
-            .lost
-            .iter()
-            .filter_map(|damage| damage.checkpoint.map(CheckpointId::get))
-            .collect();
+        let ids = |damage: &Damage| damage.checkpoint.map(CheckpointId::get);
+        let lost: Vec<u64> = repaired.lost.iter().filter_map(ids).collect();
         let at = self.now();
         let most = (self.options().cache_bytes / 4).max(2 * MAX_CHUNK_BYTES) as u64;
         let done = self
@@ -103,6 +106,7 @@ impl Store {
                 for (id, record) in &plan.checkpoints {
                     rebuild.put(&mut change, *id, record)?;
                 }
+                mend_telemetry(&mut change, &plan, elsewhere)?;
                 rebuild.finish(&mut change)?;
                 let content = count_content(&mut change, &plan, &frames)?;
                 let nodes = mend_nodes(&mut change, &content)?;
@@ -150,6 +154,28 @@ fn begin<'t>(
         }
     }
     Ok(change)
+}
+
+/// Puts telemetry right, if anything is wrong with it: rows that the table has lost are taken from
+/// elsewhere in the file.
+fn mend_telemetry(
+    change: &mut Change<'_>,
+    plan: &Plan,
+    elsewhere: BTreeMap<u64, Vec<TelemetryRecord>>,
+) -> Result<()> {
+    let (mut sound, faults) = telemetry::sound(change.records().0)?;
+    let is_there = |key: &u64| matches!(sound.get(key), Some(TelemetryRecord::Segment(_)));
+    if faults.is_empty() && plan.segments().iter().all(is_there) {
+        return Ok(());
+    }
+    let lost: BTreeSet<u64> = faults.iter().map(|(key, _)| *key).collect();
+    for (key, record) in telemetry::choose(elsewhere) {
+        let is_lost = lost.contains(&key) || matches!(record, TelemetryRecord::Segment(_));
+        if is_lost {
+            sound.entry(key).or_insert(record);
+        }
+    }
+    telemetry::restore(change, sound, plan.segments())
 }
 
 fn beyond_repair(error: Error) -> Error {

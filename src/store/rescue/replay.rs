@@ -70,7 +70,7 @@ fn of_job(
 }
 
 fn alter(record: &mut CheckpointRecord, action: &Action, mark: DeletedMark) {
-    let later = &mut record.later;
+    let mut later = &mut record.later;
     match action {
         Action::Merge {
             events,
@@ -81,6 +81,8 @@ fn alter(record: &mut CheckpointRecord, action: &Action, mark: DeletedMark) {
             later.events.extend(events.iter().cloned());
             later.metrics.extend(metrics.iter().cloned());
             later.attributes.extend(attributes.iter().cloned());
+            record.advance(events);
+            later = &mut record.later;
         }
         Action::Annotate { attribute, .. } => later.attributes.push(attribute.clone()),
         Action::Tag { tag, set, .. } => {

@@ -1,6 +1,6 @@
 //! Rebuilding a store from the bytes of a file, whether or not its tables can still be read.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +8,9 @@ use super::frames::{Frames, Reached};
 use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
 use crate::error::{Error, Result};
-use crate::format::{Action, CheckpointRecord, FORMAT_VERSION, Head, Identity, StoreTag};
+use crate::format::{
+    Action, CheckpointRecord, FORMAT_VERSION, Head, Identity, StoreTag, TelemetryRecord,
+};
 use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::platform;
 use crate::storage::{
@@ -17,6 +19,7 @@ use crate::storage::{
 };
 use crate::store::sweep::sweep;
 use crate::store::{Damage, Options, Store, VerifyDepth};
+use crate::telemetry;
 
 /// New chunks that are written in one transaction.
 const STAGE_BYTES: usize = 16 << 20;
@@ -112,6 +115,9 @@ impl Store {
             .filter(|(tag, _)| *tag == StoreTag::of(evidence.store))
             .map(|(_, head)| head);
         let plan = Plan::of(&evidence);
+        let segments = plan.segments();
+        let mut series = telemetry::choose(std::mem::take(&mut evidence.telemetry));
+        series.retain(|(key, _)| plan.has_job(key >> 32));
         let at = options.clock.now().as_millis();
         let identity = Identity {
             format: FORMAT_VERSION,
@@ -152,7 +158,7 @@ impl Store {
         for (id, record) in plan.checkpoints {
             carrier.carry(id, record)?;
         }
-        let salvaged = carrier.finish()?;
+        let salvaged = carrier.finish(series, segments)?;
         sweep(&engine)?;
         let store = Self::with(engine, options);
         let report = store.verify(VerifyDepth::Full)?;
@@ -277,7 +283,11 @@ impl Carrier<'_> {
             })
     }
 
-    fn finish(mut self) -> Result<Salvaged> {
+    fn finish(
+        mut self,
+        series: Vec<(u64, TelemetryRecord)>,
+        segments: BTreeSet<u64>,
+    ) -> Result<Salvaged> {
         self.flush()?;
         let ids = |damage: &Damage| damage.checkpoint.map(CheckpointId::get);
         let lost: Vec<u64> = self.done.lost.iter().filter_map(ids).collect();
@@ -290,6 +300,7 @@ impl Carrier<'_> {
                 for lost in batches(&lost) {
                     change.log(Action::Salvage { lost })?;
                 }
+                telemetry::restore(&mut change, series.into_iter().collect(), segments)?;
                 rebuild.finish(&mut change)?;
                 change.finish()
             })?;

@@ -4,6 +4,7 @@ mod content;
 mod records;
 mod report;
 mod run;
+mod series;
 
 pub(super) use content::Content;
 pub(super) use report::Findings;

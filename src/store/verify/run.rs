@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::content::{Content, Users};
 use super::records::Ledger;
 use super::report::{Findings, VerifyDepth, VerifyReport};
+use super::series::check_telemetry;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
 use crate::storage::{Records, Rows, load_chunk};
@@ -51,6 +52,9 @@ impl Store {
             content.check_counts(rows, &mut findings)
         });
         if let Err(error) = walked {
+            findings.note(error)?;
+        }
+        if let Err(error) = self.read(|rows| check_telemetry(rows, &mut findings)) {
             findings.note(error)?;
         }
         let mut report = VerifyReport {

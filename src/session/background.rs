@@ -1,0 +1,144 @@
+//! Saving beside the training: one thread, which does one save at a time.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use super::options::Overlap;
+use super::worker::{Order, Report, Worker};
+use crate::store::OwnedSave;
+
+/// What became of a save that was handed over.
+#[derive(Debug)]
+pub(super) enum Handed {
+    /// It will be done.
+    Queued,
+    /// It is left out: another one runs.
+    Skipped,
+    /// It will be done, and this one, which waited, will not.
+    Replaced(Box<Order>),
+}
+
+/// The thread, and what it shares with the training.
+pub(super) struct Background {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Worker>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queued: Option<(Order, OwnedSave)>,
+    busy: bool,
+    closing: bool,
+    reports: Vec<Report>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'g>(&self, guard: MutexGuard<'g, State>) -> MutexGuard<'g, State> {
+        self.changed
+            .wait(guard)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Background {
+    pub(super) fn start(worker: Worker) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let its = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("ckptdb-save".to_owned())
+            .spawn(move || work(&its, worker))?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands a save over.
+    pub(super) fn submit(&self, order: Order, save: OwnedSave, overlap: Overlap) -> Handed {
+        let mut state = self.shared.lock();
+        let is_taken = |state: &State| state.busy || state.queued.is_some();
+        let mut answer = Handed::Queued;
+        match overlap {
+            Overlap::Wait => {
+                while is_taken(&state) {
+                    state = self.shared.wait(state);
+                }
+            }
+            Overlap::Skip if is_taken(&state) => return Handed::Skipped,
+            Overlap::Replace => {
+                if let Some((old, _)) = state.queued.take() {
+                    answer = Handed::Replaced(Box::new(old));
+                }
+            }
+            Overlap::Skip => {}
+        }
+        state.queued = Some((order, save));
+        self.shared.changed.notify_all();
+        answer
+    }
+
+    /// What has been done since.
+    pub(super) fn reports(&self) -> Vec<Report> {
+        std::mem::take(&mut self.shared.lock().reports)
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.shared.lock();
+        state.busy || state.queued.is_some()
+    }
+
+    /// Waits until everything that was handed over is done.
+    pub(super) fn wait(&self) {
+        let mut state = self.shared.lock();
+        while state.busy || state.queued.is_some() {
+            state = self.shared.wait(state);
+        }
+    }
+
+    /// Does what was handed over, ends the thread, and gives the worker back.
+    pub(super) fn finish(mut self) -> (Option<Worker>, Vec<Report>) {
+        let worker = self.close();
+        (worker, self.reports())
+    }
+
+    fn close(&mut self) -> Option<Worker> {
+        self.shared.lock().closing = true;
+        self.shared.changed.notify_all();
+        self.thread.take().and_then(|thread| thread.join().ok())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn work(shared: &Shared, mut worker: Worker) -> Worker {
+    let mut state = shared.lock();
+    loop {
+        if let Some((order, save)) = state.queued.take() {
+            state.busy = true;
+            drop(state);
+            let report = worker.perform(order, &mut || Some(save.commit()));
+            state = shared.lock();
+            state.busy = false;
+            state.reports.push(report);
+            shared.changed.notify_all();
+        } else if state.closing {
+            return worker;
+        } else {
+            state = shared.wait(state);
+        }
+    }
+}

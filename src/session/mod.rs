@@ -1,0 +1,31 @@
+//! Training sessions: one object in the loop that decides when to save, what to keep and how to go
+//! on, and that never stops the training.
+//!
+//! [`Session::run`] drives a loop; [`Session::step`] is called from a loop of one's own.
+
+mod back;
+mod background;
+mod caught;
+mod disk;
+mod draft;
+mod hook;
+mod options;
+mod outcome;
+mod problem;
+mod pruner;
+mod run;
+mod series;
+#[cfg(feature = "signals")]
+mod signals;
+mod spike;
+mod start;
+mod step;
+mod worker;
+
+pub use draft::Draft;
+pub use hook::{Done, Hook, HookResult, LowDisk, When, after_save, before_save, on_failure};
+pub use options::{MinFree, OnLowDisk, Overlap, SessionOptions, SpikeGuard};
+pub use outcome::{SaveState, Step, Stop};
+pub use problem::{Problem, ProblemKind};
+pub use run::{Finished, RunError, State};
+pub use start::Session;

@@ -1,0 +1,59 @@
+//! Telemetry of a session: in memory first, then with a save or in batches.
+
+use std::collections::BTreeMap;
+
+use super::problem::{Problem, ProblemKind};
+use super::start::{Saver, Session};
+use crate::telemetry::Batch;
+
+impl Session {
+    pub(super) fn log_values(&mut self, iteration: u64, values: &BTreeMap<String, f64>) {
+        if values.is_empty() {
+            return;
+        }
+        let Some(batch) = &mut self.telemetry else {
+            return;
+        };
+        let turned_back = batch.last().is_some_and(|last| last > iteration);
+        if turned_back {
+            // What is pending belongs to what is left behind: stored if it can be.
+            self.append_telemetry(iteration);
+        }
+        let Some(batch) = &mut self.telemetry else {
+            return;
+        };
+        if turned_back {
+            batch.cut_from(iteration);
+        }
+        let values = values.iter().map(|(name, value)| (name.as_str(), *value));
+        if let Err(error) = batch.log(iteration, values) {
+            let problem = Problem::new(iteration, ProblemKind::Telemetry, error);
+            self.problems.push(problem);
+        }
+    }
+
+    /// Appends pending points if there are many, and nobody is saving: a save takes them along.
+    pub(super) fn flush_telemetry(&mut self, iteration: u64) {
+        let many = self.telemetry.as_ref().map_or(0, Batch::len);
+        let is_busy = match &self.saver {
+            Saver::Beside(background) => background.is_busy(),
+            _ => false,
+        };
+        if many >= self.telemetry_batch && !is_busy {
+            self.append_telemetry(iteration);
+        }
+    }
+
+    pub(super) fn append_telemetry(&mut self, iteration: u64) {
+        let Some(batch) = &mut self.telemetry else {
+            return;
+        };
+        if let Err(error) = self.job.append(batch) {
+            let message = format!("telemetry stays in memory: {error}");
+            let problem = Problem::new(iteration, ProblemKind::Telemetry, message);
+            self.problems.push(problem);
+            return;
+        }
+        *batch = Batch::default();
+    }
+}

@@ -1,0 +1,248 @@
+//! A session: its beginning, and what it knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::background::Background;
+use super::disk::DiskGuard;
+use super::hook::Hooks;
+use super::options::{Overlap, SessionOptions};
+use super::outcome::SaveState;
+use super::problem::Problem;
+use super::pruner::Pruner;
+use super::spike::Watch;
+use super::worker::Worker;
+use crate::error::{Error, Result};
+use crate::id::CheckpointId;
+use crate::platform::{Clock, io_error};
+use crate::policy::{Call, Past, Trigger, Triggers};
+use crate::store::{Job, Resumed};
+use crate::telemetry::Batch;
+
+/// A training loop's handle on a job.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use ckptdb::policy::{Keep, Retention, Trigger};
+/// use ckptdb::session::SessionOptions;
+/// use ckptdb::{Direction, Store};
+/// # let store = Store::in_memory()?;
+/// let job = store.job("NQ")?;
+/// let mut session = job.session(SessionOptions {
+///     triggers: Trigger::Iterations(100.try_into().unwrap()).into(),
+///     retention: Some(Retention::new([Keep::Latest(3)])?),
+///     metrics: BTreeMap::from([("loss".to_owned(), Direction::Min)]),
+///     ..SessionOptions::default()
+/// })?;
+/// let mut weights = match session.resumed() {
+///     Some(resumed) => resumed.checkpoint.read("weights")?.to_vec(),
+///     None => vec![0; 64],
+/// };
+/// for iteration in session.next_iteration()..=1000 {
+///     weights[iteration as usize % 64] += 1;
+///     let metrics = BTreeMap::from([("loss".to_owned(), 1.0 / iteration as f64)]);
+///     let step = session.step(iteration, &metrics, |save| save.bytes("weights", &weights));
+///     if step.stop.is_some() {
+///         break;
+///     }
+/// }
+/// session.finish(1000, &BTreeMap::new(), |save| save.bytes("weights", &weights));
+/// assert_eq!(job.latest()?.unwrap().iteration, 1000);
+/// # Ok::<(), ckptdb::Error>(())
+/// ```
+///
+/// A session that is dropped before its end is recorded as interrupted, or as failed while its
+/// thread panics; nothing is saved then, since nobody gives the state. [`Session::run`] has it.
+pub struct Session {
+    pub(super) job: Job,
+    pub(super) triggers: Triggers,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) number: u64,
+    pub(super) resumed: Option<Resumed>,
+    /// The checkpoint that the next save continues, if that is not the head.
+    pub(super) parent: Option<CheckpointId>,
+    pub(super) past: Past,
+    /// When periodic triggers began to count.
+    pub(super) since: Duration,
+    pub(super) is_first: bool,
+    /// The session's own progress: whether a save failed, and when to try again.
+    pub(super) owed: Option<Owed>,
+    pub(super) telemetry: Option<Batch>,
+    pub(super) telemetry_batch: usize,
+    pub(super) hooks: Hooks,
+    pub(super) saver: Saver,
+    pub(super) overlap: Overlap,
+    pub(super) watch: Option<Watch>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) calls: Vec<Call>,
+    /// What became of the last save that is known of, and of which iteration it was.
+    pub(super) settled: Option<(u64, SaveState)>,
+    pub(super) is_stopping: bool,
+    pub(super) is_ended: bool,
+    #[cfg(feature = "signals")]
+    pub(super) signals: Option<super::signals::Signals>,
+}
+
+/// A save that failed: when to try again, and how long to wait after the next failure.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Owed {
+    pub(super) at: Duration,
+    pub(super) wait: Duration,
+}
+
+/// Who saves.
+pub(super) enum Saver {
+    Here(Box<Worker>),
+    Beside(Background),
+    /// Nobody any more.
+    Closed,
+}
+
+impl Job {
+    /// Begins a training session: declares metrics, finds the newest checkpoint that verifies, and
+    /// records the start. Reads that checkpoint once.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when there are checkpoints and none of them verifies;
+    /// [`Error::Undeclared`] for an improvement trigger on a metric without a direction;
+    /// [`Error::Conflict`] when a direction is declared otherwise.
+    pub fn session(&self, options: SessionOptions) -> Result<Session> {
+        self.declare_all(&options.metrics)?;
+        let resumed = self.resume()?;
+        self.session_from(resumed, options)
+    }
+
+    /// [`Job::session`] from another checkpoint: of [`Job::resume_best`], say. What came after it
+    /// is left behind by the first save.
+    ///
+    /// # Errors
+    /// As [`Job::session`].
+    pub fn session_from(
+        &self,
+        resumed: Option<Resumed>,
+        options: SessionOptions,
+    ) -> Result<Session> {
+        options.check()?;
+        self.declare_all(&options.metrics)?;
+        let from = resumed.as_ref().map(|resumed| resumed.checkpoint.id);
+        let standing = self.standing(from)?;
+        for trigger in options.triggers.as_slice() {
+            if let Trigger::Improvement(improvement) = trigger
+                && !standing.baselines.contains_key(&improvement.metric)
+            {
+                let (job, metric) = (self.name().to_owned(), improvement.metric.clone());
+                return Err(Error::Undeclared { job, metric });
+            }
+        }
+        #[cfg(feature = "signals")]
+        let signals = options.signals.then(|| self.listen()).transpose()?;
+        let head = self.info()?.and_then(|info| info.head);
+        let number = self.begin_session(resumed.as_ref())?;
+        let clock = self.store_clock();
+        let hooks = Hooks::new(options.hooks, options.hook_limit);
+        let worker = Worker {
+            job: self.clone(),
+            hooks: hooks.clone(),
+            pruner: options.retention.map(Pruner::new),
+            prune_every: options.prune_every,
+            disk: DiskGuard::new(options.min_free),
+            on_low_disk: options.on_low_disk,
+        };
+        let saver = match options.background {
+            None => Saver::Here(Box::new(worker)),
+            Some(_) => Saver::Beside(self.beside(worker)?),
+        };
+        Ok(Session {
+            job: self.clone(),
+            triggers: options.triggers,
+            since: clock.elapsed(),
+            clock,
+            number,
+            parent: from.filter(|from| head != Some(*from)),
+            past: Past {
+                anchor: standing.anchor,
+                previous: standing.head.map(|(_, iteration)| iteration),
+                baselines: standing.baselines,
+                cost: None,
+            },
+            is_first: resumed.is_none(),
+            resumed,
+            owed: None,
+            telemetry: options.telemetry.then(Batch::default),
+            telemetry_batch: options.telemetry_batch.max(1),
+            hooks,
+            saver,
+            overlap: options.background.unwrap_or(Overlap::Wait),
+            watch: options.spike.map(Watch::new),
+            problems: Vec::new(),
+            calls: Vec::new(),
+            settled: None,
+            is_stopping: false,
+            is_ended: false,
+            #[cfg(feature = "signals")]
+            signals,
+        })
+    }
+
+    #[cfg(feature = "signals")]
+    fn listen(&self) -> Result<super::signals::Signals> {
+        let store = self.store_handle();
+        super::signals::Signals::listen()
+            .map_err(|error| io_error("listening for signals", store.path(), error))
+    }
+
+    fn beside(&self, worker: Worker) -> Result<Background> {
+        let store = self.store_handle();
+        Background::start(worker)
+            .map_err(|error| io_error("starting a thread", store.path(), error))
+    }
+}
+
+impl Session {
+    /// The job.
+    pub const fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// The checkpoint that training goes on from, and the newer ones that were passed over; none
+    /// if the job has none.
+    pub const fn resumed(&self) -> Option<&Resumed> {
+        self.resumed.as_ref()
+    }
+
+    /// The iteration after the one that was resumed; 1 if none was.
+    pub fn next_iteration(&self) -> u64 {
+        let last = self.resumed.as_ref().map(|from| from.checkpoint.iteration);
+        last.map_or(1, |last| last.saturating_add(1))
+    }
+
+    /// Asks for the next step to save and stop, as a signal does. What the state is then is up to
+    /// the loop.
+    pub const fn stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// Says that a phase ends with the next step.
+    pub fn phase_end(&mut self) {
+        self.calls.push(Call::PhaseEnd);
+    }
+
+    /// Says that the next step is at a boundary between phases.
+    pub fn phase_boundary(&mut self, name: &str) {
+        self.calls.push(Call::PhaseBoundary(name.to_owned()));
+    }
+
+    /// Records values of telemetry besides those that steps are told. In memory at first: they are
+    /// appended with the next save, or in batches. Never fails: what can't be recorded is a problem
+    /// of the next step.
+    pub fn log(&mut self, iteration: u64, values: &BTreeMap<String, f64>) {
+        self.log_values(iteration, values);
+    }
+
+    /// What went wrong since it was asked last, without stopping the training.
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        self.collect();
+        std::mem::take(&mut self.problems)
+    }
+}

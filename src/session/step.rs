@@ -1,0 +1,331 @@
+//! A step: whether to save now, and what became of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::background::Handed;
+use super::caught::caught;
+use super::draft::Draft;
+use super::options::Overlap;
+use super::outcome::{SaveState, Step, Stop};
+use super::problem::{Problem, ProblemKind};
+use super::start::{Owed, Saver, Session};
+use super::worker::{Order, Refusal, Report};
+use crate::error::Error;
+use crate::event::Event;
+use crate::policy::{Call, Decision, Moment};
+use crate::store::Save;
+
+/// After a failure, a save is tried again so much later, then twice that, up to the longest.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
+
+impl Session {
+    /// Whether a step at this iteration would save, and why. Nothing is saved, and nothing changes.
+    pub fn should_save(&self, iteration: u64, metrics: &BTreeMap<String, f64>) -> Decision {
+        self.decide(iteration, metrics, &self.calls_of())
+    }
+
+    /// One iteration is done: saves if that is due, with what `fill` gives. Metrics are recorded
+    /// with the checkpoint, and as telemetry.
+    ///
+    /// Never fails: what goes wrong is in [`Step::problems`], and training goes on.
+    pub fn step<'s>(
+        &mut self,
+        iteration: u64,
+        metrics: &BTreeMap<String, f64>,
+        fill: impl FnOnce(Save<'s>) -> Save<'s>,
+    ) -> Step {
+        self.collect();
+        self.log_values(iteration, metrics);
+        let stop = self.stop_reason();
+        let mut step = Step {
+            decision: Decision::default(),
+            save: SaveState::NotDue,
+            stop,
+            rolled_back: None,
+            problems: Vec::new(),
+        };
+        step.rolled_back = self.guard(iteration, metrics);
+        if step.rolled_back.is_none() {
+            let mut calls = self.calls_of();
+            if stop.is_some() {
+                calls.push(Call::Interrupt);
+            }
+            step.decision = self.decide(iteration, metrics, &calls);
+            if stop.is_some() && !step.decision.is_due() {
+                // Told to stop, the state is saved whatever the triggers are.
+                step.decision.events.insert(Event::Interrupt);
+            }
+            self.is_first = false;
+            self.calls.clear();
+            self.past.previous = Some(iteration);
+            let is_retry = self.is_retry_due();
+            if step.decision.is_due() || stop.is_some() || is_retry {
+                let mut events = step.decision.events.clone();
+                if events.is_empty() {
+                    events.insert(Event::Custom("retry".to_owned()));
+                }
+                step.save = self.save(iteration, metrics, &events, stop.is_some(), fill);
+            }
+        }
+        if stop.is_some() {
+            self.wait();
+            step.save = self.known(iteration, step.save);
+        }
+        self.flush_telemetry(iteration);
+        step.problems = std::mem::take(&mut self.problems);
+        step
+    }
+
+    /// Waits until everything that is saved in the background is durable, or failed.
+    pub fn wait(&mut self) {
+        if let Saver::Beside(background) = &self.saver {
+            background.wait();
+        }
+        self.collect();
+    }
+
+    pub(super) fn decide(
+        &self,
+        iteration: u64,
+        metrics: &BTreeMap<String, f64>,
+        calls: &[Call],
+    ) -> Decision {
+        let moment = Moment {
+            iteration,
+            elapsed: self.clock.elapsed().saturating_sub(self.since),
+            metrics,
+            calls,
+        };
+        self.triggers.decide(&moment, &self.past)
+    }
+
+    fn calls_of(&self) -> Vec<Call> {
+        let mut calls = self.calls.clone();
+        if self.is_first {
+            calls.push(Call::First);
+        }
+        calls
+    }
+
+    fn stop_reason(&self) -> Option<Stop> {
+        #[cfg(feature = "signals")]
+        if let Some(signals) = &self.signals
+            && let Some(name) = signals.pending()
+        {
+            return Some(Stop::Signal(name));
+        }
+        self.is_stopping.then_some(Stop::Asked)
+    }
+
+    fn is_retry_due(&self) -> bool {
+        self.owed
+            .is_some_and(|owed| self.clock.elapsed() >= owed.at)
+    }
+
+    /// Saves, here or beside. `must` says that there may be no later save.
+    pub(super) fn save<'s>(
+        &mut self,
+        iteration: u64,
+        metrics: &BTreeMap<String, f64>,
+        events: &BTreeSet<Event>,
+        must: bool,
+        fill: impl FnOnce(Save<'s>) -> Save<'s>,
+    ) -> SaveState {
+        if !must && self.owed.is_some() && !self.is_retry_due() {
+            return SaveState::LeftOut;
+        }
+        let began = self.clock.elapsed();
+        let mut save = fill(self.job.save(iteration));
+        for (name, value) in metrics {
+            save = save.metric(name, *value);
+        }
+        for event in events {
+            save = save.event(event.clone());
+        }
+        if let Some(parent) = self.parent {
+            save = save.parent(parent);
+        }
+        if must {
+            save = save.overwrite();
+        }
+        let entries = save.names().map(str::to_owned).collect();
+        let draft = Draft::new(self.job.name(), iteration, events, metrics, entries);
+        let (mut save, veto) = self.hooks.before(draft, save, &mut self.problems);
+        if let Some((hook, reason)) = veto.filter(|_| !must) {
+            return SaveState::Vetoed(hook, reason);
+        }
+        let pending = self.telemetry.as_mut().map(std::mem::take);
+        let telemetry = pending.unwrap_or_default();
+        if !telemetry.is_empty() {
+            save = save.telemetry(telemetry.clone());
+        }
+        self.count_from(began, iteration, events, metrics);
+        let order = Order {
+            iteration,
+            must,
+            blocked: Duration::ZERO,
+            telemetry,
+            is_beside: matches!(self.saver, Saver::Beside(_)),
+        };
+        self.hand_over(began, order, save)
+    }
+
+    /// Triggers count from a save that is under way; should it fail, that is taken back.
+    fn count_from(
+        &mut self,
+        began: Duration,
+        iteration: u64,
+        events: &BTreeSet<Event>,
+        metrics: &BTreeMap<String, f64>,
+    ) {
+        if events.contains(&Event::Periodic) {
+            self.past.anchor = Some(iteration);
+            self.since = began;
+        }
+        for event in events {
+            if let Event::Best(name) = event
+                && let Some(baseline) = self.past.baselines.get_mut(name)
+                && let Some(value) = metrics.get(name)
+            {
+                baseline.best = Some(*value);
+            }
+        }
+    }
+
+    /// Does a save here, or hands it to the thread that does.
+    fn hand_over(&mut self, began: Duration, mut order: Order, save: Save<'_>) -> SaveState {
+        let waited = |session: &Self| session.clock.elapsed().saturating_sub(began);
+        order.blocked = waited(self);
+        if let Saver::Here(worker) = &mut self.saver
+            && !order.must
+        {
+            let mut save = Some(save);
+            let report = worker.perform(order, &mut || save.take().map(Save::commit));
+            return self.settle(report);
+        }
+        // It is copied: to be sent to the thread, or to be tried twice.
+        let owned = match caught(|| save.into_owned()) {
+            Ok(Ok(owned)) => owned,
+            Ok(Err(error)) => return self.settle(failed(order, error)),
+            Err(panic) => {
+                let why = format!("it panicked: {}", panic.said());
+                let error = Error::invalid("what was to be saved", why);
+                return self.settle(failed(order, error));
+            }
+        };
+        order.blocked = waited(self);
+        let overlap = if order.must {
+            Overlap::Wait
+        } else {
+            self.overlap
+        };
+        match &mut self.saver {
+            Saver::Here(worker) => {
+                let report = worker.perform(order, &mut || Some(owned.commit()));
+                self.settle(report)
+            }
+            Saver::Beside(background) => match background.submit(order.clone(), owned, overlap) {
+                Handed::Queued => SaveState::Queued,
+                Handed::Skipped => {
+                    self.left_out(order);
+                    SaveState::LeftOut
+                }
+                Handed::Replaced(old) => {
+                    self.left_out(*old);
+                    SaveState::Queued
+                }
+            },
+            Saver::Closed => SaveState::LeftOut,
+        }
+    }
+
+    /// A save that another one left no time for.
+    fn left_out(&mut self, order: Order) {
+        let what = "the save is left out: another one runs";
+        let problem = Problem::new(order.iteration, ProblemKind::Skipped, what);
+        self.problems.push(problem);
+        self.take_back(order);
+    }
+
+    /// Takes note of what became of saves in the background.
+    pub(super) fn collect(&mut self) {
+        let reports = match &self.saver {
+            Saver::Beside(background) => background.reports(),
+            _ => Vec::new(),
+        };
+        for report in reports {
+            self.settle(report);
+        }
+    }
+
+    /// Takes note of what became of a save.
+    pub(super) fn settle(&mut self, report: Report) -> SaveState {
+        self.problems.extend(report.problems);
+        let iteration = report.order.iteration;
+        let state = match report.result {
+            Ok(saved) => {
+                self.parent = None;
+                self.owed = None;
+                // Half of what it was before counts on, so that one slow save is not for ever.
+                let cost = self
+                    .past
+                    .cost
+                    .map_or(report.cost, |old| (old + report.cost) / 2);
+                self.past.cost = Some(cost);
+                SaveState::Saved(Box::new(saved))
+            }
+            Err(refusal) => {
+                self.take_back(report.order);
+                let wait = self.owed.map_or(FIRST_RETRY, |owed| owed.wait);
+                self.owed = Some(Owed {
+                    at: self.clock.elapsed().saturating_add(wait),
+                    wait: (wait * 2).min(LONGEST_RETRY),
+                });
+                match refusal {
+                    Refusal::LowDisk(_) => SaveState::LeftOut,
+                    Refusal::Failed(_) => SaveState::Failed,
+                }
+            }
+        };
+        self.settled = Some((iteration, state.clone()));
+        state
+    }
+
+    /// What became of a save that was queued, after waiting for it.
+    pub(super) fn known(&mut self, iteration: u64, state: SaveState) -> SaveState {
+        match (state, self.settled.take()) {
+            (SaveState::Queued, Some((of, settled))) if of == iteration => settled,
+            (state, _) => state,
+        }
+    }
+
+    /// What a save that did not happen had taken with it: points of telemetry, and what triggers
+    /// count from.
+    fn take_back(&mut self, order: Order) {
+        if let Some(batch) = &mut self.telemetry
+            && !order.telemetry.is_empty()
+        {
+            batch.put_before(order.telemetry);
+        }
+        match self.job.standing(self.parent) {
+            Ok(standing) => {
+                self.past.anchor = standing.anchor;
+                self.past.baselines = standing.baselines;
+            }
+            Err(error) => tracing::warn!(%error, "triggers count from a save that failed"),
+        }
+    }
+}
+
+fn failed(order: Order, error: Error) -> Report {
+    let message = format!("the save failed: {error}");
+    let problem = Problem::new(order.iteration, ProblemKind::SaveFailed, message);
+    Report {
+        cost: order.blocked,
+        order,
+        result: Err(Refusal::Failed(error)),
+        problems: vec![problem],
+    }
+}

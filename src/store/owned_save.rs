@@ -1,0 +1,98 @@
+//! A save whose bytes are its own, so that training can go on while they are stored.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use super::body::Source;
+use super::request::Request;
+use super::save::{Part, perform};
+use crate::error::{Error, Result};
+use crate::format::KindRecord;
+use crate::name::printable;
+use crate::store::{Job, Save, Saved};
+
+/// A checkpoint about to be saved, in memory. It can be sent to another thread, and saved again
+/// after an error.
+#[derive(Clone, Debug)]
+pub struct OwnedSave {
+    job: Job,
+    parts: BTreeMap<String, (KindRecord, Vec<u8>)>,
+    request: Request,
+}
+
+impl Save<'_> {
+    /// Copies everything that it refers to. Costs the bytes of all entries, in memory and in time
+    /// (a memory copy).
+    ///
+    /// # Errors
+    /// As [`Save::commit`] for the first part that can't be accepted, and from readers.
+    pub fn into_owned(self) -> Result<OwnedSave> {
+        let (job, parts, request) = self.into_parts()?;
+        let mut owned = BTreeMap::new();
+        for (name, part) in parts {
+            let expected = part.bytes;
+            let bytes = match part.source {
+                Source::Bytes(bytes) => bytes.into_owned(),
+                Source::View(view) => view.data().into_owned(),
+                Source::Reader(reader) => {
+                    // One byte more than fits is enough to notice; an endless reader must end.
+                    let most = part.bytes.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
+                    let mut bytes = Vec::new();
+                    reader
+                        .take(most)
+                        .read_to_end(&mut bytes)
+                        .map_err(|source| Error::Io {
+                            operation: "reading the bytes of entry".to_owned(),
+                            path: printable(&name).into(),
+                            source,
+                        })?;
+                    bytes
+                }
+            };
+            if let Some(expected) = expected.filter(|expected| *expected != bytes.len() as u64) {
+                let what = format!("entry `{}`", printable(&name));
+                let why = format!(
+                    "its shape asks for {expected} bytes, it has {}",
+                    bytes.len()
+                );
+                return Err(Error::invalid(what, why));
+            }
+            owned.insert(name, (part.kind, bytes));
+        }
+        Ok(OwnedSave {
+            job,
+            parts: owned,
+            request,
+        })
+    }
+}
+
+impl OwnedSave {
+    /// [`Save::commit`].
+    ///
+    /// # Errors
+    /// As [`Save::commit`].
+    pub fn commit(&self) -> Result<Saved> {
+        let parts = self.parts.iter().map(|(name, (kind, bytes))| {
+            let expected = match kind {
+                KindRecord::Tensor { .. } => Some(bytes.len() as u64),
+                _ => None,
+            };
+            let part = Part {
+                kind: kind.clone(),
+                bytes: expected,
+                source: Source::Bytes(bytes.as_slice().into()),
+            };
+            (name.clone(), part)
+        });
+        perform(&self.job, parts.collect(), &self.request)
+    }
+
+    /// Bytes of all entries.
+    pub fn bytes(&self) -> u64 {
+        self.parts
+            .values()
+            .map(|(_, bytes)| bytes.len() as u64)
+            .sum()
+    }
+}

@@ -1,0 +1,212 @@
+//! Sessions on disks that are low, full or broken: training goes on, is told, and saving resumes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ckptdb::policy::{Keep, Retention};
+use ckptdb::session::{MinFree, OnLowDisk, Overlap, ProblemKind, SaveState, SessionOptions};
+use ckptdb::{ManualClock, Medium, MemoryMedium, Store, VerifyDepth};
+
+use super::{every, iterations, metric, none, options, state};
+use crate::support::{LimitedMedium, noise};
+
+fn limited() -> (Store, Arc<ManualClock>, Arc<LimitedMedium>) {
+    let medium = LimitedMedium::new(Arc::new(MemoryMedium::default()));
+    let clock = Arc::new(ManualClock::default());
+    let store = Store::create_in(medium.clone(), options(&clock)).unwrap();
+    (store, clock, medium)
+}
+
+fn used(medium: &LimitedMedium) -> u64 {
+    medium.open().unwrap().len().unwrap()
+}
+
+#[test]
+fn below_the_limit_saves_are_left_out_and_resume_by_themselves() {
+    let (store, clock, medium) = limited();
+    let job = store.job("NQ").unwrap();
+    let mut session = job
+        .session(SessionOptions {
+            min_free: MinFree {
+                bytes: 1 << 20,
+                part: 1.0,
+            },
+            on_low_disk: OnLowDisk::Refuse,
+            ..every(1)
+        })
+        .unwrap();
+    let step = session.step(1, &metric("loss", 1.0), |save| state(save, 1));
+    assert!(matches!(step.save, SaveState::Saved(_)));
+    medium.limits.set_capacity(used(&medium) + (1 << 19));
+    let mut tried = 0;
+    for iteration in 2..=50 {
+        clock.advance(Duration::from_secs(1));
+        let step = session.step(iteration, &metric("loss", 1.0), |save| {
+            state(save, iteration)
+        });
+        assert!(matches!(step.save, SaveState::LeftOut), "{step:?}");
+        tried += step.problems.len();
+        let kinds = step.problems.iter().all(|p| p.kind == ProblemKind::LowDisk);
+        assert!(kinds, "{:?}", step.problems);
+    }
+    assert!(
+        (3..=10).contains(&tried),
+        "told now and then, not at every step: {tried}"
+    );
+    medium.limits.set_capacity(u64::MAX);
+    clock.advance(Duration::from_mins(1));
+    let step = session.step(51, &metric("loss", 1.0), |save| state(save, 51));
+    assert!(matches!(step.save, SaveState::Saved(_)), "{step:?}");
+    session.finish(51, &none(), |save| state(save, 51));
+    assert_eq!(iterations(&store, "NQ"), [1, 51]);
+    let points = job.telemetry().unwrap().points("loss", 0..=100).unwrap();
+    assert_eq!(points.len(), 51, "telemetry waited in memory");
+}
+
+#[test]
+fn on_a_full_disk_retention_makes_room_and_what_it_protects_stays() {
+    for background in [None, Some(Overlap::Wait)] {
+        let (store, clock, medium) = limited();
+        let job = store.job("NQ").unwrap();
+        let mut session = job
+            .session(SessionOptions {
+                background,
+                retention: Some(
+                    Retention::new([Keep::Latest(2), Keep::Every(10.try_into().unwrap())]).unwrap(),
+                ),
+                // Not by its turn: only lack of room asks for it.
+                prune_every: 1_000_000,
+                min_free: MinFree::NONE,
+                ..every(1)
+            })
+            .unwrap();
+        let mut failed = 0;
+        let mut saved = 0;
+        for iteration in 1..=120_u64 {
+            clock.advance(Duration::from_secs(100));
+            if iteration == 12 {
+                session.wait();
+                medium.limits.set_capacity(used(&medium));
+            }
+            let weights = noise(iteration, 150_000);
+            let step = session.step(iteration, &none(), |save| save.bytes("w", &weights));
+            session.wait();
+            failed += step.problems.len();
+            saved += u64::from(
+                job.latest()
+                    .unwrap()
+                    .is_some_and(|c| c.iteration == iteration),
+            );
+            assert_eq!(store.verify(VerifyDepth::Quick).unwrap().damage, []);
+        }
+        let weights = noise(121, 150_000);
+        let finished = session.finish(121, &none(), |save| save.bytes("w", &weights));
+        let kept = iterations(&store, "NQ");
+        assert!(kept.contains(&10), "{kept:?}");
+        assert!(
+            failed > 0 && saved > 20,
+            "{background:?}: {saved} saved, {failed} told; {kept:?}"
+        );
+        drop(finished);
+        for checkpoint in job.list().unwrap() {
+            checkpoint.unwrap().verify().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_save_that_fails_beside_the_training_is_told_at_the_next_step_and_made_good() {
+    let (store, clock, medium) = limited();
+    let job = store.job("NQ").unwrap();
+    let mut session = job
+        .session(SessionOptions {
+            background: Some(Overlap::Wait),
+            ..every(10)
+        })
+        .unwrap();
+    session.step(10, &metric("loss", 1.0), |save| state(save, 10));
+    session.wait();
+    medium.limits.kill_after(0);
+    let step = session.step(20, &metric("loss", 1.0), |save| state(save, 20));
+    assert!(matches!(step.save, SaveState::Queued));
+    session.wait();
+    medium.limits.revive();
+    clock.advance(Duration::from_secs(1));
+    let step = session.step(21, &metric("loss", 1.0), |save| state(save, 21));
+    let told: Vec<_> = step.problems.iter().map(|problem| problem.kind).collect();
+    assert_eq!(told, [ProblemKind::SaveFailed]);
+    session.wait();
+    // A failed sync ends that open file; a reopened store goes on.
+    let last = job.latest().unwrap().map(|head| head.iteration);
+    assert!(
+        last == Some(21) || session.take_problems().len() == 1,
+        "{last:?}"
+    );
+    store.reopen().unwrap();
+    clock.advance(Duration::from_secs(100));
+    let finished = session.finish(22, &none(), |save| state(save, 22));
+    assert!(matches!(finished.save, SaveState::Saved(_)), "{finished:?}");
+    let points = job.telemetry().unwrap().points("loss", 0..=30).unwrap();
+    assert_eq!(points.len(), 3);
+}
+
+#[test]
+fn a_panic_in_what_is_saved_is_a_problem_and_not_the_end() {
+    struct Bad;
+    impl safetensors::View for &Bad {
+        fn dtype(&self) -> safetensors::Dtype {
+            safetensors::Dtype::U8
+        }
+        fn shape(&self) -> &[usize] {
+            &[4]
+        }
+        fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+            panic!("the device is gone")
+        }
+        fn data_len(&self) -> usize {
+            4
+        }
+    }
+    let (store, clock, _) = super::store();
+    let job = store.job("NQ").unwrap();
+    let mut session = job.session(every(1)).unwrap();
+    let step = session.step(1, &none(), |save| save.tensor("w", &Bad));
+    assert!(matches!(step.save, SaveState::Failed), "{step:?}");
+    assert!(step.problems[0].message.contains("the device is gone"));
+    clock.advance(Duration::from_secs(1));
+    let step = session.step(2, &none(), |save| state(save, 2));
+    assert!(matches!(step.save, SaveState::Saved(_)), "{step:?}");
+    drop(session);
+    assert_eq!(store.verify(VerifyDepth::Full).unwrap().damage, []);
+}
+
+#[test]
+fn options_that_make_no_sense_and_metrics_without_direction_are_refused_at_the_start() {
+    let (store, _, _) = super::store();
+    let job = store.job("NQ").unwrap();
+    let improvement = ckptdb::policy::Improvement {
+        metric: "sharpe".to_owned(),
+        threshold: ckptdb::policy::Threshold::default(),
+    };
+    let refused = [
+        SessionOptions {
+            prune_every: 0,
+            ..every(1)
+        },
+        SessionOptions {
+            min_free: MinFree {
+                bytes: 1,
+                part: f64::NAN,
+            },
+            ..every(1)
+        },
+        SessionOptions {
+            triggers: ckptdb::policy::Trigger::from(improvement).into(),
+            ..every(1)
+        },
+    ];
+    for options in refused {
+        assert!(job.session(options).is_err());
+    }
+    assert_eq!(job.sessions().unwrap().started, 0);
+}

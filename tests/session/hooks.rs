@@ -1,0 +1,190 @@
+//! Hooks that do their work, and hooks that fail, panic and sleep: no save is lost by one.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ckptdb::session::{
+    Draft, Hook, HookResult, Overlap, ProblemKind, SaveState, SessionOptions, after_save,
+    before_save, on_failure,
+};
+
+use super::{every, iterations, metric, none, state, store};
+
+#[test]
+fn a_hook_adds_replaces_and_vetoes_before_anything_is_hashed() {
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    let mut session = job
+        .session(SessionOptions {
+            hooks: vec![
+                before_save("statistics", |draft: &mut Draft| {
+                    assert!(draft.entries.contains("weights"));
+                    draft.put_bytes("vecnormalize.pkl", vec![1, 2, 3]);
+                    draft.put_bytes("weights", b"replaced".to_vec());
+                    draft.put_document("config", serde_json::json!({"lr": 0.1}));
+                    draft.put_attribute("seed", 7.into());
+                    draft.put_metric("loss", 0.25);
+                    draft.put_metric("no\nname", 0.0);
+                    Ok(())
+                }),
+                before_save("second", |draft: &mut Draft| {
+                    assert!(
+                        draft.entries.contains("vecnormalize.pkl"),
+                        "in declared order"
+                    );
+                    assert_eq!(draft.metrics["loss"].to_bits(), 0.25_f64.to_bits());
+                    if draft.iteration == 2 {
+                        draft.veto("the market is closed");
+                    }
+                    Ok(())
+                }),
+            ],
+            ..every(1)
+        })
+        .unwrap();
+    let step = session.step(1, &metric("loss", 9.0), |save| state(save, 1));
+    assert!(matches!(step.save, SaveState::Saved(_)), "{step:?}");
+    assert_eq!(
+        step.problems.len(),
+        1,
+        "the name that can't be one: {:?}",
+        step.problems
+    );
+    let step = session.step(2, &none(), |save| state(save, 2));
+    let SaveState::Vetoed(by, reason) = step.save else {
+        panic!("{step:?}");
+    };
+    assert_eq!(
+        (by.as_str(), reason.as_str()),
+        ("second", "the market is closed")
+    );
+    let saved = job.latest().unwrap().unwrap();
+    assert_eq!(saved.iteration, 1);
+    assert_eq!(saved.read("weights").unwrap(), b"replaced".as_slice());
+    assert_eq!(
+        saved.read("vecnormalize.pkl").unwrap(),
+        [1, 2, 3].as_slice()
+    );
+    assert_eq!(saved.metrics["loss"].to_bits(), 0.25_f64.to_bits());
+    assert_eq!(saved.attributes["seed"], "7");
+    // The last save is not vetoed away.
+    let finished = session.finish(2, &none(), |save| state(save, 2));
+    assert!(matches!(finished.save, SaveState::Saved(_)), "{finished:?}");
+}
+
+#[test]
+fn hooks_that_fail_panic_and_sleep_are_reported_and_lose_nothing() {
+    for background in [None, Some(Overlap::Wait)] {
+        let (store, _, _) = store();
+        let job = store.job("NQ").unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let its = Arc::clone(&told);
+        let calls = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&calls);
+        let mut session = job
+            .session(SessionOptions {
+                background,
+                hook_limit: Duration::from_millis(300),
+                hooks: vec![
+                    before_save("fails", |draft: &mut Draft| {
+                        draft.put_bytes("never", vec![]);
+                        Err("no network".into())
+                    }),
+                    before_save("panics", |_: &mut Draft| panic!("index out of bounds")),
+                    after_save("sleeps", move |_| {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        std::thread::sleep(Duration::from_secs(3));
+                        Ok(())
+                    }),
+                    after_save("told", move |done| {
+                        its.lock()
+                            .unwrap()
+                            .push((done.checkpoint.iteration, done.pruned));
+                        Ok(())
+                    }),
+                ],
+                ..every(1)
+            })
+            .unwrap();
+        let mut problems = Vec::new();
+        for iteration in 1..=3 {
+            let step = session.step(iteration, &none(), |save| state(save, iteration));
+            problems.extend(step.problems);
+        }
+        let finished = session.finish(4, &none(), |save| state(save, 4));
+        problems.extend(finished.problems);
+        assert_eq!(iterations(&store, "NQ"), [1, 2, 3, 4]);
+        assert!(
+            problems
+                .iter()
+                .all(|problem| problem.kind == ProblemKind::Hook)
+        );
+        let of = |name: &str| problems.iter().filter(|p| p.message.contains(name)).count();
+        assert_eq!(
+            (of("fails"), of("panics"), of("sleeps")),
+            (4, 4, 4),
+            "{problems:?}"
+        );
+        assert_eq!(
+            calls.load(Ordering::SeqCst),
+            1,
+            "while it sleeps it is not called again"
+        );
+        assert_eq!(*told.lock().unwrap(), [(1, 0), (2, 0), (3, 0), (4, 0)]);
+        let saved = job.latest().unwrap().unwrap();
+        assert_eq!(
+            saved.entries, 1,
+            "what a hook asked for that failed is not done"
+        );
+    }
+}
+
+#[test]
+fn a_new_best_and_a_failure_are_told() {
+    struct Listener(Arc<Mutex<Vec<String>>>);
+    impl Hook for Listener {
+        fn name(&self) -> &'static str {
+            "listener"
+        }
+        fn on_best(&mut self, done: &ckptdb::session::Done) -> HookResult {
+            self.0
+                .lock()
+                .unwrap()
+                .push(format!("best at {}", done.checkpoint.iteration));
+            Ok(())
+        }
+    }
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let failures = Arc::clone(&told);
+    let mut session = job
+        .session(SessionOptions {
+            metrics: [("sharpe".to_owned(), ckptdb::Direction::Max)].into(),
+            triggers: ckptdb::policy::Trigger::Improvement(ckptdb::policy::Improvement {
+                metric: "sharpe".to_owned(),
+                threshold: ckptdb::policy::Threshold::default(),
+            })
+            .into(),
+            hooks: vec![
+                Box::new(Listener(Arc::clone(&told))),
+                on_failure("log", move |problem| {
+                    failures.lock().unwrap().push(problem.to_string());
+                    Ok(())
+                }),
+            ],
+            ..every(1)
+        })
+        .unwrap();
+    session.step(1, &metric("sharpe", 1.0), |save| state(save, 1));
+    session.step(2, &metric("sharpe", 1.0), |save| state(save, 2));
+    session.step(3, &metric("sharpe", 2.0), |save| save.bytes("", b""));
+    let told = told.lock().unwrap();
+    assert_eq!(told[0], "best at 1");
+    assert!(
+        told[1].starts_with("iteration 3: the save failed"),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), 2);
+}

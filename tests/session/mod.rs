@@ -1,0 +1,68 @@
+//! Training sessions: when they save, what they keep, how they go on, and that nothing stops them.
+
+#![expect(clippy::cast_precision_loss, reason = "metrics made of small counters")]
+
+mod agents;
+mod failures;
+mod hooks;
+mod loops;
+mod training;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ckptdb::policy::Trigger;
+use ckptdb::session::{MinFree, SessionOptions};
+use ckptdb::{ManualClock, Medium, MemoryMedium, Options, Save, Store};
+
+/// A store in memory, its clock, and its medium.
+fn store() -> (Store, Arc<ManualClock>, Arc<dyn Medium>) {
+    let medium: Arc<dyn Medium> = Arc::new(MemoryMedium::default());
+    let clock = Arc::new(ManualClock::default());
+    let store = Store::create_in(medium.clone(), options(&clock)).unwrap();
+    (store, clock, medium)
+}
+
+fn options(clock: &Arc<ManualClock>) -> Options {
+    Options {
+        clock: clock.clone(),
+        ..Options::default()
+    }
+}
+
+/// Every so many iterations, and what the loop says; no signals, no limit on the disk.
+fn every(iterations: u64) -> SessionOptions {
+    SessionOptions {
+        triggers: ckptdb::policy::Triggers::from(Trigger::Iterations(
+            iterations.try_into().unwrap(),
+        )) | Trigger::Final
+            | Trigger::Interrupt
+            | Trigger::PhaseEnd
+            | Trigger::PhaseBoundary,
+        min_free: MinFree::NONE,
+        signals: false,
+        ..SessionOptions::default()
+    }
+}
+
+fn none() -> BTreeMap<String, f64> {
+    BTreeMap::new()
+}
+
+fn metric(name: &str, value: f64) -> BTreeMap<String, f64> {
+    BTreeMap::from([(name.to_owned(), value)])
+}
+
+/// Adds the state of an iteration.
+fn state(save: Save<'_>, iteration: u64) -> Save<'_> {
+    save.file("weights", std::io::Cursor::new(iteration.to_le_bytes()))
+}
+
+fn iterations(store: &Store, job: &str) -> Vec<u64> {
+    let list = store.job(job).unwrap().list().unwrap();
+    let mut found: Vec<u64> = list
+        .map(|checkpoint| checkpoint.unwrap().iteration)
+        .collect();
+    found.reverse();
+    found
+}

@@ -9,6 +9,8 @@ mod store;
 mod sync;
 
 pub mod checkpoint;
+#[cfg(feature = "config")]
+pub mod config;
 pub mod error;
 pub mod event;
 #[cfg(feature = "fuzzing")]

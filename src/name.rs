@@ -129,9 +129,65 @@ fn is_unprintable(c: char) -> bool {
         || matches!(c, '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{061c}')
 }
 
+/// Whether `text` matches a pattern in which `*` stands for any characters and `?` for one.
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let pattern: Vec<char> = pattern.chars().collect();
+    let text: Vec<char> = text.chars().collect();
+    let (mut at, mut read) = (0, 0);
+    // Where the last star stood, and how far the text was when it last took a character more.
+    let mut star: Option<(usize, usize)> = None;
+    while let Some(&c) = text.get(read) {
+        match (pattern.get(at), star) {
+            (Some('*'), _) => {
+                star = Some((at, read));
+                at += 1;
+            }
+            (Some(&p), _) if p == '?' || p == c => {
+                at += 1;
+                read += 1;
+            }
+            (_, Some((star_at, taken))) => {
+                star = Some((star_at, taken + 1));
+                at = star_at + 1;
+                read = taken + 1;
+            }
+            (_, None) => return false,
+        }
+    }
+    pattern.iter().skip(at).all(|&p| p == '*')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_matches_the_whole_name() {
+        for (pattern, text) in [
+            ("", ""),
+            ("*", ""),
+            ("a*c", "abbc"),
+            ("?*", "x"),
+            ("*.w", "a.w.w"),
+        ] {
+            assert!(
+                matches_pattern(pattern, text),
+                "{pattern:?} did not match {text:?}"
+            );
+        }
+        for (pattern, text) in [
+            ("", "a"),
+            ("?", ""),
+            ("a*c", "abcd"),
+            ("*a?", "a"),
+            ("b", "ab"),
+        ] {
+            assert!(
+                !matches_pattern(pattern, text),
+                "{pattern:?} matched {text:?}"
+            );
+        }
+    }
 
     #[test]
     fn job_names_are_paths_that_need_no_quotes() {

@@ -13,9 +13,10 @@ pub(super) enum Handed {
     /// It will be done.
     Queued,
     /// It is left out: another one runs.
-    Skipped,
-    /// It will be done, and this one, which waited, will not.
-    Replaced(Box<Order>),
+    Skipped(Box<Order>),
+    /// It will be done, and the one of this iteration, which waited, will not; its points are taken
+    /// along.
+    Replaced(u64),
 }
 
 /// The thread, and what it shares with the training.
@@ -64,8 +65,12 @@ impl Background {
     }
 
     /// Hands a save over.
-    pub(super) fn submit(&self, order: Order, save: OwnedSave, overlap: Overlap) -> Handed {
+    pub(super) fn submit(&self, mut order: Order, save: OwnedSave, overlap: Overlap) -> Handed {
         let mut state = self.shared.lock();
+        let is_replaceable = |state: &State| {
+            let waits = state.queued.as_ref();
+            waits.is_none_or(|(waits, _)| waits.is_periodic)
+        };
         let is_taken = |state: &State| state.busy || state.queued.is_some();
         let mut answer = Handed::Queued;
         match overlap {
@@ -74,10 +79,15 @@ impl Background {
                     state = self.shared.wait(state);
                 }
             }
-            Overlap::Skip if is_taken(&state) => return Handed::Skipped,
+            Overlap::Skip if is_taken(&state) => return Handed::Skipped(Box::new(order)),
             Overlap::Replace => {
-                if let Some((old, _)) = state.queued.take() {
-                    answer = Handed::Replaced(Box::new(old));
+                while !is_replaceable(&state) {
+                    state = self.shared.wait(state);
+                }
+                if let Some((mut old, _)) = state.queued.take() {
+                    let points = std::mem::take(&mut old.telemetry);
+                    order.telemetry.put_before(points);
+                    answer = Handed::Replaced(old.iteration);
                 }
             }
             Overlap::Skip => {}
@@ -130,7 +140,8 @@ fn work(shared: &Shared, mut worker: Worker) -> Worker {
         if let Some((order, save)) = state.queued.take() {
             state.busy = true;
             drop(state);
-            let report = worker.perform(order, &mut || Some(save.commit()));
+            let report =
+                worker.perform(order, &mut |points| Some(save.commit_with(points.clone())));
             state = shared.lock();
             state.busy = false;
             state.reports.push(report);

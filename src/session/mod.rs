@@ -2,10 +2,13 @@
 //! on, and that never stops the training.
 //!
 //! [`Session::run`] drives a loop; [`Session::step`] is called from a loop of one's own.
+//! `docs/session.md` says what happens when something goes wrong.
 
 mod back;
 mod background;
 mod caught;
+#[cfg(feature = "config")]
+mod configured;
 mod disk;
 mod draft;
 mod hook;
@@ -22,6 +25,8 @@ mod start;
 mod step;
 mod worker;
 
+#[cfg(feature = "config")]
+pub use configured::retention;
 pub use draft::Draft;
 pub use hook::{Done, Hook, HookResult, LowDisk, When, after_save, before_save, on_failure};
 pub use options::{MinFree, OnLowDisk, Overlap, SessionOptions, SpikeGuard};

@@ -61,7 +61,8 @@ impl Default for SessionOptions {
     }
 }
 
-/// What becomes of a save that is due while another one runs.
+/// What becomes of a save that only its turn asks for (its one event is `periodic`) while another
+/// one runs. Training always waits to save anything else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlap {
     /// Training waits for the running one.

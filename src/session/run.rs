@@ -44,8 +44,8 @@ pub struct Finished {
 #[non_exhaustive]
 pub enum RunError<E> {
     /// The loop's own error. The state was saved before, with event `interrupt`.
-    #[error("the training failed")]
-    Training(#[source] E),
+    #[error("the training failed: {0}")]
+    Training(E),
     /// A checkpoint could not be loaded into the state.
     #[error("the state could not be loaded")]
     Load(#[source] Error),
@@ -206,6 +206,9 @@ impl Session {
         };
         if let Some(mut worker) = worker {
             worker.prune(iteration, &mut self.problems);
+            if let Some(batch) = &mut self.telemetry {
+                batch.put_before(worker.carried);
+            }
         }
     }
 
@@ -231,9 +234,16 @@ impl Drop for Session {
             (Outcome::Interrupted, "it was dropped before its end")
         };
         let iteration = self.past.previous.unwrap_or(0);
+        // What was handed over is saved.
         let saver = std::mem::replace(&mut self.saver, Saver::Closed);
-        // What was handed over is saved; a panic there must not meet another one.
-        drop(saver);
+        let worker = match saver {
+            Saver::Here(worker) => Some(*worker),
+            Saver::Beside(background) => background.finish().0,
+            Saver::Closed => None,
+        };
+        if let (Some(worker), Some(batch)) = (worker, &mut self.telemetry) {
+            batch.put_before(worker.carried);
+        }
         self.record(iteration, outcome, reason);
     }
 }

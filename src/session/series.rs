@@ -39,7 +39,8 @@ impl Session {
             Saver::Beside(background) => background.is_busy(),
             _ => false,
         };
-        if many >= self.telemetry_batch && !is_busy {
+        // After a failure, the next save takes all along, in order.
+        if many >= self.telemetry_batch && !is_busy && self.owed.is_none() {
             self.append_telemetry(iteration);
         }
     }

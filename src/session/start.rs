@@ -148,6 +148,7 @@ impl Job {
             prune_every: options.prune_every,
             disk: DiskGuard::new(options.min_free),
             on_low_disk: options.on_low_disk,
+            carried: Batch::default(),
         };
         let saver = match options.background {
             None => Saver::Here(Box::new(worker)),

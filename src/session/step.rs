@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::policy::{Call, Decision, Moment};
 use crate::store::Save;
+use crate::telemetry::Batch;
 
 /// After a failure, a save is tried again so much later, then twice that, up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -152,21 +153,19 @@ impl Session {
         }
         let entries = save.names().map(str::to_owned).collect();
         let draft = Draft::new(self.job.name(), iteration, events, metrics, entries);
-        let (mut save, veto) = self.hooks.before(draft, save, &mut self.problems);
+        let (save, veto) = self.hooks.before(draft, save, &mut self.problems);
         if let Some((hook, reason)) = veto.filter(|_| !must) {
             return SaveState::Vetoed(hook, reason);
         }
         let pending = self.telemetry.as_mut().map(std::mem::take);
         let telemetry = pending.unwrap_or_default();
-        if !telemetry.is_empty() {
-            save = save.telemetry(telemetry.clone());
-        }
         self.count_from(began, iteration, events, metrics);
         let order = Order {
             iteration,
             must,
             blocked: Duration::ZERO,
             telemetry,
+            is_periodic: events.iter().all(|event| *event == Event::Periodic),
             is_beside: matches!(self.saver, Saver::Beside(_)),
         };
         self.hand_over(began, order, save)
@@ -202,38 +201,44 @@ impl Session {
             && !order.must
         {
             let mut save = Some(save);
-            let report = worker.perform(order, &mut || save.take().map(Save::commit));
+            let report = worker.perform(order, &mut |points| {
+                let save = save.take()?.telemetry(points.clone());
+                Some(save.commit())
+            });
             return self.settle(report);
         }
         // It is copied: to be sent to the thread, or to be tried twice.
         let owned = match caught(|| save.into_owned()) {
             Ok(Ok(owned)) => owned,
-            Ok(Err(error)) => return self.settle(failed(order, error)),
+            Ok(Err(error)) => return self.not_handed_over(order, error),
             Err(panic) => {
                 let why = format!("it panicked: {}", panic.said());
                 let error = Error::invalid("what was to be saved", why);
-                return self.settle(failed(order, error));
+                return self.not_handed_over(order, error);
             }
         };
         order.blocked = waited(self);
-        let overlap = if order.must {
+        // What only its turn asks for may be left out; all else is saved.
+        let overlap = if order.must || !order.is_periodic {
             Overlap::Wait
         } else {
             self.overlap
         };
         match &mut self.saver {
             Saver::Here(worker) => {
-                let report = worker.perform(order, &mut || Some(owned.commit()));
+                let report =
+                    worker.perform(order, &mut |points| Some(owned.commit_with(points.clone())));
                 self.settle(report)
             }
-            Saver::Beside(background) => match background.submit(order.clone(), owned, overlap) {
+            Saver::Beside(background) => match background.submit(order, owned, overlap) {
                 Handed::Queued => SaveState::Queued,
-                Handed::Skipped => {
-                    self.left_out(order);
+                Handed::Skipped(order) => {
+                    self.keep_points(order.telemetry);
+                    self.left_out(order.iteration);
                     SaveState::LeftOut
                 }
-                Handed::Replaced(old) => {
-                    self.left_out(*old);
+                Handed::Replaced(iteration) => {
+                    self.left_out(iteration);
                     SaveState::Queued
                 }
             },
@@ -241,12 +246,23 @@ impl Session {
         }
     }
 
-    /// A save that another one left no time for.
-    fn left_out(&mut self, order: Order) {
+    /// A save that another one left no time for. Periodic triggers count from it all the same.
+    fn left_out(&mut self, iteration: u64) {
         let what = "the save is left out: another one runs";
-        let problem = Problem::new(order.iteration, ProblemKind::Skipped, what);
+        let problem = Problem::new(iteration, ProblemKind::Skipped, what);
         self.problems.push(problem);
-        self.take_back(order);
+    }
+
+    /// A save that failed before anybody took it.
+    fn not_handed_over(&mut self, mut order: Order, error: Error) -> SaveState {
+        self.keep_points(std::mem::take(&mut order.telemetry));
+        self.settle(failed(order, error))
+    }
+
+    fn keep_points(&mut self, points: Batch) {
+        if let Some(batch) = &mut self.telemetry {
+            batch.put_before(points);
+        }
     }
 
     /// Takes note of what became of saves in the background.
@@ -277,7 +293,7 @@ impl Session {
                 SaveState::Saved(Box::new(saved))
             }
             Err(refusal) => {
-                self.take_back(report.order);
+                self.take_back();
                 let wait = self.owed.map_or(FIRST_RETRY, |owed| owed.wait);
                 self.owed = Some(Owed {
                     at: self.clock.elapsed().saturating_add(wait),
@@ -301,14 +317,8 @@ impl Session {
         }
     }
 
-    /// What a save that did not happen had taken with it: points of telemetry, and what triggers
-    /// count from.
-    fn take_back(&mut self, order: Order) {
-        if let Some(batch) = &mut self.telemetry
-            && !order.telemetry.is_empty()
-        {
-            batch.put_before(order.telemetry);
-        }
+    /// Triggers count on from what is stored, not from a save that failed.
+    fn take_back(&mut self) {
         match self.job.standing(self.parent) {
             Ok(standing) => {
                 self.past.anchor = standing.anchor;

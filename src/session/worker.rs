@@ -20,8 +20,10 @@ pub(super) struct Order {
     pub(super) must: bool,
     /// How long training was held up for it already.
     pub(super) blocked: Duration,
-    /// The points that go with it, to be kept if it fails.
+    /// The points that go with it.
     pub(super) telemetry: Batch,
+    /// Whether only its turn asks for it: then another one may take its place.
+    pub(super) is_periodic: bool,
     /// Whether it runs beside the training.
     pub(super) is_beside: bool,
 }
@@ -43,6 +45,10 @@ pub(super) enum Refusal {
     Failed(Error),
 }
 
+/// Commits a save with points of telemetry; called again after room was made, it may have nothing
+/// more.
+pub(super) type Commit<'c> = &'c mut dyn FnMut(&Batch) -> Option<Result<Saved>>;
+
 /// Does saves, one at a time.
 pub(super) struct Worker {
     pub(super) job: Job,
@@ -51,19 +57,22 @@ pub(super) struct Worker {
     pub(super) prune_every: u64,
     pub(super) disk: DiskGuard,
     pub(super) on_low_disk: OnLowDisk,
+    /// Points of saves that failed: the next one takes them along, before its own.
+    pub(super) carried: Batch,
 }
 
 impl Worker {
-    /// Does a save. `commit` is called again after room was made, and then may have nothing more.
-    pub(super) fn perform(
-        &mut self,
-        order: Order,
-        commit: &mut dyn FnMut() -> Option<Result<Saved>>,
-    ) -> Report {
+    /// Does a save.
+    pub(super) fn perform(&mut self, mut order: Order, commit: Commit<'_>) -> Report {
+        let mut points = std::mem::take(&mut order.telemetry);
+        points.put_before(std::mem::take(&mut self.carried));
         let clock = self.job.store_clock();
         let began = clock.elapsed();
         let mut problems = Vec::new();
-        let result = self.save(&order, commit, &mut problems);
+        let result = self.save(&order, &mut || commit(&points), &mut problems);
+        if result.is_err() {
+            self.carried = points;
+        }
         let result = match result {
             Ok(saved) => {
                 self.disk.saved(saved.stored_bytes);

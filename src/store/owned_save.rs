@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::format::KindRecord;
 use crate::name::printable;
 use crate::store::{Job, Save, Saved};
+use crate::telemetry::Batch;
 
 /// A checkpoint about to be saved, in memory. It can be sent to another thread, and saved again
 /// after an error.
@@ -73,6 +74,10 @@ impl OwnedSave {
     /// # Errors
     /// As [`Save::commit`].
     pub fn commit(&self) -> Result<Saved> {
+        perform(&self.job, self.borrowed(), &self.request)
+    }
+
+    fn borrowed(&self) -> BTreeMap<String, Part<'_>> {
         let parts = self.parts.iter().map(|(name, (kind, bytes))| {
             let expected = match kind {
                 KindRecord::Tensor { .. } => Some(bytes.len() as u64),
@@ -85,7 +90,16 @@ impl OwnedSave {
             };
             (name.clone(), part)
         });
-        perform(&self.job, parts.collect(), &self.request)
+        parts.collect()
+    }
+
+    /// [`Save::commit`] with these points of telemetry in the place of its own.
+    pub(crate) fn commit_with(&self, telemetry: Batch) -> Result<Saved> {
+        let request = Request {
+            telemetry: Some(telemetry),
+            ..self.request.clone()
+        };
+        perform(&self.job, self.borrowed(), &request)
     }
 
     /// Bytes of all entries.

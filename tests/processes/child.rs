@@ -4,7 +4,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::str::FromStr;
 
-use crate::{durable, mounted, newfiles, quota, stories, sweep, worker};
+use crate::{durable, mounted, newfiles, quota, signals, stories, sweep, worker};
 
 /// Says which of the roles below the process has. Without it, it is nobody's child.
 const ROLE: &str = "CKPTDB_TEST_ROLE";
@@ -29,6 +29,8 @@ const ROLES: &[(&str, fn())] = &[
     ("growing", quota::run_growing),
     ("rotation", quota::run_rotation),
     ("trainer", stories::run_trainer),
+    ("market", signals::run_market),
+    ("deaf", signals::run_deaf),
 ];
 
 /// The command that runs this program in a role.
@@ -110,6 +112,16 @@ impl Process {
     /// The lines that are still to come, to the last.
     pub(crate) fn rest(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.line()).collect()
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// SIGKILL.

@@ -22,6 +22,7 @@ mod newfiles;
 mod operation;
 mod quota;
 mod shim;
+mod signals;
 mod stories;
 mod storm;
 mod sweep;

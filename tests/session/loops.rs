@@ -173,7 +173,11 @@ fn what_is_saved_beside_the_training_is_what_it_was_then() {
         let mut left_out = 0;
         for iteration in 1..=60_u64 {
             weights.fill(u8::try_from(iteration).unwrap());
-            let step = session.step(iteration, &none(), |save| save.bytes("w", &weights));
+            if iteration % 20 == 0 {
+                session.phase_boundary("curriculum");
+            }
+            let loss = metric("loss", 1.0 / iteration as f64);
+            let step = session.step(iteration, &loss, |save| save.bytes("w", &weights));
             left_out += step.problems.len();
         }
         let finished = session.finish(61, &none(), |save| save.bytes("w", &weights));
@@ -186,6 +190,12 @@ fn what_is_saved_beside_the_training_is_what_it_was_then() {
             "{overlap:?}: each is saved, or said not to be"
         );
         assert_eq!(saved.last(), Some(&61));
+        for asked_for in [20, 40, 60] {
+            assert!(saved.contains(&asked_for), "{overlap:?}: {saved:?}");
+        }
+        let points = job.telemetry().unwrap().points("loss", 0..=100).unwrap();
+        let logged: Vec<u64> = points.iter().map(|point| point.iteration).collect();
+        assert_eq!(logged, (1..=60).collect::<Vec<u64>>(), "{overlap:?}");
         if overlap == Overlap::Wait {
             assert_eq!(left_out, 0);
         }
@@ -286,7 +296,10 @@ fn an_error_and_a_panic_save_the_state_before_they_leave_the_loop() {
         count(state, iteration);
         Ok(none())
     });
-    assert_eq!(failed.unwrap_err().to_string(), "the training failed");
+    assert_eq!(
+        failed.unwrap_err().to_string(),
+        "the training failed: the market is closed"
+    );
     let head = job.latest().unwrap().unwrap();
     assert_eq!(head.iteration, 37);
     assert!(head.events.contains(&Event::Interrupt));

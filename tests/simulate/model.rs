@@ -77,6 +77,15 @@ pub(crate) struct Known {
     pub(crate) abandoned: bool,
     /// The commit that deleted it.
     pub(crate) deleted: Option<usize>,
+    /// The segment of telemetry that it stands in.
+    pub(crate) segment: Option<usize>,
+}
+
+/// A stretch of telemetry: the one that it continues, up to which iteration, and its points.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Segment {
+    parent: Option<(usize, u64)>,
+    points: Vec<(u64, u64)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -84,10 +93,15 @@ pub(crate) struct KnownJob {
     pub(crate) name: &'static str,
     pub(crate) larger: Option<bool>,
     pub(crate) removed: bool,
+    /// The segment of telemetry that is appended to.
+    pub(crate) segment: Option<usize>,
 }
 
 /// The metric that everything ranks by.
 pub(crate) const LOSS: &str = "loss";
+
+/// The series that is logged.
+pub(crate) const STEPS: &str = "steps";
 
 /// The whole store.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,6 +110,7 @@ pub(crate) struct Model {
     /// Of all that ever were.
     parents: BTreeMap<u64, Option<u64>>,
     pub(crate) jobs: Vec<KnownJob>,
+    pub(crate) segments: Vec<Segment>,
     /// When each change was recorded.
     pub(crate) commits: Vec<i64>,
 }
@@ -107,6 +122,7 @@ pub(crate) struct JobView {
     pub(crate) latest: Option<u64>,
     pub(crate) larger: Option<bool>,
     pub(crate) ranking: Option<Vec<u64>>,
+    pub(crate) points: Vec<(u64, u64)>,
 }
 
 /// A checkpoint as it shows.
@@ -124,6 +140,7 @@ pub(crate) struct View {
     /// Not shown of deleted ones: it is looked at when they come back.
     pub(crate) abandoned: bool,
     pub(crate) deleted: bool,
+    pub(crate) points: Vec<(u64, u64)>,
 }
 
 /// Everything that can be asked of a store.
@@ -155,6 +172,7 @@ impl Model {
                 name,
                 larger: None,
                 removed: false,
+                segment: None,
             });
             self.jobs.len() - 1
         })
@@ -223,6 +241,61 @@ impl Model {
         due.into_iter().map(|(_, _, id)| id).collect()
     }
 
+    /// The points of the line that ends in a segment, up to an iteration.
+    pub(crate) fn series(&self, segment: Option<usize>, limit: u64) -> Vec<(u64, u64)> {
+        let Some(segment) = segment else {
+            return Vec::new();
+        };
+        let Segment { parent, points } = &self.segments[segment];
+        let mut all = match parent {
+            Some((parent, cut)) => self.series(Some(*parent), limit.min(*cut)),
+            None => Vec::new(),
+        };
+        all.extend(points.iter().filter(|(at, _)| *at <= limit));
+        all
+    }
+
+    fn begin(&mut self, job: usize, parent: Option<(usize, u64)>) -> usize {
+        let points = Vec::new();
+        self.segments.push(Segment { parent, points });
+        let segment = self.segments.len() - 1;
+        self.jobs[job].segment = Some(segment);
+        segment
+    }
+
+    /// What is logged from now on continues this position.
+    pub(crate) fn turn_back(&mut self, job: usize, of: Option<usize>, iteration: u64) {
+        let parent = of.map(|segment| (segment, iteration));
+        let current = self.jobs[job].segment;
+        if let Some(current) = current {
+            let own = &self.segments[current];
+            let last = own.points.last().map(|(at, _)| *at);
+            let goes_on = of == Some(current) && last.is_none_or(|last| last <= iteration);
+            if goes_on || (own.parent == parent && last.is_none()) {
+                return;
+            }
+        } else if of.is_none() {
+            return;
+        }
+        self.begin(job, parent);
+    }
+
+    /// Points at so many iterations; from before the last one, they turn the line back.
+    pub(crate) fn log(&mut self, job: usize, points: &[(u64, u64)]) {
+        let Some((first, _)) = points.first() else {
+            return;
+        };
+        let mut segment = match self.jobs[job].segment {
+            Some(segment) => segment,
+            None => self.begin(job, None),
+        };
+        let line = self.series(Some(segment), u64::MAX);
+        if line.last().is_some_and(|(last, _)| last > first) {
+            segment = self.begin(job, first.checked_sub(1).map(|cut| (segment, cut)));
+        }
+        self.segments[segment].points.extend(points);
+    }
+
     fn ranking(&self, job: usize) -> Option<Vec<u64>> {
         let larger = self.jobs[job].larger?;
         let loss = |id: &u64| {
@@ -253,6 +326,7 @@ impl Model {
                 latest: self.head(number),
                 larger: job.larger,
                 ranking: self.ranking(number),
+                points: self.series(job.segment, u64::MAX),
             };
             jobs.insert(job.name.to_owned(), view);
         }
@@ -268,6 +342,7 @@ impl Model {
             pinned: known.pinned,
             abandoned: known.abandoned && known.deleted.is_none(),
             deleted: known.deleted.is_some(),
+            points: self.series(known.segment, known.iteration),
         };
         let all = self.checkpoints.iter();
         Answers {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ckptdb::policy::{Keep, Retention};
 use ckptdb::{CheckpointId, Direction, Result, Store};
 
-use crate::model::{Known, LOSS, Model, Recipe, canonical};
+use crate::model::{Known, LOSS, Model, Recipe, STEPS, canonical};
 
 /// What a save says beside its entries.
 #[derive(Clone, Debug)]
@@ -75,6 +75,21 @@ pub(crate) enum Op {
         job: &'static str,
         larger: bool,
     },
+    /// The head moves back, without a save.
+    GoBack {
+        id: u64,
+    },
+    /// Another job begins with it.
+    Fork {
+        id: u64,
+        job: &'static str,
+    },
+    /// So many points of telemetry, from an iteration on.
+    Log {
+        job: &'static str,
+        first: u64,
+        count: u16,
+    },
     Compact,
     Reopen,
 }
@@ -88,6 +103,9 @@ pub(crate) const KINDS: &[&str] = &[
     "overwrite",
     "merge",
     "rollback",
+    "go back",
+    "fork",
+    "log",
     "delete",
     "undelete",
     "delete_job",
@@ -129,6 +147,9 @@ impl Op {
             Self::Untag { .. } => "untag",
             Self::Annotate { .. } => "annotate",
             Self::Declare { .. } => "declare",
+            Self::GoBack { .. } => "go back",
+            Self::Fork { .. } => "fork",
+            Self::Log { .. } => "log",
             Self::Compact => "compact",
             Self::Reopen => "reopen",
         }
@@ -158,6 +179,21 @@ impl Op {
                     Direction::Min
                 };
                 store.job(job)?.redirect_metric(LOSS, direction)?;
+            }
+            Self::GoBack { id } => {
+                let job = found(*id)?.job.clone();
+                store.job(&job)?.rollback(CheckpointId::new(*id), "test")?;
+            }
+            Self::Fork { id, job } => {
+                let fork = found(*id)?.fork(job)?;
+                return Ok(Some((fork.id.get(), false)));
+            }
+            Self::Log { job, first, count } => {
+                let mut batch = ckptdb::telemetry::Batch::default();
+                for (iteration, bits) in points(*first, *count) {
+                    batch.log(iteration, [(STEPS, f64::from_bits(bits))])?;
+                }
+                store.job(job)?.append(&batch)?;
             }
             Self::Compact => drop(store.compact()?),
             Self::Reopen => store.reopen()?,
@@ -202,10 +238,37 @@ impl Op {
                 let job = after.open_job(job);
                 after.jobs[job].larger = Some(*larger);
             }
+            Self::GoBack { id } => {
+                let (job, segment) = (after.known(*id).job, after.known(*id).segment);
+                let iteration = after.known(*id).iteration;
+                after.go_back(job, *id);
+                after.turn_back(job, segment, iteration);
+            }
+            Self::Fork { id: source, job } => {
+                after.fork(*source, job, id.expect("a fork has an id"));
+            }
+            Self::Log { job, first, count } => {
+                if after.job_named(job).is_some() {
+                    // Nothing is recorded in the log of the store.
+                    after.commits.pop();
+                }
+                let job = after.open_job(job);
+                after.log(job, &points(*first, *count));
+            }
             Self::Compact | Self::Reopen => return vec![before.clone()],
         }
         vec![after]
     }
+}
+
+/// The points that are logged from an iteration on.
+fn points(first: u64, count: u16) -> Vec<(u64, u64)> {
+    let at = |n: u16| {
+        let iteration = first + u64::from(n);
+        let value = if n % 11 == 7 { f64::NAN } else { f64::from(n) };
+        (iteration, canonical(value))
+    };
+    (0..count).map(at).collect()
 }
 
 /// One checkpoint after the other is gone.
@@ -249,9 +312,9 @@ impl SaveOp {
     fn apply(&self, after: &mut Model, id: u64, commit: usize) {
         let job = after.open_job(self.job);
         if let How::RollBack(base) = self.how {
-            for other in [after.live(job, false), after.live(job, true)].concat() {
-                after.known(other).abandoned = !after.descends(base, other);
-            }
+            let (segment, iteration) = (after.known(base).segment, after.known(base).iteration);
+            after.go_back(job, base);
+            after.turn_back(job, segment, iteration);
         }
         let head = after.head(job);
         if after.checkpoints.contains_key(&id) {
@@ -270,6 +333,7 @@ impl SaveOp {
             pinned: self.pin,
             abandoned: false,
             deleted: None,
+            segment: after.jobs[job].segment,
         };
         if self.how == How::Overwrite {
             let old = after.known(head.expect("there is one to overwrite"));
@@ -323,6 +387,32 @@ impl Model {
                 self.commits.push(at);
             }
         }
+    }
+
+    /// A checkpoint becomes the head.
+    fn go_back(&mut self, job: usize, base: u64) {
+        for other in [self.live(job, false), self.live(job, true)].concat() {
+            self.known(other).abandoned = !self.descends(base, other);
+        }
+    }
+
+    fn fork(&mut self, source: u64, job: &'static str, id: u64) {
+        let known = self.known(source).clone();
+        let larger = self.jobs[known.job].larger;
+        let job = self.open_job(job);
+        self.jobs[job].larger = larger.or(self.jobs[job].larger);
+        self.turn_back(job, known.segment, known.iteration);
+        let fork = Known {
+            job,
+            parent: None,
+            events: BTreeSet::from(["custom(fork)".to_owned()]),
+            tags: BTreeSet::new(),
+            pinned: false,
+            abandoned: false,
+            segment: self.jobs[job].segment,
+            ..known
+        };
+        self.insert(id, fork);
     }
 
     fn undelete(&mut self, id: u64) {

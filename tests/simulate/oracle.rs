@@ -9,7 +9,7 @@ use ckptdb::{
     Timestamp, VerifyDepth,
 };
 
-use crate::model::{Answers, JobView, LOSS, Model, Recipe, View, canonical};
+use crate::model::{Answers, JobView, LOSS, Model, Recipe, STEPS, View, canonical};
 use crate::op::WINDOW;
 
 /// Why a state is not accepted.
@@ -93,6 +93,7 @@ pub(crate) fn ask(store: &Store, allowed: &[Allowed]) -> Checked<Answers> {
                 .get(LOSS)
                 .map(|direction| *direction == Direction::Max),
             ranking: ranking(&job)?,
+            points: series(&job.telemetry()?)?,
         };
         if info.head.map(CheckpointId::get) != view.latest {
             let what = format!("the head of {} is {:?}, {view:?}", info.name, info.head);
@@ -115,6 +116,34 @@ fn ranking(job: &Job) -> Checked<Option<Vec<u64>>> {
         return Err(Wrong::Answer(format!("best {best:?} of {ranked:?}")));
     }
     Ok(Some(ranked))
+}
+
+/// All points, and what is known of them without reading them agrees.
+fn series(telemetry: &ckptdb::Telemetry) -> Checked<Vec<(u64, u64)>> {
+    let summaries = telemetry.summaries()?;
+    let Some(summary) = summaries.get(STEPS) else {
+        return Ok(Vec::new());
+    };
+    let points = telemetry.points(STEPS, 0..=u64::MAX)?;
+    let odd = points
+        .iter()
+        .filter(|point| !point.value.is_finite())
+        .count();
+    let ends = points.first().zip(points.last());
+    let ends = ends.map(|(first, last)| (first.iteration, last.iteration));
+    let said = (
+        summary.count,
+        summary.odd,
+        Some((summary.first.0, summary.last.0)),
+    );
+    if said != (points.len() as u64, odd as u64, ends) {
+        return Err(Wrong::Answer(format!(
+            "{said:?} of {} points",
+            points.len()
+        )));
+    }
+    let point = |point: &ckptdb::telemetry::Point| (point.iteration, canonical(point.value));
+    Ok(points.iter().map(point).collect())
 }
 
 /// Every tag leads to the checkpoint that has it.
@@ -168,6 +197,7 @@ pub(crate) fn look(found: &Checkpoint, deleted: bool, allowed: &[Allowed]) -> Ch
         pinned: found.pinned,
         abandoned: found.abandoned && !deleted,
         deleted,
+        points: series(&found.telemetry())?,
     })
 }
 

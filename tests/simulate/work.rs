@@ -4,7 +4,7 @@ use crate::model::{Known, Model, Recipe};
 use crate::op::{How, Op, SaveOp};
 use crate::random::Random;
 
-pub(crate) const JOBS: [&str; 2] = ["phase/NQ", "agent"];
+pub(crate) const JOBS: [&str; 3] = ["phase/NQ", "agent", "fork/NQ"];
 const TAGS: [&str; 3] = ["good", "sent", "t0"];
 const EVENTS: [&str; 4] = ["periodic", "best(loss)", "interrupt", "custom(x)"];
 
@@ -20,7 +20,7 @@ pub(crate) enum Theme {
 /// A change that the store accepts in this state. `fresh` makes states differ.
 pub(crate) fn draw(random: &mut Random, model: &Model, theme: Theme, fresh: u8) -> Op {
     loop {
-        let found = match random.below(27) {
+        let found = match random.below(32) {
             0..=7 => Some(save(random, model, theme, fresh)),
             8 | 9 => again(random, model, fresh),
             10 => roll_back(random, model, fresh),
@@ -38,6 +38,9 @@ pub(crate) fn draw(random: &mut Random, model: &Model, theme: Theme, fresh: u8) 
             23 => declare(random, model),
             24 => Some(Op::Compact),
             25 => prune(random, model),
+            26 => some(random, model, |_| true).map(|id| Op::GoBack { id }),
+            27 => fork(random, model),
+            28..=30 => log(random, model, theme),
             _ => Some(Op::Reopen),
         };
         if let Some(op) = found {
@@ -161,6 +164,36 @@ fn prune(random: &mut Random, model: &Model) -> Option<Op> {
     let job = *random.pick(&JOBS);
     let latest = 1 + random.below(3) as u64;
     model.job_named(job).map(|_| Op::Prune { job, latest })
+}
+
+fn fork(random: &mut Random, model: &Model) -> Option<Op> {
+    let id = some(random, model, |_| true)?;
+    let free = |job: &&&'static str| {
+        let known = model.job_named(job);
+        known
+            .is_none_or(|job| model.live(job, false).is_empty() && model.live(job, true).is_empty())
+    };
+    let job = *JOBS.iter().find(free)?;
+    Some(Op::Fork { id, job })
+}
+
+/// After what is logged, or from before it: what follows is then logged anew.
+fn log(random: &mut Random, model: &Model, theme: Theme) -> Option<Op> {
+    let job = *random.pick(&JOBS);
+    let segment = model.job_named(job).and_then(|job| model.jobs[job].segment);
+    let line = model.series(segment, u64::MAX);
+    let last = line.last().map_or(0, |(last, _)| *last);
+    let first = if random.one_in(3) {
+        last.saturating_sub(random.below(20) as u64)
+    } else {
+        last + 1 + random.below(3) as u64
+    };
+    let count = match theme {
+        Theme::Small => 1 + random.below(40),
+        Theme::Growing => 1 + random.below(9_000),
+    };
+    let count = u16::try_from(count).ok()?;
+    Some(Op::Log { job, first, count })
 }
 
 fn tag(random: &mut Random, model: &Model) -> Option<Op> {

@@ -56,8 +56,14 @@ pub(crate) enum Command {
     /// Bring deleted checkpoints back.
     Undelete(commands::undelete::Args),
     /// Delete the checkpoints of a job that no rule keeps.
-    #[command(override_usage = "ckptdb prune <JOB> --keep-.. [OPTIONS]")]
+    #[command(override_usage = "ckptdb prune <JOB> [--keep-..] [OPTIONS]")]
     Prune(commands::prune::Args),
+    /// Make an earlier checkpoint the one to go on from.
+    Rollback(commands::rollback::Args),
+    /// Begin a job with a checkpoint of another; the bytes are shared.
+    Fork(commands::fork::Args),
+    /// Show a job's time series.
+    Telemetry(commands::telemetry::Args),
     /// Free the space of deleted checkpoints whose undo window is over.
     Reclaim(commands::reclaim::Args),
     /// Shrink the file to what it holds.
@@ -72,8 +78,12 @@ pub(crate) enum Command {
     Resume(commands::resume::Args),
     /// Show what the store holds and what it takes on the disk.
     Stats,
+    /// Show how saving and resuming go, and when the disk is full.
+    Doctor(commands::doctor::Args),
     /// Declare metrics.
     Metric(MetricArgs),
+    /// Show what is configured, and where.
+    Config(ConfigArgs),
     /// Train something small and show what the store does.
     Demo(demo::Args),
     /// Print the version.
@@ -106,4 +116,18 @@ pub(crate) struct MetricArgs {
 pub(crate) enum MetricAction {
     /// Say which way a metric is better.
     Declare(commands::metric::DeclareArgs),
+}
+
+/// `config` does nothing by itself.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) action: ConfigAction,
+}
+
+/// What can be asked of the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAction {
+    /// Print every key with its value.
+    Show(commands::config::ShowArgs),
 }

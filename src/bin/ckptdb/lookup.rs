@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ckptdb::name::printable;
+use ckptdb::name::{matches_pattern, printable};
 use ckptdb::reference::Reference;
 use ckptdb::{Checkpoint, CheckpointId, Event, JobInfo, Store};
 
@@ -52,10 +52,10 @@ pub(crate) fn one_job(store: &Store, name: Option<&str>) -> Result<JobInfo, Fail
 pub(crate) fn jobs(store: &Store, pattern: Option<&str>) -> Result<Vec<JobInfo>, Failure> {
     let mut jobs = store.jobs()?;
     if let Some(pattern) = pattern {
-        if !jobs.iter().any(|job| matches(pattern, &job.name)) {
+        if !jobs.iter().any(|job| matches_pattern(pattern, &job.name)) {
             return Err(no_job(pattern, &jobs));
         }
-        jobs.retain(|job| matches(pattern, &job.name));
+        jobs.retain(|job| matches_pattern(pattern, &job.name));
     }
     Ok(jobs)
 }
@@ -115,59 +115,9 @@ fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<
     (distance <= slips).then_some(nearest)
 }
 
-/// Whether `text` matches a pattern in which `*` stands for any characters and `?` for one.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    let pattern: Vec<char> = pattern.chars().collect();
-    let text: Vec<char> = text.chars().collect();
-    let (mut at, mut read) = (0, 0);
-    // Where the last star stood, and how far the text was when it last took a character more.
-    let mut star: Option<(usize, usize)> = None;
-    while let Some(&c) = text.get(read) {
-        match (pattern.get(at), star) {
-            (Some('*'), _) => {
-                star = Some((at, read));
-                at += 1;
-            }
-            (Some(&p), _) if p == '?' || p == c => {
-                at += 1;
-                read += 1;
-            }
-            (_, Some((star_at, taken))) => {
-                star = Some((star_at, taken + 1));
-                at = star_at + 1;
-                read = taken + 1;
-            }
-            (_, None) => return false,
-        }
-    }
-    pattern.iter().skip(at).all(|&p| p == '*')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pattern_matches_the_whole_name() {
-        for (pattern, text) in [
-            ("", ""),
-            ("*", ""),
-            ("a*c", "abbc"),
-            ("?*", "x"),
-            ("*.w", "a.w.w"),
-        ] {
-            assert!(matches(pattern, text), "{pattern:?} did not match {text:?}");
-        }
-        for (pattern, text) in [
-            ("", "a"),
-            ("?", ""),
-            ("a*c", "abcd"),
-            ("*a?", "a"),
-            ("b", "ab"),
-        ] {
-            assert!(!matches(pattern, text), "{pattern:?} matched {text:?}");
-        }
-    }
 
     #[test]
     fn a_slip_of_the_finger_is_recognised() {

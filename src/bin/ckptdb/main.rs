@@ -8,15 +8,15 @@ mod failure;
 mod global;
 mod lookup;
 mod output;
+mod settings;
 mod store_path;
-mod units;
 
 use std::process::ExitCode;
 
 use ckptdb::Store;
 use clap::Parser;
 
-use crate::args::{Cli, Command, JobsAction, MetricAction};
+use crate::args::{Cli, Command, ConfigAction, JobsAction, MetricAction};
 use crate::failure::Failure;
 use crate::output::Style;
 
@@ -57,6 +57,9 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(args, cli.global.store.as_deref(), style),
         Command::Version => commands::version::run(style),
         Command::Salvage(args) => commands::salvage::run(args, style),
+        Command::Config(args) => match &args.action {
+            ConfigAction::Show(args) => commands::config::show(args, style),
+        },
         command => {
             let store = store_path::open_for(&cli.global, reference_of(command))?;
             let result = run_on(&store, command, style);
@@ -73,6 +76,8 @@ fn reference_of(command: &Command) -> Option<&str> {
         Command::Show(args) => Some(&args.reference),
         Command::Tag(args) => Some(&args.reference),
         Command::Annotate(args) => Some(&args.reference),
+        Command::Rollback(args) => Some(&args.reference),
+        Command::Fork(args) => Some(&args.reference),
         Command::Verify(args) => args.reference.as_deref(),
         Command::Pin(args) => args.references.first().map(String::as_str),
         Command::Unpin(args) => args.references.first().map(String::as_str),
@@ -88,6 +93,7 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         | Command::Save(_)
         | Command::Salvage(_)
         | Command::Demo(_)
+        | Command::Config(_)
         | Command::Version => Ok(()),
         Command::Export(args) => commands::export::run(args, store, style),
         Command::Ls(args) => commands::ls::run(args, store, style),
@@ -105,6 +111,10 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         Command::Delete(args) => commands::delete::run(args, store, style),
         Command::Undelete(args) => commands::undelete::run(args, store, style),
         Command::Prune(args) => commands::prune::run(args, store, style),
+        Command::Rollback(args) => commands::rollback::run(args, store, style),
+        Command::Fork(args) => commands::fork::run(args, store, style),
+        Command::Telemetry(args) => commands::telemetry::run(args, store, style),
+        Command::Doctor(args) => commands::doctor::run(args, store, style),
         Command::Reclaim(args) => commands::reclaim::run(args, store, style),
         Command::Compact => commands::compact::run(store, style),
         Command::Verify(args) => commands::verify::run(args, store, style),

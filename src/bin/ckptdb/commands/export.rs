@@ -80,7 +80,7 @@ fn selects(patterns: &[String], name: &str) -> bool {
     patterns.is_empty()
         || patterns
             .iter()
-            .any(|pattern| lookup::matches(pattern, name))
+            .any(|pattern| ckptdb::name::matches_pattern(pattern, name))
 }
 
 /// A pattern that matches nothing is a mistake: an empty file would hide it.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use ckptdb::config::{self, Config};
 use ckptdb::name::printable;
 use ckptdb::policy::{Keep, Plan, Reason, Retention, Verdict};
 use ckptdb::{CheckpointId, Direction, Store};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::output::{Cell, Style, Table, Tone, human};
-use crate::{confirm, lookup, units};
+use crate::{confirm, lookup, settings};
 
 /// Options of `prune`.
 #[derive(Debug, clap::Args)]
@@ -29,9 +30,10 @@ pub(crate) struct Args {
     yes: bool,
 }
 
-/// What stays. The latest, the last known good and pinned ones always do.
+/// What stays; without any of these, what ckptdb.toml says. The latest, the last known good and
+/// pinned ones always do.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = true)]
+#[group(multiple = true)]
 struct KeepArgs {
     /// Keep the newest N.
     #[arg(long, value_name = "N")]
@@ -52,18 +54,32 @@ struct KeepArgs {
     #[arg(long, value_name = "EVENT")]
     keep_event: Vec<String>,
     /// Keep what was saved within this time: `2d`, `12h`.
-    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
     keep_within: Option<Duration>,
     /// Keep those with any tag.
     #[arg(long)]
     keep_tagged: bool,
     /// Of the others keep the newest that fit in this, together with those kept: `20GiB`.
-    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    #[arg(long, value_name = "SIZE", value_parser = config::size)]
     max_size: Option<u64>,
 }
 
 impl KeepArgs {
-    fn retention(&self) -> Result<Retention, Failure> {
+    /// What is asked for; without anything, what is configured for the job.
+    fn retention(&self, job: &str, config: &Config) -> Result<Retention, Failure> {
+        let asked = self.asked()?;
+        if !asked.rules().is_empty() || asked.has_budget() {
+            return Ok(asked);
+        }
+        let configured = ckptdb::session::retention(&config.settings(job))?;
+        configured.ok_or_else(|| {
+            let message = format!("nothing says what to keep of job `{}`", printable(job));
+            let hint = "give a rule (--keep-latest 8), or [keep] in ckptdb.toml";
+            Failure::usage(message).hint(hint)
+        })
+    }
+
+    fn asked(&self) -> Result<Retention, Failure> {
         let mut rules = self.keep_best.clone();
         rules.extend(self.keep_latest.map(Keep::Latest));
         rules.extend(self.keep_latest_periodic.map(Keep::LatestPeriodic));
@@ -102,6 +118,7 @@ fn best(text: &str) -> Result<Keep, String> {
 /// A job's plan, and what carrying it out frees.
 struct Planned {
     job: String,
+    retention: Retention,
     plan: Plan,
     iterations: BTreeMap<CheckpointId, u64>,
     freed: u64,
@@ -109,10 +126,11 @@ struct Planned {
 
 /// Prunes, or says what would be dropped.
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
-    let retention = args.keep.retention()?;
+    let config = settings::load()?;
     let mut plans = Vec::new();
     for job in lookup::jobs(store, Some(&args.job))? {
-        plans.push(planned(store, &job.name, &retention)?);
+        let retention = args.keep.retention(&job.name, &config)?;
+        plans.push(planned(store, &job.name, retention)?);
     }
     let count = |plan: &Planned| plan.plan.dropped().count() as u64;
     let total: u64 = plans.iter().map(count).sum();
@@ -121,7 +139,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         confirm::ask(&question, args.yes)?;
         for plan in &mut plans {
             // Decided anew: a trainer may have saved meanwhile.
-            plan.plan = store.job(&plan.job)?.prune(&retention)?.plan;
+            plan.plan = store.job(&plan.job)?.prune(&plan.retention)?.plan;
         }
     }
     if style.json {
@@ -135,9 +153,9 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     report(&plans, args.dry_run, style)
 }
 
-fn planned(store: &Store, job: &str, retention: &Retention) -> Result<Planned, Failure> {
+fn planned(store: &Store, job: &str, retention: Retention) -> Result<Planned, Failure> {
     let job = store.job(job)?;
-    let plan = job.plan(retention)?;
+    let plan = job.plan(&retention)?;
     let dropped: Vec<CheckpointId> = plan.dropped().collect();
     let filter = ckptdb::Filter {
         job: Some(job.name().to_owned()),
@@ -154,6 +172,7 @@ fn planned(store: &Store, job: &str, retention: &Retention) -> Result<Planned, F
             .map(|checkpoint| (checkpoint.id, checkpoint.iteration))
             .collect(),
         plan,
+        retention,
     })
 }
 

@@ -1,0 +1,159 @@
+//! `telemetry`: a job's time series.
+
+use std::io::Write;
+
+use ckptdb::Store;
+use ckptdb::name::printable;
+use ckptdb::telemetry::{Bucket, Summary};
+use serde_json::{Value, json};
+
+use crate::failure::Failure;
+use crate::lookup;
+use crate::output::{Style, Table, human};
+
+/// Options of `telemetry`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The job, or a checkpoint: its line up to there [default: the only job].
+    #[arg(value_name = "JOB|REF")]
+    of: Option<String>,
+    /// Show the series of this metric.
+    #[arg(long, value_name = "METRIC")]
+    metric: Option<String>,
+    /// From this iteration.
+    #[arg(long, value_name = "N", requires = "metric", default_value_t = 0)]
+    from: u64,
+    /// Up to this iteration [default: the last].
+    #[arg(long, value_name = "N", requires = "metric")]
+    to: Option<u64>,
+    /// In so many rows, each of equally many iterations.
+    #[arg(long, value_name = "N", requires = "metric", default_value_t = 20)]
+    rows: usize,
+}
+
+/// Prints what each series holds, or one of them in fewer points.
+pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
+    let telemetry = match args
+        .of
+        .as_deref()
+        .filter(|of| of.contains('@') || of.starts_with("id:"))
+    {
+        Some(reference) => lookup::checkpoint(store, reference)?.telemetry(),
+        None => {
+            let info = lookup::one_job(store, args.of.as_deref())?;
+            store.job(&info.name)?.telemetry()?
+        }
+    };
+    let summaries = telemetry.summaries()?;
+    if let Some(metric) = &args.metric {
+        let last = summaries.get(metric).map_or(0, |summary| summary.last.0);
+        let range = args.from..=args.to.unwrap_or(last).max(args.from);
+        let buckets = telemetry.downsample(metric, range, args.rows.max(1))?;
+        return series(metric, &buckets, style);
+    }
+    if style.json {
+        let rows: Vec<Value> = summaries
+            .iter()
+            .map(|(name, s)| document(name, s))
+            .collect();
+        return style.document("telemetry", &json!({ "metrics": rows }));
+    }
+    if summaries.is_empty() {
+        return style.line("nothing was logged yet");
+    }
+    let mut table = Table::new(0).left("METRIC").right("POINTS");
+    for heading in [
+        "ITERATIONS",
+        "FIRST",
+        "LAST",
+        "MIN",
+        "MEDIAN",
+        "MAX",
+        "MEAN",
+        "ODD",
+    ] {
+        table = table.right(heading);
+    }
+    let shown = |value: Option<f64>| value.map_or("-".to_owned(), human::metric_short);
+    for (name, summary) in &summaries {
+        let (first, last) = (
+            human::thousands(summary.first.0),
+            human::thousands(summary.last.0),
+        );
+        table.row(vec![
+            printable(name).into(),
+            human::thousands(summary.count).into(),
+            format!("{first}..{last}").into(),
+            human::metric_short(summary.first.1).into(),
+            human::metric_short(summary.last.1).into(),
+            shown(summary.min).into(),
+            shown(summary.quantile(0.5)).into(),
+            shown(summary.max).into(),
+            shown(summary.mean).into(),
+            human::thousands(summary.odd).into(),
+        ]);
+    }
+    let mut out = style.out();
+    table.write(&mut out, style)?;
+    Ok(out.flush()?)
+}
+
+fn series(metric: &str, buckets: &[Bucket], style: &Style) -> Result<(), Failure> {
+    if style.json {
+        let row = |bucket: &Bucket| {
+            json!({
+                "first": bucket.first,
+                "last": bucket.last,
+                "count": bucket.count,
+                "odd": bucket.odd,
+                "min": finite(bucket.min),
+                "mean": finite(bucket.mean),
+                "max": finite(bucket.max),
+            })
+        };
+        let rows: Vec<Value> = buckets.iter().map(row).collect();
+        return style.document("telemetry", &json!({ "metric": metric, "buckets": rows }));
+    }
+    let mut table = Table::new(0).right("ITERATIONS").right("POINTS");
+    for heading in ["MIN", "MEAN", "MAX", "ODD"] {
+        table = table.right(heading);
+    }
+    for bucket in buckets {
+        let (first, last) = (
+            human::thousands(bucket.first),
+            human::thousands(bucket.last),
+        );
+        table.row(vec![
+            format!("{first}..{last}").into(),
+            human::thousands(bucket.count).into(),
+            human::metric_short(bucket.min).into(),
+            human::metric_short(bucket.mean).into(),
+            human::metric_short(bucket.max).into(),
+            human::thousands(bucket.odd).into(),
+        ]);
+    }
+    let mut out = style.out();
+    table.write(&mut out, style)?;
+    Ok(out.flush()?)
+}
+
+fn document(name: &str, summary: &Summary) -> Value {
+    json!({
+        "name": name,
+        "count": summary.count,
+        "odd": summary.odd,
+        "first": { "iteration": summary.first.0, "value": finite(summary.first.1) },
+        "last": { "iteration": summary.last.0, "value": finite(summary.last.1) },
+        "min": summary.min,
+        "max": summary.max,
+        "mean": summary.mean,
+        "p05": summary.quantile(0.05),
+        "p50": summary.quantile(0.5),
+        "p95": summary.quantile(0.95),
+    })
+}
+
+/// JSON has no NaN.
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}

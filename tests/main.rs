@@ -16,6 +16,7 @@ mod demo;
 mod faults;
 mod lifecycle;
 mod model;
+mod orbax;
 mod queries;
 mod rescue;
 mod save_load;

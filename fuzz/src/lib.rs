@@ -3,6 +3,7 @@
 //! it may never do.
 
 mod chunk_decode;
+mod configuration;
 mod deletion;
 mod edits;
 mod envelope;
@@ -11,6 +12,7 @@ mod ops;
 mod random;
 mod record_decode;
 mod reference_and_template;
+mod retention;
 mod safetensors_import;
 mod salvage;
 pub mod seeds;
@@ -53,14 +55,16 @@ mod work;
 type Body = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Body); 9] = [
+pub const TARGETS: [(&str, Body); 11] = [
     ("chunk_decode", chunk_decode),
+    ("configuration", configuration),
     ("deletion", deletion),
     ("open_any_bytes", open_any_bytes),
     ("ops_crash", ops_crash),
     ("ops_iofault", ops_iofault),
     ("record_decode", record_decode),
     ("reference_and_template", reference_and_template),
+    ("retention", retention),
     ("safetensors_import", safetensors_import),
     ("salvage", salvage),
 ];
@@ -68,6 +72,11 @@ pub const TARGETS: [(&str, Body); 9] = [
 /// Decodes chunk rows, extents and stored chunks.
 pub fn chunk_decode(data: &[u8]) {
     watch::watched(|| chunk_decode::chunk_decode(data));
+}
+
+/// Reads any text as a configuration.
+pub fn configuration(data: &[u8]) {
+    watch::watched(|| configuration::configuration(data));
 }
 
 /// Deletes, takes back and reclaims beside a model.
@@ -98,6 +107,11 @@ pub fn record_decode(data: &[u8]) {
 /// Parses references, and exports entries with any names.
 pub fn reference_and_template(data: &[u8]) {
     watch::watched(|| reference_and_template::reference_and_template(data));
+}
+
+/// Plans retention over any history.
+pub fn retention(data: &[u8]) {
+    watch::watched(|| retention::retention(data));
 }
 
 /// Imports a safetensors file and exports it again.

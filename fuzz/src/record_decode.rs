@@ -18,7 +18,8 @@ pub(crate) fn record_decode(data: &[u8]) {
     };
     let is_bare = choice & 0x80 == 0;
     match choice & 0x0f {
-        kind @ 0..=5 => {
+        kind @ (0..=5 | 11) => {
+            let kind = if kind == 11 { 6 } else { kind };
             let kind = RecordKind::ALL[usize::from(kind)];
             let bytes = if is_bare {
                 envelope::record(kind.table(), STORE, KEY, rest)

@@ -17,7 +17,76 @@ pub fn all() -> Vec<Seed> {
     references(&mut out);
     edits(&mut out);
     operations(&mut out);
+    series(&mut out);
+    policies(&mut out);
+    configurations(&mut out);
     out
+}
+
+/// Rows of telemetry.
+fn series(out: &mut Vec<Seed>) {
+    let folder = tempfile::tempdir().expect("there is room");
+    let path = folder.path().join("series.ckptdb");
+    let store = ckptdb::Store::create(&path).expect("there is room");
+    let job = store.job("NQ").expect("it is a name");
+    for first in [0_u32, 40, 10, 900] {
+        for iteration in first..first + 30 {
+            let loss = 1.0 / f64::from(iteration + 1);
+            let values = [
+                ("loss", loss),
+                ("lr", if iteration % 3 == 0 { f64::NAN } else { -1.0 }),
+            ];
+            let values = values.into_iter().take(1 + iteration as usize % 2);
+            job.log(iteration.into(), values).expect("there is room");
+        }
+    }
+    store.close();
+    let bytes = std::fs::read(&path).expect("it was written");
+    let mut seen = std::collections::BTreeSet::new();
+    for at in 0..bytes.len() - 64 {
+        let rest = &bytes[at..];
+        if let Some(len) = ckptdb::fuzzing::loose_record(rest)
+            && rest[4] == 6
+            && seen.insert(len / 64)
+        {
+            let body = &rest[28..len - 16];
+            let name = format!("telemetry-{at}");
+            out.push(("record_decode", name, [&[11], body].concat()));
+        }
+    }
+}
+
+/// Histories and rules, by chance.
+fn policies(out: &mut Vec<Seed>) {
+    for seed in 0..12 {
+        let bytes = crate::random::Random::new(seed).bytes(200 + 30 * usize::from(seed as u8));
+        out.push(("retention", format!("history-{seed}"), bytes));
+    }
+}
+
+/// Files as people write them, and with mistakes.
+fn configurations(out: &mut Vec<Seed>) {
+    let texts = [
+        "[keep]\nlatest = 8\nbest = { sharpe = 3 }\nevents = [\"phase_end\"]\nmax_size = \"20GiB\"",
+        "metrics = { loss = \"min\" }\n[triggers]\niterations = false\ninterval = \"1h 30m\"\n\
+         overhead = \"1%\"\nimprovement = { loss = 0.05, sharpe = \"2%\" }\nat = [1, 0x10]",
+        "[job.\"phase3/*\"]\nkeep.latest = 3\n\
+         [job.\"phase3/NQ\".triggers.adaptive]\nenabled = true",
+        "[tool.ckptdb.disk]\nmin_free = \"5%\"\nwhen_low = \"refuse\"",
+        "[spike]\nmetric = \"loss\"\nsigma = 6.5\n[session]\n\
+         background = \"wait\"\nhook_limit = \"1s\"",
+        "KEEP_LATEST\n8\nSESSION_BACKGROUND\nwait\nKEEP_LASTEST\n1",
+        "[keep]\nlatest = 8\nlatest = 9",
+        "[keep\n",
+        "job = 3",
+    ];
+    for (number, text) in texts.into_iter().enumerate() {
+        out.push((
+            "configuration",
+            format!("file-{number}"),
+            text.as_bytes().to_vec(),
+        ));
+    }
 }
 
 /// Records and nodes as a store has them, with their envelopes and without.

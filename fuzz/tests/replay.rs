@@ -60,12 +60,14 @@ macro_rules! targets {
 
 targets!(
     chunk_decode,
+    configuration,
     deletion,
     open_any_bytes,
     ops_crash,
     ops_iofault,
     record_decode,
     reference_and_template,
+    retention,
     safetensors_import,
     salvage
 );

@@ -90,7 +90,7 @@ impl Settings {
 /// let settings = config.settings("phase3/NQ");
 /// let iterations = settings.get("triggers.iterations").unwrap();
 /// assert_eq!(iterations.value, Value::Count(250));
-/// assert_eq!(iterations.origin.to_string(), "ckptdb.toml:8:22, for jobs \"phase3/*\"");
+/// assert_eq!(iterations.origin.to_string(), "ckptdb.toml:8:18, for jobs \"phase3/*\"");
 /// let wrong = Config::parse("[keep]\nlastest = 8", "ckptdb.toml").unwrap_err();
 /// assert!(wrong.to_string().contains("ckptdb.toml:2:1: unknown key `keep.lastest`"));
 /// # Ok::<(), ckptdb::Error>(())

@@ -34,15 +34,18 @@ impl Line {
         &self.0
     }
 
-    /// Shows its blocks, oldest first, each with the iteration up to which it counts.
+    /// Shows its blocks that may have something at an iteration or after it, oldest first, each
+    /// with the iteration up to which it counts.
     pub(super) fn each_block(
         &self,
         rows: &dyn Rows,
+        start: u64,
         visit: &mut dyn FnMut(&BlockRecord, u64) -> Result<ControlFlow<()>>,
     ) -> Result<()> {
-        for (segment, limit) in &self.0 {
+        for (segment, limit) in self.0.iter().filter(|(_, limit)| *limit >= start) {
             let mut is_over = false;
-            each_block_after(rows, *segment, *segment, &mut |_, block| {
+            let from = seek(rows, *segment, start)?;
+            each_block_after(rows, *segment, from, &mut |_, block| {
                 if block.first > *limit {
                     return Ok(ControlFlow::Break(()));
                 }
@@ -76,6 +79,31 @@ pub(super) fn segment_at(rows: &dyn Rows, key: u64) -> Result<SegmentRecord> {
             Err(Error::corrupt(format!("telemetry row {key:#x}"), why))
         }
     }
+}
+
+/// A key of a segment behind which all of its blocks lie that end at an iteration or after it.
+/// Reads as many rows as it takes to halve the segment down to one.
+fn seek(rows: &dyn Rows, segment: u64, start: u64) -> Result<u64> {
+    // All blocks up to `low` end before it; behind `high` none is looked for.
+    let (mut low, mut high) = (segment, segment | u64::from(u32::MAX));
+    while start > 0 && high - low > 1 {
+        let middle = low + (high - low) / 2;
+        let mut found = None;
+        Records(rows).each_telemetry((middle, high), false, &mut |key, record| {
+            found = Some((key, record));
+            Ok(ControlFlow::Break(()))
+        })?;
+        match found {
+            Some((key, Ok(TelemetryRecord::Block(block))))
+                if block.segment == segment && block.last < start =>
+            {
+                low = key;
+            }
+            // What can't be read is met later, if it is in the way.
+            _ => high = middle,
+        }
+    }
+    Ok(low)
 }
 
 /// Shows the blocks of a segment behind a key, oldest first.

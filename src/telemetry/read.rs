@@ -45,8 +45,11 @@ pub(crate) fn each_point(
     range: &RangeInclusive<u64>,
     visit: &mut dyn FnMut(Point),
 ) -> Result<()> {
-    line.each_block(rows, &mut |block, limit| {
+    line.each_block(rows, *range.start(), &mut |block, limit| {
         let limit = limit.min(*range.end());
+        if block.first > *range.end() {
+            return Ok(ControlFlow::Break(()));
+        }
         if block.last < *range.start() || block.first > limit {
             return Ok(ControlFlow::Continue(()));
         }
@@ -153,7 +156,7 @@ pub(super) fn summaries(rows: &dyn Rows, line: &Line) -> Result<Summaries> {
 /// [`summaries`] from the points themselves.
 fn counted(rows: &dyn Rows, line: &Line) -> Result<Summaries> {
     let mut sums = Summaries::default();
-    line.each_block(rows, &mut |block, limit| {
+    line.each_block(rows, 0, &mut |block, limit| {
         let batch: Batch = batch_of(block)?;
         sums.take(&batch, limit);
         Ok(ControlFlow::Continue(()))

@@ -88,6 +88,8 @@ pub struct Past {
     pub previous: Option<u64>,
     /// Metrics with a direction, and the best of each.
     pub baselines: BTreeMap<String, Baseline>,
+    /// Whether a periodic save was asked for since the session began, and has not failed.
+    pub is_asked: bool,
     /// What a save costs the trainer, blocked and in the background, as measured. None before the
     /// first.
     pub cost: Option<Duration>,
@@ -260,7 +262,7 @@ impl Trigger {
             Self::Overhead(part) => {
                 let Some(cost) = past.cost else {
                     // Somebody has to be the first to cost something.
-                    let is_first = past.anchor.is_none() && iteration > 0;
+                    let is_first = !past.is_asked && iteration > 0;
                     return is_first.then_some(Cause::Overhead(elapsed, Duration::ZERO));
                 };
                 let interval = Duration::try_from_secs_f64(cost.as_secs_f64() / part);

@@ -7,6 +7,7 @@ use super::start::Session;
 use crate::checkpoint::CheckpointInfo;
 use crate::error::Result;
 use crate::store::Resumed;
+use crate::telemetry::Batch;
 
 impl Session {
     /// Goes back if a metric shows that training broke.
@@ -56,9 +57,12 @@ impl Session {
     /// sound.
     fn go_back(&mut self, iteration: u64, metric: &str, reason: &str) -> Result<Option<Resumed>> {
         self.append_telemetry(iteration);
+        let parent = self.parent;
         let is_sound = |info: &CheckpointInfo| {
             let value = info.metrics.get(metric);
-            info.iteration < iteration && value.is_none_or(|value| value.is_finite())
+            info.iteration < iteration
+                && parent.is_none_or(|parent| info.id <= parent)
+                && value.is_none_or(|value| value.is_finite())
         };
         let Some(resumed) = self.job.resume_where(&is_sound)? else {
             return Ok(None);
@@ -73,6 +77,10 @@ impl Session {
         self.since = self.clock.elapsed();
         self.parent = None;
         self.owed = None;
+        // What waits belongs to what is left behind.
+        self.calls.clear();
+        self.owed_events.clear();
+        self.telemetry = self.telemetry.take().map(|_| Batch::default());
         if let Some(watch) = &mut self.watch {
             watch.went_back();
         }

@@ -3,9 +3,12 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use super::caught::caught;
 use super::options::Overlap;
 use super::worker::{Order, Report, Worker};
+use crate::error::Error;
 use crate::store::OwnedSave;
+use crate::telemetry::Batch;
 
 /// What became of a save that was handed over.
 #[derive(Debug)]
@@ -140,8 +143,17 @@ fn work(shared: &Shared, mut worker: Worker) -> Worker {
         if let Some((order, save)) = state.queued.take() {
             state.busy = true;
             drop(state);
-            let report =
-                worker.perform(order, &mut |points| Some(save.commit_with(points.clone())));
+            let known = Order {
+                telemetry: Batch::default(),
+                ..order.clone()
+            };
+            let perform =
+                || worker.perform(order, &mut |points| Some(save.commit_with(points.clone())));
+            // Whatever happens, nobody waits for it for ever.
+            let report = caught(perform).unwrap_or_else(|panic| {
+                let why = format!("saving panicked: {}", panic.said());
+                Report::failed(known, Error::invalid("a save", why))
+            });
             state = shared.lock();
             state.busy = false;
             state.reports.push(report);

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::metric::canonical;
+use crate::name::printable;
 use crate::store::Save;
 use crate::tensor::{DType, Tensor};
 
@@ -95,68 +95,63 @@ impl Draft {
         self.veto.take()
     }
 
-    /// Does to a save what was asked for. What can't be accepted makes the save fail as any other
-    /// part does, so it is checked first, one by one.
+    /// Does to a save what was asked for, one by one; what can't be accepted is told and left out.
     pub(super) fn applied<'s>(&mut self, mut save: Save<'s>) -> (Save<'s>, Vec<Error>) {
         let mut refused = Vec::new();
         for edit in std::mem::take(&mut self.edits) {
-            match edit {
+            let fault;
+            (save, fault) = match edit {
                 Edit::Bytes(name, bytes) => {
-                    if let Err(error) = crate::name::check_entry(&name) {
-                        refused.push(error);
-                        continue;
-                    }
                     let reader = std::io::Cursor::new(bytes);
-                    self.entries.insert(name.clone());
-                    save = save.without(&name).file(&name, reader);
+                    let done = save.replaced(&name, |save| save.file(&name, reader));
+                    self.added(name, done)
                 }
                 Edit::Document(name, value) => {
-                    if let Err(error) = crate::name::check_entry(&name) {
-                        refused.push(error);
-                        continue;
-                    }
-                    self.entries.insert(name.clone());
-                    save = save.without(&name).document(&name, &value);
+                    let done = save.replaced(&name, |save| save.document(&name, &value));
+                    self.added(name, done)
                 }
-                Edit::Tensor(name, tensor) => {
-                    let fits = crate::name::check_entry(&name)
-                        .and_then(|()| tensor.dtype.size_of(&tensor.shape));
-                    match fits {
-                        Ok(bytes) if bytes == tensor.data.len() as u64 => {
-                            let reader = std::io::Cursor::new(tensor.data);
-                            self.entries.insert(name.clone());
-                            save = save.without(&name).tensor_from(
-                                &name,
-                                tensor.dtype,
-                                &tensor.shape,
-                                reader,
-                            );
-                        }
-                        Ok(bytes) => {
-                            let found = tensor.data.len();
-                            let why = format!("its shape asks for {bytes} bytes, it has {found}");
-                            refused.push(Error::invalid(format!("tensor `{name}`"), why));
-                        }
-                        Err(error) => refused.push(error),
+                Edit::Tensor(name, tensor) => match fits(&name, &tensor) {
+                    Err(error) => (save, Some(error)),
+                    Ok(()) => {
+                        let Tensor { dtype, shape, data } = tensor;
+                        let reader = std::io::Cursor::new(data);
+                        let put = |save: Save<'s>| save.tensor_from(&name, dtype, &shape, reader);
+                        let done = save.replaced(&name, put);
+                        self.added(name, done)
                     }
+                },
+                Edit::Metric(name, value) => {
+                    let (save, fault) = save.with_metric(&name, value);
+                    if fault.is_none() {
+                        self.metrics.insert(name, value);
+                    }
+                    (save, fault)
                 }
-                Edit::Metric(name, value) => match crate::name::check_word("metric", &name) {
-                    Ok(()) => {
-                        self.metrics.insert(name.clone(), value);
-                        let metrics = &mut save.request_mut().metrics;
-                        metrics.insert(name, canonical(value));
-                    }
-                    Err(error) => refused.push(error),
-                },
-                Edit::Attribute(name, value) => match crate::name::check_word("attribute", &name) {
-                    Ok(()) => {
-                        save.request_mut().attributes.remove(&name);
-                        save = save.attribute(&name, &value);
-                    }
-                    Err(error) => refused.push(error),
-                },
-            }
+                Edit::Attribute(name, value) => save.with_attribute(&name, &value),
+            };
+            refused.extend(fault);
         }
         (save, refused)
     }
+
+    fn added<'s>(
+        &mut self,
+        name: String,
+        (save, fault): (Save<'s>, Option<Error>),
+    ) -> (Save<'s>, Option<Error>) {
+        if fault.is_none() {
+            self.entries.insert(name);
+        }
+        (save, fault)
+    }
+}
+
+/// Whether a tensor has the bytes that its shape asks for.
+fn fits(name: &str, tensor: &Tensor) -> Result<()> {
+    let (asked, found) = (tensor.dtype.size_of(&tensor.shape)?, tensor.data.len());
+    if asked == found as u64 {
+        return Ok(());
+    }
+    let why = format!("its shape asks for {asked} bytes, it has {found}");
+    Err(Error::invalid(format!("tensor `{}`", printable(name)), why))
 }

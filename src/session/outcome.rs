@@ -32,7 +32,8 @@ pub enum SaveState {
     Saved(Box<Saved>),
     /// It is copied, and saved in the background.
     Queued,
-    /// It was left out; the problems say why.
+    /// It was left out: the problems say why, of this step or, while a save that failed waits to be
+    /// tried again, of an earlier one.
     LeftOut,
     /// A hook vetoed it: its name, and the reason.
     Vetoed(String, String),

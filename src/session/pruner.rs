@@ -45,7 +45,6 @@ impl Pruner {
         if self.retention.has_budget() || abandoned > self.abandoned {
             self.open = None;
         }
-        self.abandoned = abandoned;
         let among = self.open.as_mut().map(|open| {
             open.extend(&self.since);
             &*open
@@ -53,6 +52,7 @@ impl Pruner {
         let pruned = job.prune_among(&self.retention, among)?;
         self.since.clear();
         self.open = Some(self.passing(&pruned.plan));
+        self.abandoned = job.info()?.map_or(0, |info| info.abandoned);
         Ok(pruned.deleted)
     }
 

@@ -101,7 +101,8 @@ impl Session {
     /// resumed, and steps after each; `body` returns the iteration's metrics. A signal, an error
     /// and a panic save the state before they end the loop; an error is returned, a panic goes on.
     ///
-    /// What the state is after an error or a panic is up to `body`: it is saved as it is.
+    /// What the state is after an error or a panic is up to `body`: it is saved as it is, as this
+    /// iteration, and a session that resumes from it goes on with the next.
     ///
     /// # Errors
     /// [`RunError`].
@@ -204,17 +205,16 @@ impl Session {
             }
             Saver::Closed => None,
         };
-        if let Some(mut worker) = worker {
+        // What a failed save was to continue is no part of the head's line yet.
+        if let Some(mut worker) = worker.filter(|_| self.parent.is_none()) {
             worker.prune(iteration, &mut self.problems);
-            if let Some(batch) = &mut self.telemetry {
-                batch.put_before(worker.carried);
-            }
         }
     }
 
     fn record(&mut self, iteration: u64, outcome: Outcome, reason: &str) {
         self.is_ended = true;
-        let batch: Batch = self.telemetry.take().unwrap_or_default();
+        let mut batch: Batch = self.telemetry.take().unwrap_or_default();
+        batch.put_before(self.carried.take());
         if let Err(error) = self.job.end_session(self.number, outcome, reason, &batch) {
             let message = format!("how the session ended could not be recorded: {error}");
             let problem = Problem::new(iteration, ProblemKind::Record, message);
@@ -236,14 +236,7 @@ impl Drop for Session {
         let iteration = self.past.previous.unwrap_or(0);
         // What was handed over is saved.
         let saver = std::mem::replace(&mut self.saver, Saver::Closed);
-        let worker = match saver {
-            Saver::Here(worker) => Some(*worker),
-            Saver::Beside(background) => background.finish().0,
-            Saver::Closed => None,
-        };
-        if let (Some(worker), Some(batch)) = (worker, &mut self.telemetry) {
-            batch.put_before(worker.carried);
-        }
+        drop(saver);
         self.record(iteration, outcome, reason);
     }
 }

@@ -25,8 +25,13 @@ impl Session {
         if turned_back {
             batch.cut_from(iteration);
         }
-        let values = values.iter().map(|(name, value)| (name.as_str(), *value));
-        if let Err(error) = batch.log(iteration, values) {
+        // One that can't be recorded takes none of the others with it.
+        let mut fault = None;
+        for (name, value) in values {
+            let logged = batch.log(iteration, [(name.as_str(), *value)]);
+            fault = fault.or(logged.err());
+        }
+        if let Some(error) = fault {
             let problem = Problem::new(iteration, ProblemKind::Telemetry, error);
             self.problems.push(problem);
         }
@@ -49,6 +54,7 @@ impl Session {
         let Some(batch) = &mut self.telemetry else {
             return;
         };
+        batch.put_before(self.carried.take());
         if let Err(error) = self.job.append(batch) {
             let message = format!("telemetry stays in memory: {error}");
             let problem = Problem::new(iteration, ProblemKind::Telemetry, message);

@@ -6,49 +6,52 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::{SigId, flag, low_level};
+use signal_hook::flag;
 
-/// Whoever listens; the handlers are there while anybody does.
-static LISTENERS: Mutex<Option<Handlers>> = Mutex::new(None);
+/// The handlers, registered once: what a signal does in any program can't be put back by taking a
+/// handler away, so that they do it themselves while nobody listens.
+static HANDLERS: Mutex<Option<Arc<Handlers>>> = Mutex::new(None);
 
+#[derive(Debug, Default)]
 struct Handlers {
-    count: usize,
-    ids: Vec<SigId>,
+    listeners: AtomicUsize,
+    /// The signal that came.
     signal: Arc<AtomicUsize>,
+    /// Whether SIGINT and SIGTERM do what they do in any program: nobody listens, or one came.
+    is_default: Arc<AtomicBool>,
+    /// Whether nobody listens.
+    is_idle: Arc<AtomicBool>,
 }
 
 /// Listens until it is dropped.
 #[derive(Debug)]
 pub(super) struct Signals {
-    signal: Arc<AtomicUsize>,
+    handlers: Arc<Handlers>,
 }
 
 impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
-        let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handlers) = listeners.as_mut() {
-            handlers.count += 1;
-            let signal = Arc::clone(&handlers.signal);
-            return Ok(Self { signal });
-        }
-        let mut handlers = Handlers {
-            count: 1,
-            ids: Vec::new(),
-            signal: Arc::new(AtomicUsize::new(0)),
+        let mut known = HANDLERS.lock().unwrap_or_else(PoisonError::into_inner);
+        let handlers = if let Some(handlers) = known.as_ref() {
+            Arc::clone(handlers)
+        } else {
+            let handlers = Arc::new(Handlers::default());
+            handlers.register()?;
+            *known = Some(Arc::clone(&handlers));
+            handlers
         };
-        let registered = handlers.register();
-        if let Err(error) = registered {
-            handlers.unregister();
-            return Err(error);
+        if handlers.listeners.fetch_add(1, Ordering::SeqCst) == 0 {
+            handlers.signal.store(0, Ordering::SeqCst);
+            handlers.is_default.store(false, Ordering::SeqCst);
+            handlers.is_idle.store(false, Ordering::SeqCst);
         }
-        let signal = Arc::clone(&handlers.signal);
-        *listeners = Some(handlers);
-        Ok(Self { signal })
+        Ok(Self { handlers })
     }
 
     /// The signal that came, if one did. It is the same for all sessions of the process.
     pub(super) fn pending(&self) -> Option<&'static str> {
-        match i32::try_from(self.signal.load(Ordering::SeqCst)).ok()? {
+        let came = self.handlers.signal.load(Ordering::SeqCst);
+        match i32::try_from(came).ok()? {
             SIGINT => Some("SIGINT"),
             SIGTERM => Some("SIGTERM"),
             SIGUSR1 => Some("SIGUSR1"),
@@ -58,39 +61,33 @@ impl Signals {
 }
 
 impl Handlers {
-    fn register(&mut self) -> io::Result<()> {
+    /// In the order in which they are called: a first signal finds the default off, notes itself,
+    /// and, since somebody who asks twice does not want to wait, puts the default on.
+    fn register(&self) -> io::Result<()> {
         for signal in [SIGINT, SIGTERM, SIGUSR1] {
-            if signal != SIGUSR1 {
-                // Somebody who asks twice does not want to wait. Asked before the flag is set, so
-                // that the first signal only sets it.
-                let came = Arc::new(AtomicBool::new(false));
-                let twice = flag::register_conditional_default(signal, Arc::clone(&came))?;
-                self.ids.push(twice);
-                self.ids.push(flag::register(signal, came)?);
-            }
+            // Of SIGUSR1 a second one is no more than the first.
+            let idle = if signal == SIGUSR1 {
+                &self.is_idle
+            } else {
+                &self.is_default
+            };
+            flag::register_conditional_default(signal, Arc::clone(idle))?;
             let number = usize::try_from(signal).unwrap_or_default();
-            let its = Arc::clone(&self.signal);
-            self.ids.push(flag::register_usize(signal, its, number)?);
+            flag::register_usize(signal, Arc::clone(&self.signal), number)?;
+            if signal != SIGUSR1 {
+                flag::register(signal, Arc::clone(&self.is_default))?;
+            }
         }
         Ok(())
-    }
-
-    fn unregister(&mut self) {
-        for id in self.ids.drain(..) {
-            low_level::unregister(id);
-        }
     }
 }
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        let mut listeners = LISTENERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(handlers) = listeners.as_mut() {
-            handlers.count -= 1;
-            if handlers.count == 0 {
-                handlers.unregister();
-                *listeners = None;
-            }
+        let _one_at_a_time = HANDLERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.handlers.listeners.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.handlers.is_default.store(true, Ordering::SeqCst);
+            self.handlers.is_idle.store(true, Ordering::SeqCst);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A session: its beginning, and what it knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,13 @@ use super::outcome::SaveState;
 use super::problem::Problem;
 use super::pruner::Pruner;
 use super::spike::Watch;
-use super::worker::Worker;
+use super::worker::{Carried, Worker};
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::id::CheckpointId;
 use crate::platform::{Clock, io_error};
 use crate::policy::{Call, Past, Trigger, Triggers};
-use crate::store::{Job, Resumed};
+use crate::store::{Job, Resumed, Standing};
 use crate::telemetry::Batch;
 
 /// A training loop's handle on a job.
@@ -43,8 +44,9 @@ use crate::telemetry::Batch;
 ///     weights[iteration as usize % 64] += 1;
 ///     let metrics = BTreeMap::from([("loss".to_owned(), 1.0 / iteration as f64)]);
 ///     let step = session.step(iteration, &metrics, |save| save.bytes("weights", &weights));
-///     if step.stop.is_some() {
-///         break;
+///     if let Some(stop) = step.stop {
+///         session.interrupt(iteration, stop);
+///         return Ok(());
 ///     }
 /// }
 /// session.finish(1000, &BTreeMap::new(), |save| save.bytes("weights", &weights));
@@ -68,7 +70,10 @@ pub struct Session {
     pub(super) is_first: bool,
     /// The session's own progress: whether a save failed, and when to try again.
     pub(super) owed: Option<Owed>,
+    /// Why saves that failed were to be done, their turn apart.
+    pub(super) owed_events: BTreeSet<Event>,
     pub(super) telemetry: Option<Batch>,
+    pub(super) carried: Carried,
     pub(super) telemetry_batch: usize,
     pub(super) hooks: Hooks,
     pub(super) saver: Saver,
@@ -127,20 +132,14 @@ impl Job {
         self.declare_all(&options.metrics)?;
         let from = resumed.as_ref().map(|resumed| resumed.checkpoint.id);
         let standing = self.standing(from)?;
-        for trigger in options.triggers.as_slice() {
-            if let Trigger::Improvement(improvement) = trigger
-                && !standing.baselines.contains_key(&improvement.metric)
-            {
-                let (job, metric) = (self.name().to_owned(), improvement.metric.clone());
-                return Err(Error::Undeclared { job, metric });
-            }
-        }
+        self.check_triggers(&options.triggers, &standing)?;
         #[cfg(feature = "signals")]
         let signals = options.signals.then(|| self.listen()).transpose()?;
-        let head = self.info()?.and_then(|info| info.head);
+        let head = self.head_for(resumed.as_ref())?;
         let number = self.begin_session(resumed.as_ref())?;
         let clock = self.store_clock();
         let hooks = Hooks::new(options.hooks, options.hook_limit);
+        let carried = Carried::default();
         let worker = Worker {
             job: self.clone(),
             hooks: hooks.clone(),
@@ -148,7 +147,7 @@ impl Job {
             prune_every: options.prune_every,
             disk: DiskGuard::new(options.min_free),
             on_low_disk: options.on_low_disk,
-            carried: Batch::default(),
+            carried: carried.clone(),
         };
         let saver = match options.background {
             None => Saver::Here(Box::new(worker)),
@@ -165,11 +164,14 @@ impl Job {
                 anchor: standing.anchor,
                 previous: standing.head.map(|(_, iteration)| iteration),
                 baselines: standing.baselines,
+                is_asked: false,
                 cost: None,
             },
             is_first: resumed.is_none(),
             resumed,
             owed: None,
+            owed_events: BTreeSet::new(),
+            carried,
             telemetry: options.telemetry.then(Batch::default),
             telemetry_batch: options.telemetry_batch.max(1),
             hooks,
@@ -184,6 +186,30 @@ impl Job {
             #[cfg(feature = "signals")]
             signals,
         })
+    }
+
+    /// Improvement is of metrics with a direction.
+    fn check_triggers(&self, triggers: &Triggers, standing: &Standing) -> Result<()> {
+        for trigger in triggers.as_slice() {
+            if let Trigger::Improvement(improvement) = trigger
+                && !standing.baselines.contains_key(&improvement.metric)
+            {
+                let (job, metric) = (self.name().to_owned(), improvement.metric.clone());
+                return Err(Error::Undeclared { job, metric });
+            }
+        }
+        Ok(())
+    }
+
+    /// The job's head. A session of a job with checkpoints begins at one of them.
+    fn head_for(&self, resumed: Option<&Resumed>) -> Result<Option<CheckpointId>> {
+        let head = self.info()?.and_then(|info| info.head);
+        if let (None, Some(head)) = (resumed, head) {
+            let what = format!("job `{}` has checkpoints, {head} the newest", self.name());
+            let hint = "go on from one of them (`resume`), or train another job";
+            return Err(Error::conflict(what, hint));
+        }
+        Ok(head)
     }
 
     #[cfg(feature = "signals")]

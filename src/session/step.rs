@@ -134,8 +134,16 @@ impl Session {
         must: bool,
         fill: impl FnOnce(Save<'s>) -> Save<'s>,
     ) -> SaveState {
+        let mut events = events.clone();
+        events.append(&mut self.owed_events);
         if !must && self.owed.is_some() && !self.is_retry_due() {
+            self.owe(events);
             return SaveState::LeftOut;
+        }
+        let events = &events;
+        if self.parent.is_some() {
+            // Only the first save names the checkpoint that it continues.
+            self.wait();
         }
         let began = self.clock.elapsed();
         let mut save = fill(self.job.save(iteration));
@@ -165,6 +173,7 @@ impl Session {
             must,
             blocked: Duration::ZERO,
             telemetry,
+            events: events.clone(),
             is_periodic: events.iter().all(|event| *event == Event::Periodic),
             is_beside: matches!(self.saver, Saver::Beside(_)),
         };
@@ -181,6 +190,7 @@ impl Session {
     ) {
         if events.contains(&Event::Periodic) {
             self.past.anchor = Some(iteration);
+            self.past.is_asked = true;
             self.since = began;
         }
         for event in events {
@@ -256,7 +266,7 @@ impl Session {
     /// A save that failed before anybody took it.
     fn not_handed_over(&mut self, mut order: Order, error: Error) -> SaveState {
         self.keep_points(std::mem::take(&mut order.telemetry));
-        self.settle(failed(order, error))
+        self.settle(Report::failed(order, error))
     }
 
     fn keep_points(&mut self, points: Batch) {
@@ -283,7 +293,10 @@ impl Session {
         let state = match report.result {
             Ok(saved) => {
                 self.parent = None;
-                self.owed = None;
+                if self.owed.take().is_some() {
+                    // What failed may have been between.
+                    self.take_back();
+                }
                 // Half of what it was before counts on, so that one slow save is not for ever.
                 let cost = self
                     .past
@@ -294,6 +307,7 @@ impl Session {
             }
             Err(refusal) => {
                 self.take_back();
+                self.owe(report.order.events);
                 let wait = self.owed.map_or(FIRST_RETRY, |owed| owed.wait);
                 self.owed = Some(Owed {
                     at: self.clock.elapsed().saturating_add(wait),
@@ -317,8 +331,15 @@ impl Session {
         }
     }
 
+    /// What was to be saved for more than its turn is said of the next save.
+    fn owe(&mut self, events: BTreeSet<Event>) {
+        let lasting = |event: &Event| !matches!(event, Event::Periodic | Event::Best(_));
+        self.owed_events.extend(events.into_iter().filter(lasting));
+    }
+
     /// Triggers count on from what is stored, not from a save that failed.
     fn take_back(&mut self) {
+        self.past.is_asked = false;
         match self.job.standing(self.parent) {
             Ok(standing) => {
                 self.past.anchor = standing.anchor;
@@ -326,16 +347,5 @@ impl Session {
             }
             Err(error) => tracing::warn!(%error, "triggers count from a save that failed"),
         }
-    }
-}
-
-fn failed(order: Order, error: Error) -> Report {
-    let message = format!("the save failed: {error}");
-    let problem = Problem::new(order.iteration, ProblemKind::SaveFailed, message);
-    Report {
-        cost: order.blocked,
-        order,
-        result: Err(Refusal::Failed(error)),
-        problems: vec![problem],
     }
 }

@@ -1,5 +1,7 @@
 //! One save after another: room for it, the save, retention, and the hooks after it.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::caught::caught;
@@ -9,6 +11,7 @@ use super::options::OnLowDisk;
 use super::problem::{Problem, ProblemKind};
 use super::pruner::Pruner;
 use crate::error::{Error, Result};
+use crate::event::Event;
 use crate::store::{Job, Saved};
 use crate::telemetry::Batch;
 
@@ -22,6 +25,8 @@ pub(super) struct Order {
     pub(super) blocked: Duration,
     /// The points that go with it.
     pub(super) telemetry: Batch,
+    /// Why it is saved.
+    pub(super) events: BTreeSet<Event>,
     /// Whether only its turn asks for it: then another one may take its place.
     pub(super) is_periodic: bool,
     /// Whether it runs beside the training.
@@ -38,6 +43,20 @@ pub(super) struct Report {
     pub(super) cost: Duration,
 }
 
+impl Report {
+    /// Of a save that failed before anybody took it, or in a way that nobody thought of.
+    pub(super) fn failed(order: Order, error: Error) -> Self {
+        let message = failed_message(&error);
+        let problem = Problem::new(order.iteration, ProblemKind::SaveFailed, message);
+        Self {
+            cost: order.blocked,
+            order,
+            result: Err(Refusal::Failed(error)),
+            problems: vec![problem],
+        }
+    }
+}
+
 /// Why there is no checkpoint.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -49,6 +68,20 @@ pub(super) enum Refusal {
 /// more.
 pub(super) type Commit<'c> = &'c mut dyn FnMut(&Batch) -> Option<Result<Saved>>;
 
+/// Points that wait to be stored, for whoever stores next.
+#[derive(Clone, Default)]
+pub(super) struct Carried(Arc<Mutex<Batch>>);
+
+impl Carried {
+    pub(super) fn take(&self) -> Batch {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn keep(&self, points: Batch) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = points;
+    }
+}
+
 /// Does saves, one at a time.
 pub(super) struct Worker {
     pub(super) job: Job,
@@ -57,21 +90,21 @@ pub(super) struct Worker {
     pub(super) prune_every: u64,
     pub(super) disk: DiskGuard,
     pub(super) on_low_disk: OnLowDisk,
-    /// Points of saves that failed: the next one takes them along, before its own.
-    pub(super) carried: Batch,
+    /// Points of saves that failed: what is stored next takes them along, before its own.
+    pub(super) carried: Carried,
 }
 
 impl Worker {
     /// Does a save.
     pub(super) fn perform(&mut self, mut order: Order, commit: Commit<'_>) -> Report {
         let mut points = std::mem::take(&mut order.telemetry);
-        points.put_before(std::mem::take(&mut self.carried));
+        points.put_before(self.carried.take());
         let clock = self.job.store_clock();
         let began = clock.elapsed();
         let mut problems = Vec::new();
         let result = self.save(&order, &mut || commit(&points), &mut problems);
         if result.is_err() {
-            self.carried = points;
+            self.carried.keep(points);
         }
         let result = match result {
             Ok(saved) => {

@@ -50,6 +50,7 @@ pub use reclaim::{Compacted, Reclaimed};
 pub use rescue::{Repaired, Salvaged};
 pub use resume::Resumed;
 pub use save::{Save, Saved};
+pub(crate) use sessions::Standing;
 pub use sessions::{Outcome, SessionStats};
 pub use stats::Stats;
 pub use telemetry::Telemetry;

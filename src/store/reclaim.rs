@@ -133,6 +133,10 @@ impl Store {
             .iter()
             .filter(|(_, job)| job.removed && job.deleted == 0 && job.segment.is_some());
         for (number, _) in gone {
+            // A fork shows what came before it.
+            if self.read(|rows| telemetry::has_forks(rows, *number))? {
+                continue;
+            }
             while self.make_room(|change| {
                 let more = telemetry::forget(change, *number, TELEMETRY_ROWS)?;
                 if !more {

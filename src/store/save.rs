@@ -300,15 +300,55 @@ impl<'a> Save<'a> {
         self.parts.keys().map(String::as_str)
     }
 
-    /// What it says beside its entries; hooks may change that.
-    pub(crate) const fn request_mut(&mut self) -> &mut Request {
-        &mut self.request
+    /// Puts an entry in the place of the one with this name, if there is one. What can't be
+    /// accepted is told, and nothing has changed.
+    pub(crate) fn replaced(
+        mut self,
+        name: &str,
+        put: impl FnOnce(Self) -> Self,
+    ) -> (Self, Option<Error>) {
+        let before = self.fault.take();
+        let old = self.parts.remove(name);
+        let mut save = put(self);
+        let fault = std::mem::replace(&mut save.fault, before);
+        if let (Some(_), Some(old)) = (&fault, old) {
+            save.parts.insert(name.to_owned(), old);
+        }
+        (save, fault)
     }
 
-    /// Takes an entry away, so that another can take its name.
-    pub(crate) fn without(mut self, name: &str) -> Self {
-        self.parts.remove(name);
-        self
+    /// [`Save::replaced`] for an attribute.
+    pub(crate) fn with_attribute(
+        mut self,
+        name: &str,
+        value: &serde_json::Value,
+    ) -> (Self, Option<Error>) {
+        let before = self.fault.take();
+        let (bytes, old) = (self.attribute_bytes, self.request.attributes.remove(name));
+        self.attribute_bytes -= old.as_ref().map_or(0, |old| name.len() + old.len());
+        let mut save = self.attribute(name, value);
+        let fault = std::mem::replace(&mut save.fault, before);
+        if fault.is_some() {
+            let attributes = &mut save.request.attributes;
+            attributes.remove(name);
+            attributes.extend(old.map(|old| (name.to_owned(), old)));
+            save.attribute_bytes = bytes;
+        }
+        (save, fault)
+    }
+
+    /// [`Save::replaced`] for a metric.
+    pub(crate) fn with_metric(mut self, name: &str, value: f64) -> (Self, Option<Error>) {
+        let before = self.fault.take();
+        let old = self.request.metrics.remove(name);
+        let mut save = self.metric(name, value);
+        let fault = std::mem::replace(&mut save.fault, before);
+        if fault.is_some() {
+            let metrics = &mut save.request.metrics;
+            metrics.remove(name);
+            metrics.extend(old.map(|old| (name.to_owned(), old)));
+        }
+        (save, fault)
     }
 
     fn put_tensor(&mut self, name: &str, dtype: DType, shape: &[u64], source: Source<'a>) {

@@ -107,6 +107,13 @@ impl Job {
                 let outcome = Outcome::Vanished;
                 line.end_session(change, open, outcome, "nothing more was heard of it")?;
             }
+            // It was just read in full: nothing drops it before a newer one is known to be good.
+            if let Some(id) = from.map(|from| from.id.get())
+                && line.record.good != Some(id)
+            {
+                change.log(Action::Verified { checkpoint: id })?;
+                line.record.good = Some(id);
+            }
             let position = from.map_or((None, 0), |from| {
                 (from.record().later.progress.segment, from.iteration)
             });

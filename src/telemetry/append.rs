@@ -112,6 +112,23 @@ pub(crate) fn last_row(rows: &dyn Rows, segment: Option<u64>) -> Result<Option<(
     read.map(|()| last)
 }
 
+/// Whether a segment of another job continues one of this job's. Reads all telemetry.
+pub(crate) fn has_forks(rows: &dyn Rows, job: u32) -> Result<bool> {
+    let own = |key: u64| key >> 32 == u64::from(job);
+    let mut found = false;
+    Records(rows).each_telemetry((0, u64::MAX), false, &mut |key, record| {
+        if let Ok(TelemetryRecord::Segment(segment)) = record {
+            found |= !own(key) && segment.parent.is_some_and(|(parent, _)| own(parent));
+        }
+        Ok(if found {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        })
+    })?;
+    Ok(found)
+}
+
 /// Removes rows of a job's telemetry, at most `most`. Whether there are more.
 pub(crate) fn forget(change: &mut Change<'_>, job: u32, most: usize) -> Result<bool> {
     let mut keys = Vec::new();

@@ -84,7 +84,9 @@ impl Batch {
     /// Puts points back that were logged before these; where these began anew from an earlier
     /// iteration, what they replace is dropped.
     pub(crate) fn put_before(&mut self, mut before: Self) {
-        if let Some(first) = self.rows.first() {
+        if let (Some(first), Some(last)) = (self.rows.first(), before.last())
+            && last > *first
+        {
             before.cut_from(*first);
         }
         self.prepend(before);
@@ -187,6 +189,14 @@ mod tests {
         again.log(40, [("a", 1.0)]).unwrap();
         again.put_before(batch.clone());
         assert_eq!((again.last(), again.len()), (Some(40), 41 + 14));
+        let mut more = Batch::default();
+        more.log(99, [("b", 1.0)]).unwrap();
+        more.put_before(batch.clone());
+        assert_eq!(
+            more.len(),
+            100 + 34 + 1,
+            "the same iteration turns nothing back"
+        );
         let whole = batch.clone();
         let first = batch.split(70, 60);
         assert!(first.len() <= 60 && first.rows.len() <= 70 && !first.is_empty());

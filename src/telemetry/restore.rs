@@ -11,46 +11,42 @@ use crate::error::{Error, Result};
 use crate::format::{BlockRecord, SegmentRecord, TelemetryRecord};
 use crate::storage::{Change, Records, Rows};
 
-/// Of several versions of rows, those that hold the most: a row that was written anew held what
-/// the one before it did, and more.
+/// Of several versions of rows, those that were written last, as far as that can be told: of a key,
+/// the block that goes farthest. A block that begins before the one in front of it has ended is
+/// from before that one was joined.
 pub(crate) fn choose(found: BTreeMap<u64, Vec<TelemetryRecord>>) -> Vec<(u64, TelemetryRecord)> {
     let mut chosen = Vec::new();
-    let mut blocks: BTreeMap<u64, Vec<(u64, BlockRecord)>> = BTreeMap::new();
+    let mut ends: BTreeMap<u64, u64> = BTreeMap::new();
     for (key, versions) in found {
+        let mut farthest: Option<BlockRecord> = None;
+        let mut begins = None;
         for version in versions {
             match version {
                 // What it sums up is counted anew.
-                TelemetryRecord::Segment(segment) => {
-                    let segment = SegmentRecord {
-                        parent: segment.parent,
-                        ..SegmentRecord::default()
-                    };
-                    chosen.push((key, TelemetryRecord::Segment(segment)));
+                TelemetryRecord::Segment(segment) => begins = Some(segment.parent),
+                TelemetryRecord::Block(block) => {
+                    let reach = |block: &BlockRecord| (block.last, block.rows);
+                    let is_farther = farthest.as_ref().is_none_or(|it| reach(&block) > reach(it));
+                    if is_farther && batch_of(&block).is_ok() {
+                        farthest = Some(block);
+                    }
                 }
-                TelemetryRecord::Block(block) if batch_of(&block).is_ok() => {
-                    blocks.entry(block.segment).or_default().push((key, block));
-                }
-                TelemetryRecord::Block(_) => {}
             }
         }
-    }
-    for (_, mut of_segment) in blocks {
-        // The longest first: those that it holds are passed over.
-        of_segment.sort_by_key(|(key, block)| (std::cmp::Reverse(block.rows), *key));
-        let mut taken: Vec<(u64, BlockRecord)> = Vec::new();
-        for (key, block) in of_segment {
-            let is_held = |(at, other): &(u64, BlockRecord)| {
-                *at == key || (other.first <= block.first && block.last <= other.last && *at < key)
+        if let Some(parent) = begins {
+            let segment = SegmentRecord {
+                parent,
+                ..SegmentRecord::default()
             };
-            if !taken.iter().any(is_held) {
-                taken.push((key, block));
+            chosen.push((key, TelemetryRecord::Segment(segment)));
+        } else if let Some(block) = farthest {
+            let end = ends.entry(block.segment).or_insert(0);
+            if block.first >= *end {
+                *end = block.last;
+                chosen.push((key, TelemetryRecord::Block(block)));
             }
         }
-        let rows = taken.into_iter();
-        chosen.extend(rows.map(|(key, block)| (key, TelemetryRecord::Block(block))));
     }
-    chosen.sort_by_key(|(key, _)| *key);
-    chosen.dedup_by_key(|(key, _)| *key);
     chosen
 }
 
@@ -78,6 +74,13 @@ pub(crate) fn sound(rows: &dyn Rows) -> Result<(Found, Vec<(u64, String)>)> {
         .map(|(key, _)| *key)
         .collect();
     for (key, record) in &sound {
+        if let TelemetryRecord::Segment(segment) = record
+            && let Some(summed) = segment.summed
+            && !is_block_of(sound.get(&summed), *key)
+        {
+            let what = format!("telemetry row {summed:#x}, which row {key:#x} sums up, is missing");
+            faults.push((summed, what));
+        }
         let named = match record {
             TelemetryRecord::Segment(segment) => segment.parent.map(|(parent, _)| parent),
             TelemetryRecord::Block(block) => Some(block.segment),
@@ -88,6 +91,10 @@ pub(crate) fn sound(rows: &dyn Rows) -> Result<(Found, Vec<(u64, String)>)> {
         }
     }
     Ok((sound, faults))
+}
+
+fn is_block_of(record: Option<&TelemetryRecord>, segment: u64) -> bool {
+    matches!(record, Some(TelemetryRecord::Block(block)) if block.segment == segment)
 }
 
 /// Puts rows in the place of all that the store has of telemetry. `wanted` are segments that other

@@ -40,6 +40,8 @@ impl ReferenceStateMachine for Machine {
                 }),
             2 => (code(), 0..3_u8, 0..6_u8)
                 .prop_map(|(pick, ahead, state)| Op::Continue { pick, ahead, state }),
+            1 => code().prop_map(|pick| Op::GoBack { pick }),
+            2 => (code(), job()).prop_map(|(pick, job)| Op::Fork { pick, job }),
             4 => (code(), any::<bool>()).prop_map(|(pick, force)| Op::Delete { pick, force }),
             2 => code().prop_map(|pick| Op::Undelete { pick }),
             1 => job().prop_map(|job| Op::DeleteJob { job }),
@@ -208,6 +210,20 @@ impl Real {
         self.store.resolve(&self.ids[picked].to_string()).unwrap()
     }
 
+    fn go_back(&self, base: usize) -> Result<()> {
+        let base = self.handle(base);
+        let job = self.store.job(&base.job)?;
+        job.rollback(base.id, "the model says so").map(drop)
+    }
+
+    fn fork(&mut self, source: usize, job: u8) -> Result<()> {
+        let source = self.handle(source);
+        let fork = source.fork(&job_name(job))?;
+        assert_eq!(fork.forked_from, Some(source.id));
+        self.ids.push(fork.id);
+        Ok(())
+    }
+
     fn run(&mut self, op: &Op, twin: &Twin) -> Result<()> {
         let pick = |pick: u8, deleted: bool| self.before.picked(pick, deleted);
         match *op {
@@ -227,6 +243,8 @@ impl Real {
                 }
                 Ok(())
             }
+            Op::GoBack { pick: p } => self.go_back(pick(p, false).unwrap()),
+            Op::Fork { pick: p, job } => self.fork(pick(p, false).unwrap(), job),
             Op::Delete { pick: p, force } => {
                 self.store.delete(self.ids[pick(p, false).unwrap()], force)
             }

@@ -29,6 +29,15 @@ pub(crate) enum Op {
         ahead: u8,
         state: u8,
     },
+    /// An earlier checkpoint becomes the head.
+    GoBack {
+        pick: u8,
+    },
+    /// A job begins with a checkpoint of another.
+    Fork {
+        pick: u8,
+        job: u8,
+    },
     Delete {
         pick: u8,
         force: bool,
@@ -245,6 +254,14 @@ impl Twin {
                 overwrite,
             } => self.again(job, same, metric, event, overwrite),
             Op::Continue { pick, ahead, state } => self.continue_from(pick, ahead, state),
+            Op::GoBack { pick } => {
+                let Some(base) = self.picked(pick, false) else {
+                    return Outcome::Nothing;
+                };
+                self.go_back(base);
+                Outcome::Done
+            }
+            Op::Fork { pick, job } => self.fork(pick, job),
             Op::Delete { pick, force } => self.delete(pick, force),
             Op::Undelete { pick } => self.undelete(pick),
             Op::DeleteJob { job } => self.delete_job(job),
@@ -435,11 +452,33 @@ impl Twin {
                 return Outcome::Merged(head);
             }
         }
+        self.go_back(base);
+        let mut new = self.fresh(job, iteration, state);
+        new.parent = Some(base);
+        self.push(new)
+    }
+
+    fn go_back(&mut self, base: usize) {
+        let job = self.checkpoints[base].job;
         for i in [self.live(job, false), self.live(job, true)].concat() {
             self.checkpoints[i].abandoned = !self.descends(base, i);
         }
-        let mut new = self.fresh(job, iteration, state);
-        new.parent = Some(base);
+    }
+
+    fn fork(&mut self, pick: u8, job: u8) -> Outcome {
+        let Some(source) = self.picked(pick, false) else {
+            return Outcome::Nothing;
+        };
+        let source = self.checkpoints[source].clone();
+        let job = self.open_job(job);
+        if !self.live(job, false).is_empty() || !self.live(job, true).is_empty() {
+            return Outcome::Refused;
+        }
+        self.jobs[job].larger = self.jobs[source.job].larger.or(self.jobs[job].larger);
+        let mut new = self.fresh(job, source.iteration, source.state);
+        new.events = BTreeSet::from(["custom(fork)".to_owned()]);
+        new.metric = source.metric;
+        new.attribute = source.attribute;
         self.push(new)
     }
 

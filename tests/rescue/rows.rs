@@ -173,3 +173,75 @@ fn a_repair_brings_back_what_the_tables_have_lost_and_the_file_still_has() {
         assert!(cases > 3, "{name}");
     }
 }
+
+/// A job whose series turn back, with small blocks and a full one.
+fn with_series(path: &Path) {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    let log = |range: std::ops::Range<u64>| {
+        let mut batch = ckptdb::telemetry::Batch::default();
+        for iteration in range {
+            batch.log(iteration, [("loss", 1.0)]).unwrap();
+        }
+        job.append(&batch).unwrap();
+    };
+    log(1..9_001);
+    let first = save(&store, "NQ", 9_000).checkpoint;
+    log(9_001..9_101);
+    save(&store, "NQ", 9_100);
+    log(9_101..9_111);
+    job.rollback(first.id, "test").unwrap();
+    log(9_001..9_006);
+    first.fork("NQ-fork").unwrap();
+    store.close();
+    fs::write(path, medium.to_vec()).unwrap();
+}
+
+#[test]
+fn whatever_row_of_telemetry_is_spoilt_or_lost_training_goes_on_and_a_repair_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let mut cases = 0;
+    for kind in HARMS {
+        for row in 0..ROWS {
+            with_series(&path);
+            if !harm::<u64, &[u8]>(&path, "telemetry", row, kind) {
+                continue;
+            }
+            cases += 1;
+            let at = format!("{kind:?} of row {row}");
+            let store = Store::open_with(&path, options()).unwrap();
+            let job = store.job("NQ").unwrap();
+            // Points and saves go on, and so does a session from its start.
+            job.log(9_006, [("loss", 1.0)]).unwrap();
+            let session = job.session(ckptdb::session::SessionOptions {
+                min_free: ckptdb::session::MinFree::NONE,
+                signals: false,
+                ..Default::default()
+            });
+            let mut session = session.unwrap();
+            let loss = std::collections::BTreeMap::from([("loss".to_owned(), 1.0)]);
+            let step = session.step(9_010, &loss, |save| save.bytes("own", b"weights"));
+            assert_eq!(step.problems, [], "{at}");
+            session.finish(9_010, &loss, |save| save.bytes("own", b"weights"));
+            assert_eq!(job.latest().unwrap().unwrap().iteration, 9_010, "{at}");
+            let before = store.verify(VerifyDepth::Full).unwrap();
+            let spoilt = !matches!(kind, Harm::Remove);
+            assert!(!spoilt || !before.is_clean(), "{at}");
+            store.repair(&mut |_, _| {}).unwrap();
+            let after = store.verify(VerifyDepth::Full).unwrap();
+            assert!(after.is_clean(), "{at}: {:?}", after.damage);
+            let last = job.telemetry().unwrap().summaries().unwrap()["loss"].last.0;
+            assert_eq!(last, 9_010, "{at}");
+            for found in store.list(&Filter::default()).unwrap() {
+                let found = found.unwrap();
+                found.verify().unwrap();
+                found.telemetry().summaries().unwrap();
+            }
+            job.log(9_011, [("loss", 1.0)]).unwrap();
+        }
+    }
+    println!("telemetry: {cases} rows harmed");
+    assert!(cases >= 12, "{cases}");
+}

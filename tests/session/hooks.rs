@@ -26,6 +26,8 @@ fn a_hook_adds_replaces_and_vetoes_before_anything_is_hashed() {
                     draft.put_attribute("seed", 7.into());
                     draft.put_metric("loss", 0.25);
                     draft.put_metric("no\nname", 0.0);
+                    draft.put_document("", serde_json::json!({}));
+                    draft.put_attribute("long", "x".repeat(70_000).into());
                     Ok(())
                 }),
                 before_save("second", |draft: &mut Draft| {
@@ -47,8 +49,8 @@ fn a_hook_adds_replaces_and_vetoes_before_anything_is_hashed() {
     assert!(matches!(step.save, SaveState::Saved(_)), "{step:?}");
     assert_eq!(
         step.problems.len(),
-        1,
-        "the name that can't be one: {:?}",
+        3,
+        "what can't be accepted: {:?}",
         step.problems
     );
     let step = session.step(2, &none(), |save| state(save, 2));

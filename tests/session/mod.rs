@@ -6,6 +6,7 @@ mod agents;
 mod failures;
 mod hooks;
 mod loops;
+mod restarts;
 mod training;
 
 use std::collections::BTreeMap;

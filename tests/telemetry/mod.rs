@@ -283,6 +283,13 @@ fn a_fork_shows_what_came_before_it_and_stays_when_its_source_goes() {
     source.checkpoint.delete(true).unwrap();
     store.reclaim(true).unwrap();
     assert_eq!(fork.read("policy").unwrap(), b"weights".as_slice());
+    store.delete_job("NQ").unwrap();
+    store.reclaim(true).unwrap();
+    assert_eq!(
+        values(&other),
+        [1.0, 20.0],
+        "though the source's job is gone"
+    );
     other.save(2).bytes("policy", b"fork").commit().unwrap();
     assert_eq!(store.verify(VerifyDepth::Full).unwrap().damage, []);
     source.checkpoint.fork("third").unwrap_err();

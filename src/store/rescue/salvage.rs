@@ -1,9 +1,10 @@
 //! Rebuilding a store from the bytes of a file, whether or not its tables can still be read.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::evidence::Evidence;
 use super::frames::{Frames, Reached};
 use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
@@ -105,7 +106,7 @@ impl Store {
     ) -> Result<(Self, Salvaged)> {
         let path = old.path().to_owned();
         let mut frames = Frames::scan(RawMedium::open(old.as_ref())?, progress)?;
-        let head = head_of(old, &options);
+        let (head, tables) = head_of(old, &options).unzip();
         let evidence = frames.take_evidence(head.as_ref().map(|(tag, _)| *tag));
         let mut evidence = evidence.ok_or_else(|| Error::NotAStore {
             path,
@@ -116,8 +117,7 @@ impl Store {
             .map(|(_, head)| head);
         let plan = Plan::of(&evidence);
         let segments = plan.segments();
-        let mut series = telemetry::choose(std::mem::take(&mut evidence.telemetry));
-        series.retain(|(key, _)| plan.has_job(key >> 32));
+        let series = series_of(&mut evidence, tables, &plan);
         let at = options.clock.now().as_millis();
         let identity = Identity {
             format: FORMAT_VERSION,
@@ -169,11 +169,43 @@ impl Store {
     }
 }
 
-/// Where the store stood, if its tables can still be read.
-fn head_of(old: Arc<dyn Medium>, options: &Options) -> Option<(StoreTag, Head)> {
+/// Rows of telemetry, and those that can't be read.
+type Series = (BTreeMap<u64, TelemetryRecord>, Vec<(u64, String)>);
+
+/// Where the store stood, and its telemetry, if its tables can still be read.
+fn head_of(old: Arc<dyn Medium>, options: &Options) -> Option<((StoreTag, Head), Series)> {
     let engine = Engine::open(old, options.engine()).ok()?;
     let head = engine.read(|rows| Records(rows).sound_head()).ok()?;
-    Some((StoreTag::of(engine.store()), head))
+    let series = engine.read(telemetry::sound).ok()?;
+    Some(((StoreTag::of(engine.store()), head), series))
+}
+
+/// The telemetry that comes over: of jobs that there are.
+fn series_of(
+    evidence: &mut Evidence,
+    tables: Option<Series>,
+    plan: &Plan,
+) -> Vec<(u64, TelemetryRecord)> {
+    let mut series = telemetry::choose(std::mem::take(&mut evidence.telemetry));
+    if let Some(tables) = tables {
+        series = joined(tables, series);
+    }
+    series.retain(|(key, _)| plan.has_job(key >> 32));
+    series
+}
+
+/// What the tables have of telemetry; of what they have lost, what was found elsewhere.
+fn joined(
+    (mut sound, faults): Series,
+    elsewhere: Vec<(u64, TelemetryRecord)>,
+) -> Vec<(u64, TelemetryRecord)> {
+    let lost: BTreeSet<u64> = faults.iter().map(|(key, _)| *key).collect();
+    for (key, record) in elsewhere {
+        if lost.contains(&key) || matches!(record, TelemetryRecord::Segment(_)) {
+            sound.entry(key).or_insert(record);
+        }
+    }
+    sound.into_iter().collect()
 }
 
 /// Brings checkpoints over, many in a transaction.

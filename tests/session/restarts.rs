@@ -1,0 +1,116 @@
+//! Sessions that begin somewhere else than at the head, and what a failure leaves to be done.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ckptdb::policy::{Keep, Retention, Trigger};
+use ckptdb::session::{MinFree, OnLowDisk, Overlap, SaveState, SessionOptions};
+use ckptdb::{Event, ManualClock, MemoryMedium, Store};
+
+use super::{every, iterations, metric, none, options, state, store};
+use crate::support::LimitedMedium;
+
+#[test]
+fn what_a_session_goes_on_from_stays_though_it_is_not_the_head() {
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    let good = state(job.save(90), 90).commit().unwrap().checkpoint;
+    state(job.save(100), 100).commit().unwrap();
+    let resumed = job.resume_at("NQ@90").unwrap();
+    let _session = job.session_from(Some(resumed), every(10)).unwrap();
+    // Somebody makes room before the first save.
+    let pruned = job
+        .prune(&Retention::new([Keep::Latest(1)]).unwrap())
+        .unwrap();
+    assert_eq!(pruned.deleted, 0);
+    store.reclaim(true).unwrap();
+    good.verify().unwrap();
+}
+
+#[test]
+fn saves_beside_the_training_continue_each_other_from_wherever_it_began() {
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    for iteration in [50, 60] {
+        state(job.save(iteration), iteration).commit().unwrap();
+    }
+    let resumed = job.resume_at("NQ@50").unwrap();
+    let with = SessionOptions {
+        background: Some(Overlap::Wait),
+        ..every(1)
+    };
+    let mut session = job.session_from(Some(resumed), with).unwrap();
+    for iteration in 51..60 {
+        session.step(iteration, &none(), |save| state(save, iteration));
+    }
+    session.finish(60, &none(), |save| state(save, 60));
+    assert_eq!(iterations(&store, "NQ"), (50..=60).collect::<Vec<u64>>());
+    assert_eq!(job.info().unwrap().unwrap().abandoned, 1);
+    let none_of_it = job.session_from(None, every(1));
+    assert!(
+        none_of_it.is_err(),
+        "a job with checkpoints begins at one of them"
+    );
+}
+
+#[test]
+fn a_save_has_to_be_measured_in_every_session() {
+    let (store, clock, _) = store();
+    let job = store.job("NQ").unwrap();
+    let with = || SessionOptions {
+        triggers: Trigger::Overhead(0.5).into(),
+        ..every(1)
+    };
+    for first in [1, 11] {
+        let mut session = job.session(with()).unwrap();
+        for iteration in first..first + 10 {
+            clock.advance(Duration::from_secs(1));
+            session.step(iteration, &none(), |save| state(save, iteration));
+        }
+        drop(session);
+        assert!(
+            iterations(&store, "NQ").last() >= Some(&first),
+            "from {first}"
+        );
+    }
+}
+
+#[test]
+fn the_reason_of_a_save_that_failed_is_the_next_ones() {
+    let medium = LimitedMedium::new(Arc::new(MemoryMedium::default()));
+    let clock = Arc::new(ManualClock::default());
+    let store = Store::create_in(medium.clone(), options(&clock)).unwrap();
+    let job = store.job("NQ").unwrap();
+    let mut session = job
+        .session(SessionOptions {
+            min_free: MinFree {
+                bytes: 1 << 20,
+                part: 1.0,
+            },
+            on_low_disk: OnLowDisk::Refuse,
+            ..every(1000)
+        })
+        .unwrap();
+    session.step(1, &none(), |save| state(save, 1));
+    medium.limits.set_capacity(1);
+    session.phase_end();
+    let step = session.step(2, &metric("loss", 0.5), |save| state(save, 2));
+    assert!(matches!(step.save, SaveState::LeftOut));
+    session.phase_boundary("warmup");
+    let step = session.step(3, &metric("loss", 0.5), |save| state(save, 3));
+    assert!(
+        matches!(step.save, SaveState::LeftOut),
+        "it waits to be tried again"
+    );
+    medium.limits.set_capacity(u64::MAX);
+    clock.advance(Duration::from_secs(1));
+    session.step(4, &metric("loss", 0.5), |save| state(save, 4));
+    let head = job.latest().unwrap().unwrap();
+    assert_eq!(head.iteration, 4);
+    for event in [Event::PhaseEnd, Event::PhaseBoundary("warmup".into())] {
+        assert!(head.events.contains(&event), "{:?}", head.events);
+    }
+    drop(session);
+    let points = job.telemetry().unwrap().points("loss", 0..=9).unwrap();
+    assert_eq!(points.len(), 3);
+}

@@ -72,7 +72,7 @@ impl Background {
         let mut state = self.shared.lock();
         let is_replaceable = |state: &State| {
             let waits = state.queued.as_ref();
-            waits.is_none_or(|(waits, _)| waits.is_periodic)
+            waits.is_none_or(|(waits, _)| waits.is_periodic())
         };
         let is_taken = |state: &State| state.busy || state.queued.is_some();
         let mut answer = Handed::Queued;

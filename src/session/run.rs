@@ -235,8 +235,7 @@ impl Drop for Session {
         };
         let iteration = self.past.previous.unwrap_or(0);
         // What was handed over is saved.
-        let saver = std::mem::replace(&mut self.saver, Saver::Closed);
-        drop(saver);
+        self.saver = Saver::Closed;
         self.record(iteration, outcome, reason);
     }
 }

@@ -113,7 +113,6 @@ impl Job {
     /// [`Error::Undeclared`] for an improvement trigger on a metric without a direction;
     /// [`Error::Conflict`] when a direction is declared otherwise.
     pub fn session(&self, options: SessionOptions) -> Result<Session> {
-        self.declare_all(&options.metrics)?;
         let resumed = self.resume()?;
         self.session_from(resumed, options)
     }
@@ -162,7 +161,7 @@ impl Job {
             parent: from.filter(|from| head != Some(*from)),
             past: Past {
                 anchor: standing.anchor,
-                previous: standing.head.map(|(_, iteration)| iteration),
+                previous: standing.iteration,
                 baselines: standing.baselines,
                 is_asked: false,
                 cost: None,

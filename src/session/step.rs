@@ -174,7 +174,6 @@ impl Session {
             blocked: Duration::ZERO,
             telemetry,
             events: events.clone(),
-            is_periodic: events.iter().all(|event| *event == Event::Periodic),
             is_beside: matches!(self.saver, Saver::Beside(_)),
         };
         self.hand_over(began, order, save)
@@ -229,7 +228,7 @@ impl Session {
         };
         order.blocked = waited(self);
         // What only its turn asks for may be left out; all else is saved.
-        let overlap = if order.must || !order.is_periodic {
+        let overlap = if order.must || !order.is_periodic() {
             Overlap::Wait
         } else {
             self.overlap

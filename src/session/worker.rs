@@ -27,10 +27,15 @@ pub(super) struct Order {
     pub(super) telemetry: Batch,
     /// Why it is saved.
     pub(super) events: BTreeSet<Event>,
-    /// Whether only its turn asks for it: then another one may take its place.
-    pub(super) is_periodic: bool,
     /// Whether it runs beside the training.
     pub(super) is_beside: bool,
+}
+
+impl Order {
+    /// Whether only its turn asks for it: then another one may take its place.
+    pub(super) fn is_periodic(&self) -> bool {
+        self.events.iter().all(|event| *event == Event::Periodic)
+    }
 }
 
 /// What became of it.

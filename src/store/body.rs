@@ -36,11 +36,7 @@ pub(super) fn body_of(
             // One byte more than fits is enough to notice; an endless reader must end.
             let most = expected.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
             let mut reader = reader.take(most);
-            let failed = |source: io::Error| Error::Io {
-                operation: "reading the bytes of entry".to_owned(),
-                path: printable(name).into(),
-                source,
-            };
+            let failed = |error| reading(name, error);
             buffer.clear();
             read_up_to(&mut reader, buffer, SMALL_ENTRY_BYTES).map_err(failed)?;
             if buffer.len() < SMALL_ENTRY_BYTES {
@@ -78,12 +74,27 @@ fn read_up_to(reader: &mut dyn Read, buffer: &mut Vec<u8>, len: usize) -> io::Re
     reader.take(missing as u64).read_to_end(buffer).map(drop)
 }
 
+/// An error of a caller's reader.
+pub(super) fn reading(name: &str, source: io::Error) -> Error {
+    Error::Io {
+        operation: "reading the bytes of entry".to_owned(),
+        path: printable(name).into(),
+        source,
+    }
+}
+
+impl Body {
+    /// How many bytes came.
+    pub(super) fn len(&self) -> u64 {
+        match self {
+            Self::Small(data) => data.len() as u64,
+            Self::Large(chunks) => chunks.iter().map(|chunk| u64::from(chunk.raw_len)).sum(),
+        }
+    }
+}
+
 /// The bytes that came are as many as a tensor's shape takes.
-pub(super) fn check_length(name: &str, expected: Option<u64>, body: &Body) -> Result<()> {
-    let found = match body {
-        Body::Small(data) => data.len() as u64,
-        Body::Large(chunks) => chunks.iter().map(|chunk| u64::from(chunk.raw_len)).sum(),
-    };
+pub(super) fn check_length(name: &str, expected: Option<u64>, found: u64) -> Result<()> {
     match expected {
         Some(expected) if expected != found => {
             let why = format!("its shape takes {expected} bytes, {found} came");

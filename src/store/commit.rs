@@ -2,7 +2,7 @@
 
 use super::declare::declare;
 use super::ingest::Ingest;
-use super::line::{JobLine, head_mark};
+use super::line::JobLine;
 use super::manifest::Built;
 use super::merge::merge;
 use super::request::{Request, attribute_rows, metric_rows};
@@ -229,10 +229,7 @@ fn insert(
         content: *content.as_bytes(),
         later,
     };
-    line.attach(change, id, &record)?;
-    line.record.head = Some(head_mark(id, &record));
-    line.note_metrics(id, &record);
-    change.put_checkpoint(id, &record)?;
+    line.put_head(change, id, &record)?;
     Ok((id, record))
 }
 

@@ -1,7 +1,7 @@
 //! Forks: a job that begins with a checkpoint of another.
 
 use super::declare::declare;
-use super::line::{JobLine, direction_of, head_mark};
+use super::line::{JobLine, direction_of};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::format::{Action, CheckpointRecord, Later, Progress, SavedPart};
@@ -74,10 +74,7 @@ impl Checkpoint {
                 content: *content.as_bytes(),
                 later,
             };
-            line.attach(change, id, &record)?;
-            line.record.head = Some(head_mark(id, &record));
-            line.note_metrics(id, &record);
-            change.put_checkpoint(id, &record)?;
+            line.put_head(change, id, &record)?;
             change.log(Action::Fork {
                 checkpoint: id,
                 source: self.id.get(),

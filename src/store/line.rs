@@ -74,6 +74,19 @@ impl JobLine {
         change.count_live(1)
     }
 
+    /// Puts a new checkpoint, which the job goes on from.
+    pub(super) fn put_head(
+        &mut self,
+        change: &mut Change<'_>,
+        id: u64,
+        checkpoint: &CheckpointRecord,
+    ) -> Result<()> {
+        self.attach(change, id, checkpoint)?;
+        self.record.head = Some(head_mark(id, checkpoint));
+        self.note_metrics(id, checkpoint);
+        change.put_checkpoint(id, checkpoint)
+    }
+
     /// Removes its rows and counts it out.
     pub(super) fn detach(
         &mut self,

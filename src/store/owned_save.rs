@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::body::Source;
+use super::body::{Source, check_length, reading};
 use super::request::Request;
 use super::save::{Part, perform};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::format::KindRecord;
-use crate::name::printable;
 use crate::store::{Job, Save, Saved};
 use crate::telemetry::Batch;
 
@@ -31,7 +30,6 @@ impl Save<'_> {
         let (job, parts, request) = self.into_parts()?;
         let mut owned = BTreeMap::new();
         for (name, part) in parts {
-            let expected = part.bytes;
             let bytes = match part.source {
                 Source::Bytes(bytes) => bytes.into_owned(),
                 Source::View(view) => view.data().into_owned(),
@@ -39,25 +37,12 @@ impl Save<'_> {
                     // One byte more than fits is enough to notice; an endless reader must end.
                     let most = part.bytes.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
                     let mut bytes = Vec::new();
-                    reader
-                        .take(most)
-                        .read_to_end(&mut bytes)
-                        .map_err(|source| Error::Io {
-                            operation: "reading the bytes of entry".to_owned(),
-                            path: printable(&name).into(),
-                            source,
-                        })?;
+                    let read = reader.take(most).read_to_end(&mut bytes);
+                    read.map_err(|error| reading(&name, error))?;
                     bytes
                 }
             };
-            if let Some(expected) = expected.filter(|expected| *expected != bytes.len() as u64) {
-                let what = format!("entry `{}`", printable(&name));
-                let why = format!(
-                    "its shape asks for {expected} bytes, it has {}",
-                    bytes.len()
-                );
-                return Err(Error::invalid(what, why));
-            }
+            check_length(&name, part.bytes, bytes.len() as u64)?;
             owned.insert(name, (part.kind, bytes));
         }
         Ok(OwnedSave {
@@ -79,13 +64,10 @@ impl OwnedSave {
 
     fn borrowed(&self) -> BTreeMap<String, Part<'_>> {
         let parts = self.parts.iter().map(|(name, (kind, bytes))| {
-            let expected = match kind {
-                KindRecord::Tensor { .. } => Some(bytes.len() as u64),
-                _ => None,
-            };
             let part = Part {
                 kind: kind.clone(),
-                bytes: expected,
+                // It was checked when they were copied.
+                bytes: None,
                 source: Source::Bytes(bytes.as_slice().into()),
             };
             (name.clone(), part)

@@ -469,7 +469,7 @@ fn take_in(
             part.source,
             &mut buffer,
         )?;
-        check_length(&name, part.bytes, &body)?;
+        check_length(&name, part.bytes, body.len())?;
         builder.add(ingest, name, part.kind, body)?;
     }
     let built = builder.finish(ingest)?;

@@ -66,7 +66,8 @@ pub struct SessionStats {
 /// Where a job's line stands, for a session's triggers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
-    pub(crate) head: Option<(CheckpointId, u64)>,
+    /// The iteration that it ends with.
+    pub(crate) iteration: Option<u64>,
     pub(crate) anchor: Option<u64>,
     pub(crate) baselines: BTreeMap<String, Baseline>,
 }
@@ -168,10 +169,7 @@ impl Job {
             };
             let progress = record.as_ref().map(|record| &record.later.progress);
             let mut standing = Standing {
-                head: record
-                    .as_ref()
-                    .zip(head)
-                    .map(|(record, id)| (CheckpointId::new(id), record.saved.iteration)),
+                iteration: record.as_ref().map(|record| record.saved.iteration),
                 anchor: progress.and_then(|progress| progress.anchor),
                 ..Standing::default()
             };
@@ -189,7 +187,7 @@ impl Job {
         })
     }
 
-    /// Declares directions that are not declared yet, in one transaction.
+    /// Declares directions that are not declared yet.
     pub(crate) fn declare_all(&self, directions: &BTreeMap<String, Direction>) -> Result<()> {
         for (metric, direction) in directions {
             self.declare_metric(metric, *direction)?;

@@ -54,7 +54,7 @@ pub(crate) fn append(
     let mut sums = None;
     while is_full(&pending) {
         let piece = pending.split(MAX_BLOCK_ROWS, BLOCK_VALUES);
-        put_block(change, next, &block_of(key, at, &piece))?;
+        put_block(change, next, block_of(key, at, &piece))?;
         sums.get_or_insert_with(|| Summaries::of(std::mem::take(&mut record.summaries)))
             .take(&piece, u64::MAX);
         record.summed = Some(next);
@@ -67,7 +67,7 @@ pub(crate) fn append(
     if pending.is_empty() {
         return Ok(());
     }
-    put_block(change, next, &block_of(key, at, &pending))
+    put_block(change, next, block_of(key, at, &pending))
 }
 
 /// Makes what is appended from now on continue this position of a segment. Nothing is done where
@@ -262,6 +262,6 @@ fn limit_series(batch: &mut Batch, record: &SegmentRecord, tail: &[(u64, BlockRe
     });
 }
 
-fn put_block(change: &mut Change<'_>, key: u64, block: &BlockRecord) -> Result<()> {
-    change.put_telemetry(key, &TelemetryRecord::Block(block.clone()))
+fn put_block(change: &mut Change<'_>, key: u64, block: BlockRecord) -> Result<()> {
+    change.put_telemetry(key, &TelemetryRecord::Block(block))
 }

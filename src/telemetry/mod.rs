@@ -20,5 +20,5 @@ pub use batch::Batch;
 pub(crate) use line::Line;
 pub use read::{Bucket, Point};
 pub(crate) use read::{buckets, each_point, summaries_of};
-pub(crate) use restore::{choose, last_segment, restore, sound};
+pub(crate) use restore::{choose, fill, last_segment, restore, sound};
 pub use summary::Summary;

@@ -93,6 +93,20 @@ pub(crate) fn sound(rows: &dyn Rows) -> Result<(Found, Vec<(u64, String)>)> {
     Ok((sound, faults))
 }
 
+/// What the tables have; of what they have lost, what was found elsewhere.
+pub(crate) fn fill(
+    sound: &mut BTreeMap<u64, TelemetryRecord>,
+    faults: &[(u64, String)],
+    elsewhere: BTreeMap<u64, Vec<TelemetryRecord>>,
+) {
+    let lost: BTreeSet<u64> = faults.iter().map(|(key, _)| *key).collect();
+    for (key, record) in choose(elsewhere) {
+        if lost.contains(&key) || matches!(record, TelemetryRecord::Segment(_)) {
+            sound.entry(key).or_insert(record);
+        }
+    }
+}
+
 fn is_block_of(record: Option<&TelemetryRecord>, segment: u64) -> bool {
     matches!(record, Some(TelemetryRecord::Block(block)) if block.segment == segment)
 }

@@ -1,21 +1,13 @@
 //! Sessions on disks that are low, full or broken: training goes on, is told, and saving resumes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ckptdb::policy::{Keep, Retention};
 use ckptdb::session::{MinFree, OnLowDisk, Overlap, ProblemKind, SaveState, SessionOptions};
-use ckptdb::{ManualClock, Medium, MemoryMedium, Store, VerifyDepth};
+use ckptdb::{Medium, VerifyDepth};
 
-use super::{every, iterations, metric, none, options, state};
+use super::{every, iterations, limited, metric, none, state};
 use crate::support::{LimitedMedium, noise};
-
-fn limited() -> (Store, Arc<ManualClock>, Arc<LimitedMedium>) {
-    let medium = LimitedMedium::new(Arc::new(MemoryMedium::default()));
-    let clock = Arc::new(ManualClock::default());
-    let store = Store::create_in(medium.clone(), options(&clock)).unwrap();
-    (store, clock, medium)
-}
 
 fn used(medium: &LimitedMedium) -> u64 {
     medium.open().unwrap().len().unwrap()

@@ -16,9 +16,19 @@ use ckptdb::policy::Trigger;
 use ckptdb::session::{MinFree, SessionOptions};
 use ckptdb::{ManualClock, Medium, MemoryMedium, Options, Save, Store};
 
+use crate::support::LimitedMedium;
+
 /// A store in memory, its clock, and its medium.
 fn store() -> (Store, Arc<ManualClock>, Arc<dyn Medium>) {
     let medium: Arc<dyn Medium> = Arc::new(MemoryMedium::default());
+    let clock = Arc::new(ManualClock::default());
+    let store = Store::create_in(medium.clone(), options(&clock)).unwrap();
+    (store, clock, medium)
+}
+
+/// The same on a disk that can be filled, in a process that can be killed.
+fn limited() -> (Store, Arc<ManualClock>, Arc<LimitedMedium>) {
+    let medium = LimitedMedium::new(Arc::new(MemoryMedium::default()));
     let clock = Arc::new(ManualClock::default());
     let store = Store::create_in(medium.clone(), options(&clock)).unwrap();
     (store, clock, medium)

@@ -1,14 +1,12 @@
 //! Sessions that begin somewhere else than at the head, and what a failure leaves to be done.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use ckptdb::Event;
 use ckptdb::policy::{Keep, Retention, Trigger};
 use ckptdb::session::{MinFree, OnLowDisk, Overlap, SaveState, SessionOptions};
-use ckptdb::{Event, ManualClock, MemoryMedium, Store};
 
-use super::{every, iterations, metric, none, options, state, store};
-use crate::support::LimitedMedium;
+use super::{every, iterations, limited, metric, none, state, store};
 
 #[test]
 fn what_a_session_goes_on_from_stays_though_it_is_not_the_head() {
@@ -77,9 +75,7 @@ fn a_save_has_to_be_measured_in_every_session() {
 
 #[test]
 fn the_reason_of_a_save_that_failed_is_the_next_ones() {
-    let medium = LimitedMedium::new(Arc::new(MemoryMedium::default()));
-    let clock = Arc::new(ManualClock::default());
-    let store = Store::create_in(medium.clone(), options(&clock)).unwrap();
+    let (store, clock, medium) = limited();
     let job = store.job("NQ").unwrap();
     let mut session = job
         .session(SessionOptions {

@@ -1,6 +1,6 @@
 //! Mending a store in place: whatever can be derived is derived anew, what is lost is said to be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::evidence::Evidence;
@@ -168,13 +168,7 @@ fn mend_telemetry(
     if faults.is_empty() && plan.segments().iter().all(is_there) {
         return Ok(());
     }
-    let lost: BTreeSet<u64> = faults.iter().map(|(key, _)| *key).collect();
-    for (key, record) in telemetry::choose(elsewhere) {
-        let is_lost = lost.contains(&key) || matches!(record, TelemetryRecord::Segment(_));
-        if is_lost {
-            sound.entry(key).or_insert(record);
-        }
-    }
+    telemetry::fill(&mut sound, &faults, elsewhere);
     telemetry::restore(change, sound, plan.segments())
 }
 

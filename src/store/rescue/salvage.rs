@@ -185,27 +185,17 @@ fn series_of(
     evidence: &mut Evidence,
     tables: Option<Series>,
     plan: &Plan,
-) -> Vec<(u64, TelemetryRecord)> {
-    let mut series = telemetry::choose(std::mem::take(&mut evidence.telemetry));
-    if let Some(tables) = tables {
-        series = joined(tables, series);
-    }
-    series.retain(|(key, _)| plan.has_job(key >> 32));
-    series
-}
-
-/// What the tables have of telemetry; of what they have lost, what was found elsewhere.
-fn joined(
-    (mut sound, faults): Series,
-    elsewhere: Vec<(u64, TelemetryRecord)>,
-) -> Vec<(u64, TelemetryRecord)> {
-    let lost: BTreeSet<u64> = faults.iter().map(|(key, _)| *key).collect();
-    for (key, record) in elsewhere {
-        if lost.contains(&key) || matches!(record, TelemetryRecord::Segment(_)) {
-            sound.entry(key).or_insert(record);
+) -> BTreeMap<u64, TelemetryRecord> {
+    let elsewhere = std::mem::take(&mut evidence.telemetry);
+    let mut series = match tables {
+        Some((mut sound, faults)) => {
+            telemetry::fill(&mut sound, &faults, elsewhere);
+            sound
         }
-    }
-    sound.into_iter().collect()
+        None => telemetry::choose(elsewhere).into_iter().collect(),
+    };
+    series.retain(|key, _| plan.has_job(key >> 32));
+    series
 }
 
 /// Brings checkpoints over, many in a transaction.
@@ -317,7 +307,7 @@ impl Carrier<'_> {
 
     fn finish(
         mut self,
-        series: Vec<(u64, TelemetryRecord)>,
+        series: BTreeMap<u64, TelemetryRecord>,
         segments: BTreeSet<u64>,
     ) -> Result<Salvaged> {
         self.flush()?;
@@ -332,7 +322,7 @@ impl Carrier<'_> {
                 for lost in batches(&lost) {
                     change.log(Action::Salvage { lost })?;
                 }
-                telemetry::restore(&mut change, series.into_iter().collect(), segments)?;
+                telemetry::restore(&mut change, series, segments)?;
                 rebuild.finish(&mut change)?;
                 change.finish()
             })?;

@@ -1,13 +1,14 @@
 //! The format's decoders for the fuzz targets: bytes in; the bytes that what was read encodes to,
 //! or an error, out. Not part of the API: it is there with the feature `fuzzing` only.
 
-use crate::codec::{self, Texture};
+use crate::codec::{self, Compression, Encoder, Texture};
 use crate::error::Result;
 use crate::format::{
     CheckpointRecord, ChunkRow, Extent, Head, Identity, IndexKey, JobRecord, LogRecord,
     LooseRecord, Malformed, NameRecord, Node, Record, StoreTag, StoredNode, TelemetryRecord,
 };
 use crate::id::{ChunkId, NodeId, StoreId};
+use crate::tensor::DType;
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,16 +140,30 @@ pub fn index_key(bytes: &[u8; 25]) -> Option<[u8; 25]> {
     IndexKey::from_bytes(bytes).map(IndexKey::to_bytes)
 }
 
-/// Decodes the stored bytes of a chunk.
+/// Decodes the stored bytes of a chunk, without the ids of its bases, whose bytes are given.
 ///
 /// # Errors
 /// As [`record`].
-pub fn chunk(codec: u8, stored: &[u8], raw_len: usize) -> Result<Vec<u8>> {
-    codec::decode(codec, stored, raw_len)
+pub fn chunk(codec: u8, stored: &[u8], bases: &[&[u8]], raw_len: usize) -> Result<Vec<u8>> {
+    codec::decode(codec, stored, bases, raw_len)
 }
 
-/// How the store would keep these bytes: the codec's code and the encoded bytes, or none for the
-/// bytes themselves.
-pub fn stored(raw: &[u8]) -> Option<(u8, Vec<u8>)> {
-    codec::encode(Texture::General, raw).map(|(codec, bytes)| (codec.code(), bytes))
+/// How the store would keep these bytes, of a tensor of this type or of a document, after a base:
+/// the codec's code, whether it takes the base, and the encoded bytes; or none for the bytes
+/// themselves.
+pub fn stored(
+    dtype: Option<DType>,
+    raw: &[u8],
+    base: Option<&[u8]>,
+) -> Option<(u8, bool, Vec<u8>)> {
+    let texture = dtype.map_or(Texture::General, Texture::of);
+    let base = base.map(|base| (&[0; 32], base));
+    let mut encoder = Encoder::new(Compression::Default);
+    let encoded = encoder.encode(texture, raw, base)?;
+    let ids = if encoded.with_base { 32 } else { 0 };
+    Some((
+        encoded.codec.code(),
+        encoded.with_base,
+        encoded.bytes[ids..].to_vec(),
+    ))
 }

@@ -27,6 +27,7 @@ pub mod tensor;
 pub mod time;
 
 pub use checkpoint::{CheckpointInfo, EntryInfo, EntryKind};
+pub use codec::Compression;
 pub use error::{Error, Result};
 pub use event::Event;
 pub use id::{CheckpointId, ChunkId, ContentHash, StoreId};

@@ -12,6 +12,7 @@ mod concurrency;
 mod crash;
 mod damage;
 mod deletion;
+mod deltas;
 mod demo;
 mod faults;
 mod lifecycle;

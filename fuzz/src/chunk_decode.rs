@@ -1,6 +1,6 @@
 //! Chunk rows, extents, and the codecs behind them.
 
-use ckptdb::ChunkId;
+use ckptdb::{ChunkId, DType};
 use ckptdb::fuzzing;
 use zstd::zstd_safe;
 
@@ -29,7 +29,10 @@ pub(crate) fn chunk_decode(data: &[u8]) {
         _ => {
             if let Some((&[codec, a, b, c], stored)) = rest.split_first_chunk::<4>() {
                 let raw_len = u32::from_le_bytes([a, b, c, 0]) as usize;
-                chunk(codec, stored, raw_len % (MAX_CHUNK_BYTES + 1));
+                // As many bases as the choice says, each the beginning of the stored bytes.
+                let base = stored.get(..stored.len() / 2).unwrap_or_default();
+                let bases = vec![base; usize::from(choice % 8 - 5)];
+                chunk(codec, stored, &bases, raw_len % (MAX_CHUNK_BYTES + 1));
             }
         }
     }
@@ -50,20 +53,29 @@ fn extent(bytes: &[u8]) {
     }
 }
 
-/// What the store would keep comes back.
-fn kept(raw: &[u8]) {
-    let Some((codec, stored)) = within("encoding", || fuzzing::stored(raw)) else {
+/// What the store would keep comes back: of a tensor or a document, alone or after a base.
+fn kept(data: &[u8]) {
+    let Some((&[kind, cut], rest)) = data.split_first_chunk::<2>() else {
         return;
     };
-    assert!(stored.len() < raw.len(), "the codec made it longer");
-    let again = fuzzing::chunk(codec, &stored, raw.len());
-    assert_eq!(again.ok().as_deref(), Some(raw), "it does not come back");
-    chunk(codec, &stored, raw.len() + 1);
+    let dtype = DType::ALL.get(usize::from(kind)).copied();
+    let (base, raw) = rest.split_at(rest.len() * usize::from(cut) / 256);
+    for base in [None, Some(base)] {
+        let stored = within("encoding", || fuzzing::stored(dtype, raw, base));
+        let Some((codec, with_base, stored)) = stored else {
+            continue;
+        };
+        assert!(stored.len() < raw.len(), "the codec made it longer");
+        let bases: Vec<&[u8]> = base.filter(|_| with_base).into_iter().collect();
+        let again = fuzzing::chunk(codec, &stored, &bases, raw.len());
+        assert_eq!(again.ok().as_deref(), Some(raw), "it does not come back");
+        chunk(codec, &stored, &bases, raw.len() + 1);
+    }
 }
 
 /// What decodes has the length that was said, and is stored as the format says.
-fn chunk(codec: u8, stored: &[u8], raw_len: usize) {
-    let Ok(raw) = within("decoding", || fuzzing::chunk(codec, stored, raw_len)) else {
+fn chunk(codec: u8, stored: &[u8], bases: &[&[u8]], raw_len: usize) {
+    let Ok(raw) = within("decoding", || fuzzing::chunk(codec, stored, bases, raw_len)) else {
         return;
     };
     assert_eq!(raw.len(), raw_len, "another length than was said");
@@ -76,6 +88,8 @@ fn chunk(codec: u8, stored: &[u8], raw_len: usize) {
             let first = zstd_safe::find_frame_compressed_size(stored);
             assert_eq!(first.ok(), Some(stored.len()), "there is more than a frame");
         }
+        2 | 4 => {}
+        3 | 5 => assert!(!bases.is_empty(), "a delta against nothing"),
         _ => panic!("codec {codec} is not known"),
     }
 }

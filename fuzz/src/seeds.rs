@@ -188,11 +188,13 @@ fn chunks(out: &mut Vec<Seed>) {
     );
     put("largest", 5, &framed(&large, 1_048_496));
     put("raw", 5, &[&[0, 4, 0, 0], &b"four"[..]].concat());
-    put("kept", 4, &text);
-    let mut row = [0; 28];
-    (row[0], row[8], row[16], row[20], row[25]) = (1, 7, 100, 90, 1);
+    put("kept", 4, &[&[255, 0], &text[..]].concat());
+    let words: Vec<u8> = (0..2_000_u32).flat_map(|i| (i as f32).sin().to_le_bytes()).collect();
+    put("kept-floats", 4, &[&[17, 128], &words[..], &words].concat());
+    let mut row = [0; 33];
+    (row[0], row[8], row[16], row[20], row[29]) = (1, 7, 100, 90, 1);
     put("row", 1, &row);
-    (row[26], row[27]) = (2, 1);
+    (row[24], row[30], row[31], row[32]) = (3, 2, 1, 1);
     put("row-with-a-base", 1, &[&row[..], &[2; 32]].concat());
     put(
         "row-sealed",

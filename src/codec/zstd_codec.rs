@@ -1,31 +1,66 @@
-//! zstd, by the library.
+//! zstd, by the library: whole chunks, alone or after a chunk that they resemble.
 
-use zstd::bulk::{compress, decompress_to_buffer};
-use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
+use std::cell::RefCell;
+
+use zstd::zstd_safe::{
+    CCtx, CParameter, DCtx, DParameter, find_frame_compressed_size, get_frame_content_size,
+};
 
 /// Measured on agent states: 3 is where size stops falling faster than speed.
-const LEVEL: i32 = 3;
+pub(super) const LEVEL: i32 = 3;
 /// Shorter input can't win back the frame's own bytes.
 const SHORTEST: usize = 64;
+/// The window that a chunk and its base fit in, as a power of two.
+const WINDOW_LOG: u32 = 21;
 
-/// One frame, if it is shorter than the input by a sixteenth at least.
-pub(super) fn encode(raw: &[u8]) -> Option<Vec<u8>> {
+thread_local! {
+    static DECODER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+}
+
+/// One frame, if it is shorter than the input by a sixteenth at least. What the base has already is
+/// referred to, not repeated.
+pub(super) fn encode(raw: &[u8], base: Option<&[u8]>, level: i32) -> Option<Vec<u8>> {
     if raw.len() < SHORTEST {
         return None;
     }
-    let stored = compress(raw, LEVEL).ok()?;
+    let mut context = CCtx::try_create()?;
+    context
+        .set_parameter(CParameter::CompressionLevel(level))
+        .ok()?;
+    if let Some(base) = base {
+        context
+            .set_parameter(CParameter::WindowLog(WINDOW_LOG))
+            .ok()?;
+        context.ref_prefix(base).ok()?;
+    }
+    let mut stored = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()));
+    context.compress2(&mut stored, raw).ok()?;
     (stored.len() <= raw.len() - raw.len() / 16).then_some(stored)
 }
 
-/// The frame's content, if it is exactly this long. The output buffer is all that is ever
-/// allocated, whatever the frame says; one that says another length, or none, or that is not alone
-/// was written by nobody who keeps to the format.
-pub(super) fn decode(stored: &[u8], raw_len: usize) -> Option<Vec<u8>> {
+/// Decodes a frame whose content is exactly as long as `raw`. One that says another length, or
+/// none, or that is not alone was written by nobody who keeps to the format.
+pub(super) fn decode_into(stored: &[u8], base: Option<&[u8]>, raw: &mut [u8]) -> Option<()> {
     let said = get_frame_content_size(stored).ok()??;
-    if said != raw_len as u64 || find_frame_compressed_size(stored).ok()? != stored.len() {
+    if said != raw.len() as u64 || find_frame_compressed_size(stored).ok()? != stored.len() {
         return None;
     }
-    let mut raw = vec![0; raw_len];
-    let written = decompress_to_buffer(stored, &mut raw).ok()?;
-    (written == raw_len).then_some(raw)
+    let written = match base {
+        Some(base) => {
+            let mut context = DCtx::try_create()?;
+            context
+                .set_parameter(DParameter::WindowLogMax(WINDOW_LOG))
+                .ok()?;
+            context.ref_prefix(base).ok()?;
+            context.decompress(raw, stored).ok()?
+        }
+        None => DECODER.with_borrow_mut(|context| {
+            let context = match context {
+                Some(context) => context,
+                None => context.insert(DCtx::try_create()?),
+            };
+            context.decompress(raw, stored).ok()
+        })?,
+    };
+    (written == raw.len()).then_some(())
 }

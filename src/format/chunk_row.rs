@@ -7,8 +7,10 @@ use crate::id::ChunkId;
 /// A chunk as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChunkRow {
-    /// How many times nodes, inline manifests and bases name it.
+    /// How many times nodes and inline manifests name it.
     pub(crate) refs: u64,
+    /// How many times chunks name it as a base.
+    pub(crate) deltas: u32,
     /// Its number: where its extents are.
     pub(crate) number: u64,
     /// Length of its raw bytes.
@@ -19,8 +21,10 @@ pub(crate) struct ChunkRow {
     pub(crate) codec: u8,
     /// Number of extents; none if its bytes are lost.
     pub(crate) parts: u8,
-    /// Deltas down to a chunk without base.
+    /// At least the number of deltas down to a chunk without base; more than that of every base.
     pub(crate) depth: u8,
+    /// How many deltas were written since that chunk.
+    pub(crate) position: u8,
     /// The chunks that it is a delta against.
     pub(crate) bases: Vec<ChunkId>,
 }
@@ -28,17 +32,29 @@ pub(crate) struct ChunkRow {
 impl ChunkRow {
     /// The row of a chunk whose bytes are lost. It keeps the count, so that whoever brings the
     /// bytes again heals every checkpoint that names them.
-    pub(crate) const fn lost(refs: u64, number: u64, raw_len: u32) -> Self {
+    pub(crate) const fn lost(refs: u64, deltas: u32, number: u64, raw_len: u32) -> Self {
         Self {
             refs,
+            deltas,
             number,
             raw_len,
             stored_len: 0,
             codec: 0,
             parts: 0,
             depth: 0,
+            position: 0,
             bases: Vec::new(),
         }
+    }
+
+    /// Whether nothing names it any more.
+    pub(crate) const fn is_unused(&self) -> bool {
+        self.refs == 0 && self.deltas == 0
+    }
+
+    /// Whether only deltas need it: no checkpoint has it.
+    pub(crate) const fn is_dead_weight(&self) -> bool {
+        self.refs == 0 && self.deltas > 0
     }
 
     /// Whether the chunk's bytes are known to be lost.
@@ -48,13 +64,14 @@ impl ChunkRow {
 
     /// The row's bytes, bound to the chunk id.
     pub(crate) fn to_bytes(&self, id: &ChunkId) -> Vec<u8> {
-        let mut out = Vec::with_capacity(36 + 32 * self.bases.len());
+        let mut out = Vec::with_capacity(41 + 32 * self.bases.len());
         out.extend_from_slice(&self.refs.to_le_bytes());
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.raw_len.to_le_bytes());
         out.extend_from_slice(&self.stored_len.to_le_bytes());
         let bases = u8::try_from(self.bases.len()).unwrap_or(u8::MAX);
-        out.extend_from_slice(&[self.codec, self.parts, self.depth, bases]);
+        out.extend_from_slice(&self.deltas.to_le_bytes());
+        out.extend_from_slice(&[self.codec, self.parts, self.depth, self.position, bases]);
         for base in &self.bases {
             out.extend_from_slice(base.as_bytes());
         }
@@ -70,7 +87,8 @@ impl ChunkRow {
         let number = fields.u64()?;
         let raw_len = fields.u32()?;
         let stored_len = fields.u32()?;
-        let [codec, parts, depth, count] = fields.array()?;
+        let deltas = fields.u32()?;
+        let [codec, parts, depth, position, count] = fields.array()?;
         if usize::from(count) > MAX_BASES {
             return Err(Malformed::field(
                 "the number of its bases",
@@ -89,12 +107,14 @@ impl ChunkRow {
         }
         let row = Self {
             refs,
+            deltas,
             number,
             raw_len,
             stored_len,
             codec,
             parts,
             depth,
+            position,
             bases,
         };
         row.check()?;
@@ -118,11 +138,19 @@ impl ChunkRow {
         if !fits || self.raw_len == 0 || u64::from(self.stored_len) > longest {
             return Err(Malformed::new("its lengths are out of range"));
         }
-        if self.depth > MAX_CHAIN_DEPTH || (self.depth == 0) != self.bases.is_empty() {
+        let is_delta = !self.bases.is_empty();
+        if self.depth > MAX_CHAIN_DEPTH || (self.depth > 0) != is_delta {
             return Err(Malformed::field(
                 "its chain depth",
                 "what its bases say",
                 self.depth,
+            ));
+        }
+        if self.position > 0 && !is_delta {
+            return Err(Malformed::field(
+                "its position in a chain",
+                "0 without a base",
+                self.position,
             ));
         }
         if self.number > u64::MAX / 16 {
@@ -145,12 +173,14 @@ mod tests {
         let id = ChunkId::new([1; 32]);
         let row = ChunkRow {
             refs: 3,
+            deltas: 4,
             number: 77,
             raw_len: 1000,
             stored_len: 900,
             codec: 1,
             parts: 1,
             depth: 2,
+            position: 3,
             bases: vec![ChunkId::new([2; 32])],
         };
         let bytes = row.to_bytes(&id);

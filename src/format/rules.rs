@@ -196,12 +196,14 @@ fn bytes_longer_than_any_node_are_refused_before_they_are_decoded() {
 fn row() -> ChunkRow {
     ChunkRow {
         refs: 1,
+        deltas: 0,
         number: 5,
         raw_len: 1000,
         stored_len: 500,
         codec: 1,
         parts: 1,
         depth: 0,
+        position: 0,
         bases: Vec::new(),
     }
 }
@@ -237,6 +239,10 @@ fn chunk_rows_keep_their_lengths_numbers_and_chains_within_limits() {
     assert!(chain(1, 1) && chain(MAX_CHAIN_DEPTH, MAX_BASES));
     assert!(!chain(0, 1) && !chain(1, 0) && !chain(MAX_CHAIN_DEPTH + 1, 1));
     assert!(!chain(1, MAX_BASES + 1));
+    assert!(!with(&|row| row.position = 1));
+    assert!(with(&|row| {
+        (row.depth, row.position, row.bases) = (1, u8::MAX, base(1));
+    }));
     // With a base, the stored bytes begin with its id.
     let stored = |stored_len| {
         with(&|row| {
@@ -250,7 +256,7 @@ fn chunk_rows_keep_their_lengths_numbers_and_chains_within_limits() {
 #[test]
 fn a_lost_chunk_has_no_parts_no_bytes_and_no_codec() {
     let id = ChunkId::new([3; 32]);
-    let lost = ChunkRow::lost(4, 5, 1000);
+    let lost = ChunkRow::lost(4, 2, 5, 1000);
     assert!(lost.is_lost() && !row().is_lost());
     assert_eq!(
         ChunkRow::from_bytes(&id, &lost.to_bytes(&id)).unwrap(),

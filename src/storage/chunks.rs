@@ -17,8 +17,26 @@ pub(crate) struct NewChunk {
     pub(crate) raw_len: u32,
     /// The codec's code.
     pub(crate) codec: u8,
-    /// The encoded bytes.
+    /// The chunks that it is a delta against; the store has them, or gets them before this one.
+    pub(crate) bases: Vec<ChunkId>,
+    /// How many deltas were written since the last chunk without base.
+    pub(crate) position: u8,
+    /// The bases' ids, then the encoded bytes.
     pub(crate) stored: Vec<u8>,
+}
+
+impl NewChunk {
+    /// A chunk as it is.
+    pub(crate) fn alone(id: ChunkId, raw: &[u8]) -> Self {
+        Self {
+            id,
+            raw_len: u32::try_from(raw.len()).unwrap_or(u32::MAX),
+            codec: codec::Codec::Raw.code(),
+            bases: Vec::new(),
+            position: 0,
+            stored: raw.to_vec(),
+        }
+    }
 }
 
 /// A chunk's row, if the store has the chunk.
@@ -35,16 +53,25 @@ fn known_row(rows: &dyn Rows, id: &ChunkId) -> Result<ChunkRow> {
     chunk_row(rows, id)?.ok_or_else(|| Error::corrupt(named(id), "it is missing"))
 }
 
-/// Writes a chunk that nothing refers to yet. Returns its number.
+/// Writes a chunk that nothing refers to yet, and counts it at its bases. Returns its number.
 pub(crate) fn put_chunk(change: &mut Change<'_>, chunk: &NewChunk) -> Result<u64> {
+    put_counted(change, chunk, 0, 0)
+}
+
+/// Writes a chunk that is named so often.
+fn put_counted(change: &mut Change<'_>, chunk: &NewChunk, refs: u64, deltas: u32) -> Result<u64> {
     let number = change.next_chunk();
+    let mut depth = 0;
+    for base in &chunk.bases {
+        depth = depth.max(1 + retain_base(change.rows(), base)?);
+    }
     let stored_len = u32::try_from(chunk.stored.len())
         .map_err(|_| Error::invalid(named(&chunk.id), "its stored bytes are too long"))?;
     let header = ExtentHeader {
         part: 0,
         parts: 0,
         codec: chunk.codec,
-        bases: 0,
+        bases: u8::try_from(chunk.bases.len()).unwrap_or(u8::MAX),
         number,
         chunk: chunk.id,
         raw_len: chunk.raw_len,
@@ -53,14 +80,16 @@ pub(crate) fn put_chunk(change: &mut Change<'_>, chunk: &NewChunk) -> Result<u64
     };
     let extents = cut_extents(header, &chunk.stored).map_err(|error| error.of(named(&chunk.id)))?;
     let row = ChunkRow {
-        refs: 0,
+        refs,
+        deltas,
         number,
         raw_len: chunk.raw_len,
         stored_len,
         codec: chunk.codec,
         parts: u8::try_from(extents.len()).unwrap_or(u8::MAX),
-        depth: 0,
-        bases: Vec::new(),
+        depth,
+        position: chunk.position,
+        bases: chunk.bases.clone(),
     };
     let rows = change.rows();
     for (part, extent) in extents.iter().enumerate() {
@@ -70,39 +99,51 @@ pub(crate) fn put_chunk(change: &mut Change<'_>, chunk: &NewChunk) -> Result<u64
     Ok(number)
 }
 
-/// Writes a chunk's bytes anew where the store has lost or spoilt them: every checkpoint that names
-/// it is whole again. What is left of the old bytes goes, unless the disk can't read it.
-pub(crate) fn heal_chunk(change: &mut Change<'_>, chunk: &NewChunk, refs: u64) -> Result<()> {
+/// Writes a chunk's bytes anew: in the place of bytes that the store has lost or spoilt, which
+/// makes every checkpoint that names it whole again, or of an encoding that is not wanted any more.
+/// What is left of the old bytes goes, unless the disk can't read it. It stays named as often as is
+/// said.
+pub(crate) fn replace_chunk(
+    change: &mut Change<'_>,
+    chunk: &NewChunk,
+    (refs, deltas): (u64, u32),
+) -> Result<()> {
     let rows = change.rows();
     // A row that can't be read says nothing of its extents; they stay, unnamed, for a repair.
-    if let Ok(Some(old)) = chunk_row(rows, &chunk.id) {
-        remove_extents(rows, &chunk.id, &old)?;
+    let old = chunk_row(rows, &chunk.id).ok().flatten();
+    if let Some(old) = &old {
+        remove_extents(rows, &chunk.id, old)?;
         rows.unstage(old.number)?;
-        for base in &old.bases {
-            release_chunk(rows, base)?;
-        }
     }
-    let number = put_chunk(change, chunk)?;
-    let rows = change.rows();
-    let mut row = known_row(rows, &chunk.id)?;
-    row.refs = refs;
+    let number = put_counted(change, chunk, refs, deltas)?;
+    // After the new ones are counted: a base that both have must not fall to nothing between.
+    for base in old.iter().flat_map(|old| &old.bases) {
+        release_base(change.rows(), base)?;
+    }
     if refs == 0 {
-        rows.stage(number, &chunk.id)?;
+        change.rows().stage(number, &chunk.id)?;
     }
-    rows.put_chunk(&chunk.id, &row.to_bytes(&chunk.id))
+    Ok(())
 }
 
 /// Notes that a chunk's bytes are lost, and how often it is named.
-pub(crate) fn lose_chunk(change: &mut Change<'_>, chunk: &ChunkRef, refs: u64) -> Result<()> {
+pub(crate) fn lose_chunk(
+    change: &mut Change<'_>,
+    chunk: &ChunkRef,
+    (refs, deltas): (u64, u32),
+) -> Result<()> {
     let id = chunk.chunk();
     let number = match chunk_row(change.rows(), &id) {
         Ok(Some(old)) => {
             remove_extents(change.rows(), &id, &old)?;
+            for base in &old.bases {
+                release_base(change.rows(), base)?;
+            }
             old.number
         }
         _ => change.next_chunk(),
     };
-    let row = ChunkRow::lost(refs, number, chunk.raw_len);
+    let row = ChunkRow::lost(refs, deltas, number, chunk.raw_len);
     change.rows().put_chunk(&id, &row.to_bytes(&id))
 }
 
@@ -114,10 +155,15 @@ fn remove_extents(rows: &mut dyn Writes, id: &ChunkId, row: &ChunkRow) -> Result
         .try_for_each(|part| rows.remove_extent(extent_key(row.number, part)))
 }
 
-/// Sets how often a chunk is named; one that nothing names is left to be swept.
-pub(crate) fn count_chunk(rows: &mut dyn Writes, id: &ChunkId, refs: u64) -> Result<()> {
+/// Sets how often a chunk is named; one that no checkpoint names is left to be swept.
+pub(crate) fn count_chunk(
+    rows: &mut dyn Writes,
+    id: &ChunkId,
+    (refs, deltas): (u64, u32),
+) -> Result<()> {
     let row = ChunkRow {
         refs,
+        deltas,
         ..known_row(rows, id)?
     };
     if refs == 0 {
@@ -140,7 +186,32 @@ pub(crate) fn retain_chunk(rows: &mut dyn Writes, chunk: &ChunkRef) -> Result<()
     rows.put_chunk(&id, &row.to_bytes(&id))
 }
 
-/// Counts one reference less; a chunk without any is left to be swept.
+/// Counts one more delta against a chunk. Returns how deep it lies itself.
+fn retain_base(rows: &mut dyn Writes, id: &ChunkId) -> Result<u8> {
+    let mut row = known_row(rows, id)?;
+    row.deltas += 1;
+    rows.put_chunk(id, &row.to_bytes(id))?;
+    Ok(row.depth)
+}
+
+/// Counts one delta less against a chunk; one that nothing names is left to be swept. A base that
+/// is gone has no count.
+fn release_base(rows: &mut dyn Writes, id: &ChunkId) -> Result<()> {
+    let Some(mut row) = chunk_row(rows, id)? else {
+        return Ok(());
+    };
+    row.deltas = row
+        .deltas
+        .checked_sub(1)
+        .ok_or_else(|| Error::corrupt(named(id), "its count of deltas is too small"))?;
+    if row.is_unused() {
+        rows.stage(row.number, id)?;
+    }
+    rows.put_chunk(id, &row.to_bytes(id))
+}
+
+/// Counts one reference less; a chunk without any is left to be swept, or, if deltas need it, to
+/// have these written against another.
 pub(crate) fn release_chunk(rows: &mut dyn Writes, id: &ChunkId) -> Result<()> {
     let mut row = known_row(rows, id)?;
     row.refs = row
@@ -157,32 +228,65 @@ pub(crate) fn release_chunk(rows: &mut dyn Writes, id: &ChunkId) -> Result<()> {
 pub(crate) fn sweep_chunk(rows: &mut dyn Writes, number: u64, id: &ChunkId) -> Result<Option<u64>> {
     rows.unstage(number)?;
     let row = match chunk_row(rows, id)? {
-        Some(row) if row.refs == 0 && row.number == number => row,
+        Some(row) if row.is_unused() && row.number == number => row,
         _ => return Ok(None),
     };
     remove_extents(rows, id, &row)?;
     rows.remove_chunk(id)?;
     for base in &row.bases {
-        release_chunk(rows, base)?;
+        release_base(rows, base)?;
     }
     Ok(Some(u64::from(row.stored_len)))
 }
 
 /// A chunk's raw bytes, verified: whatever is wrong with them is an error, and remembered.
 pub(crate) fn load_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
-    read_chunk(rows, chunk).inspect_err(|error| rows.suspects().note_chunk(chunk.chunk(), error))
+    let id = chunk.chunk();
+    let loaded = known_row(rows, &id).and_then(|row| {
+        if row.raw_len != chunk.raw_len {
+            let why = format!("it has {} bytes, not {}", row.raw_len, chunk.raw_len);
+            return Err(Error::corrupt(named(&id), why));
+        }
+        let raw = read_chunk(rows, &id, &row)?;
+        check_hash(&id, &raw)?;
+        Ok(raw)
+    });
+    let loaded = loaded.map_err(|error| blame_base(rows, &id, error));
+    loaded.inspect_err(|error| rows.suspects().note_chunk(id, error))
 }
 
-fn read_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
-    let id = chunk.chunk();
-    let row = known_row(rows, &id)?;
-    let fault = |why: String| Error::corrupt(named(&id), why);
-    if row.raw_len != chunk.raw_len {
-        return Err(fault(format!(
-            "it has {} bytes, not {}",
-            row.raw_len, chunk.raw_len
-        )));
+/// The encoded bytes of a chunk, without the ids of its bases.
+pub(crate) fn load_encoded(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
+    let mut stored = stored_bytes(rows, id, row)?;
+    let ids = stored.len().min(32 * row.bases.len());
+    Ok(stored.split_off(ids))
+}
+
+/// The raw bytes that a row leads to, through its bases, which are not verified by themselves: the
+/// hash of what comes out vouches for all that went in.
+fn read_chunk(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
+    let stored = stored_bytes(rows, id, row)?;
+    let mut bases = Vec::with_capacity(row.bases.len());
+    for base in &row.bases {
+        let below = known_row(rows, base)?;
+        check_chain(id, row, &below)?;
+        bases.push(read_chunk(rows, base, &below)?);
     }
+    decoded(id, row.codec, stored, &row.bases, &bases, row.raw_len)
+}
+
+/// A chain ends, and does not branch below its first chunk: so the bytes of no file, whoever made
+/// it, take more than a few dozen chunks' work to read.
+fn check_chain(id: &ChunkId, row: &ChunkRow, base: &ChunkRow) -> Result<()> {
+    if base.depth >= row.depth || base.bases.len() > 1 {
+        return Err(Error::corrupt(named(id), "its bases are no chain"));
+    }
+    Ok(())
+}
+
+/// The stored bytes of a chunk, all its parts.
+fn stored_bytes(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
+    let fault = |why: String| Error::corrupt(named(id), why);
     if row.is_lost() {
         return Err(fault("its bytes are lost".to_owned()));
     }
@@ -191,8 +295,8 @@ fn read_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
         let key = extent_key(row.number, usize::from(part));
         let found = rows.extent(key, &mut |bytes| {
             let extent = Extent::from_bytes(bytes)
-                .map_err(|error| error.of(format!("part {part} of {}", named(&id))))?;
-            if !matches_row(&extent.header, part, &id, &row) {
+                .map_err(|error| error.of(format!("part {part} of {}", named(id))))?;
+            if !matches_row(&extent.header, part, id, row) {
                 return Err(fault(format!("part {part} belongs to another chunk")));
             }
             stored.extend_from_slice(extent.payload);
@@ -209,24 +313,73 @@ fn read_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
             row.stored_len
         )));
     }
-    decoded(&id, row.codec, stored, row.raw_len)
+    Ok(stored)
 }
 
-/// The raw bytes of a chunk that is stored like this, verified.
-pub(super) fn decoded(id: &ChunkId, codec: u8, stored: Vec<u8>, raw_len: u32) -> Result<Vec<u8>> {
+/// The raw bytes of a chunk that is stored like this. Its id has yet to vouch for them.
+pub(super) fn decoded(
+    id: &ChunkId,
+    codec: u8,
+    mut stored: Vec<u8>,
+    bases: &[ChunkId],
+    base_bytes: &[Vec<u8>],
+    raw_len: u32,
+) -> Result<Vec<u8>> {
     let fault = |why: String| Error::corrupt(named(id), why);
-    let raw = if codec == codec::Codec::Raw.code() {
-        stored
-    } else {
-        codec::decode(codec, &stored, raw_len as usize).map_err(|error| match error {
-            Error::Corrupt { why, .. } => fault(why),
-            other => other,
-        })?
-    };
-    if raw.len() != raw_len as usize || blake3::hash(&raw).as_bytes() != id.as_bytes() {
-        return Err(fault("its bytes are not what was saved".to_owned()));
+    let (ids, encoded) = stored
+        .split_at_checked(32 * bases.len())
+        .ok_or_else(|| fault("it is too short".to_owned()))?;
+    if !ids
+        .chunks(32)
+        .eq(bases.iter().map(|base| &base.as_bytes()[..]))
+    {
+        return Err(fault("its bases are not those of its row".to_owned()));
     }
-    Ok(raw)
+    if codec == codec::Codec::Raw.code() && bases.is_empty() {
+        if stored.len() != raw_len as usize {
+            return Err(fault("its stored length is not its raw length".to_owned()));
+        }
+        return Ok(std::mem::take(&mut stored));
+    }
+    let bytes: Vec<&[u8]> = base_bytes.iter().map(Vec::as_slice).collect();
+    codec::decode(codec, encoded, &bytes, raw_len as usize).map_err(|error| match error {
+        Error::Corrupt { why, .. } => fault(why),
+        other => other,
+    })
+}
+
+/// The bytes are those that were saved.
+pub(super) fn check_hash(id: &ChunkId, raw: &[u8]) -> Result<()> {
+    if blake3::hash(raw).as_bytes() != id.as_bytes() {
+        return Err(Error::corrupt(
+            named(id),
+            "its bytes are not what was saved",
+        ));
+    }
+    Ok(())
+}
+
+/// What is wrong with a delta may be wrong with its base: then that is named, and remembered too.
+fn blame_base(rows: &dyn Rows, id: &ChunkId, error: Error) -> Error {
+    let Ok(Some(row)) = chunk_row(rows, id) else {
+        return error;
+    };
+    for base in &row.bases {
+        let Ok(Some(below)) = chunk_row(rows, base) else {
+            return Error::corrupt(named(id), format!("its base, {}, has no row", named(base)));
+        };
+        if check_chain(id, &row, &below).is_err() {
+            return error;
+        }
+        let chunk = ChunkRef {
+            id: *base.as_bytes(),
+            raw_len: below.raw_len,
+        };
+        if let Err(Error::Corrupt { what, why }) = load_chunk(rows, &chunk) {
+            return Error::corrupt(named(id), format!("its base is damaged: {what}: {why}"));
+        }
+    }
+    error
 }
 
 fn matches_row(header: &ExtentHeader, part: u8, id: &ChunkId, row: &ChunkRow) -> bool {

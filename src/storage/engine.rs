@@ -120,8 +120,27 @@ impl Engine {
     ) -> Result<T> {
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_after_failed_sync()?;
+        self.release_held(room)?;
         let tag = StoreTag::of(self.store);
         self.with_handle(|handle| handle.write(tag, (durability, room), run))
+    }
+
+    /// Lets the engine's writes through that are held back since the handle was opened. Nobody
+    /// reads meanwhile: if the disk is full half of the way, the handle is of no use any more, and
+    /// a reader would be told of a failure that is not his.
+    fn release_held(&self, room: Room) -> Result<()> {
+        if !self.with_handle(|handle| Ok(handle.context.condition.holds_back()))? {
+            return Ok(());
+        }
+        let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(handle) = slot.as_ref() else {
+            return Ok(());
+        };
+        let released = handle.context.accept(room);
+        if released.is_err() {
+            noted(self.discard(&mut slot));
+        }
+        released
     }
 
     fn refuse_after_failed_sync(&self) -> Result<()> {

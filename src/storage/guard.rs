@@ -179,3 +179,17 @@ impl Context {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_of_a_panic_is_told_however_it_was_given() {
+        let literal: Box<dyn Any + Send> = Box::new("a page is cut short");
+        assert_eq!(text_of(literal.as_ref()), "a page is cut short");
+        let made: Box<dyn Any + Send> = Box::new("page 7".to_owned());
+        assert_eq!(text_of(made.as_ref()), "page 7");
+        assert_eq!(text_of(&7), "no reason given");
+    }
+}

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::chunks::{NewChunk, decoded};
+use super::chunks::{NewChunk, check_hash, decoded};
 use super::raw::{LooseExtent, RawMedium};
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, Extent};
+use crate::format::{ChunkRef, Extent, MAX_CHAIN_DEPTH};
 use crate::id::ChunkId;
 
 /// Several copies of a part may be found, some of them spoilt. No more ways to put a chunk together
@@ -32,8 +32,19 @@ impl LooseChunks {
         self.extents.len()
     }
 
-    /// Puts a chunk together; its raw bytes are verified.
-    pub(crate) fn load(&self, raw: &RawMedium, chunk: &ChunkRef) -> Result<NewChunk> {
+    /// Puts a chunk together; its raw bytes are verified, and come with it.
+    pub(crate) fn load(&self, raw: &RawMedium, chunk: &ChunkRef) -> Result<(NewChunk, Vec<u8>)> {
+        self.load_at(raw, chunk, 0)
+    }
+
+    /// How long a chunk is, by its extents.
+    pub(crate) fn raw_len(&self, id: &ChunkId) -> Option<u32> {
+        let found = self.extents.get(id)?;
+        found.first().map(|extent| extent.header.raw_len)
+    }
+
+    /// [`LooseChunks::load`] of a chunk so many deltas above the first that was asked for.
+    fn load_at(&self, raw: &RawMedium, chunk: &ChunkRef, above: u8) -> Result<(NewChunk, Vec<u8>)> {
         let id = chunk.chunk();
         let lost = |why: &str| Error::corrupt(format!("chunk {id}"), why);
         let found = self.extents.get(&id).ok_or_else(|| lost("it is missing"))?;
@@ -42,7 +53,9 @@ impl LooseChunks {
         numbers.sort_unstable();
         numbers.dedup();
         let mut fault = lost("a part of it is missing");
-        for number in numbers {
+        // The newest first: an older one may be an encoding that was given up, and its base with
+        // it.
+        for number in numbers.into_iter().rev() {
             let of_number = found.iter().filter(|e| e.header.number == number);
             let mut parts: Vec<Vec<&LooseExtent>> = Vec::new();
             for extent in of_number {
@@ -56,7 +69,9 @@ impl LooseChunks {
             }
             let ways = parts.iter().map(Vec::len).fold(1, usize::saturating_mul);
             for way in 0..ways.min(MOST_TRIES) {
-                match assemble(raw, chunk, &parts, way) {
+                let put_together = assemble(raw, chunk, &parts, way)
+                    .and_then(|whole| self.decode(raw, whole, above));
+                match put_together {
                     Ok(whole) => return Ok(whole),
                     Err(error @ Error::Corrupt { .. }) => fault = error,
                     Err(other) => return Err(other),
@@ -64,6 +79,30 @@ impl LooseChunks {
             }
         }
         Err(fault)
+    }
+
+    /// The raw bytes of what was put together, through its bases.
+    fn decode(&self, raw: &RawMedium, chunk: NewChunk, above: u8) -> Result<(NewChunk, Vec<u8>)> {
+        let fault = |why: &str| Error::corrupt(format!("chunk {}", chunk.id), why);
+        if above > MAX_CHAIN_DEPTH || (above > 0 && chunk.bases.len() > 1) {
+            return Err(fault("its bases are no chain"));
+        }
+        let mut bases = Vec::with_capacity(chunk.bases.len());
+        for base in &chunk.bases {
+            let raw_len = self
+                .raw_len(base)
+                .ok_or_else(|| fault("its base is missing"))?;
+            let base = ChunkRef {
+                id: *base.as_bytes(),
+                raw_len,
+            };
+            bases.push(self.load_at(raw, &base, above + 1)?.1);
+        }
+        let stored = chunk.stored.clone();
+        let (id, raw_len) = (&chunk.id, chunk.raw_len);
+        let bytes = decoded(id, chunk.codec, stored, &chunk.bases, &bases, raw_len)?;
+        check_hash(id, &bytes)?;
+        Ok((chunk, bytes))
     }
 }
 
@@ -78,7 +117,7 @@ fn drop_equal(raw: &RawMedium, copies: &mut Vec<&LooseExtent>) {
     }
 }
 
-/// One of the ways to choose a copy of each part.
+/// One of the ways to choose a copy of each part. Nothing vouches for the bytes yet.
 fn assemble(
     raw: &RawMedium,
     chunk: &ChunkRef,
@@ -88,7 +127,7 @@ fn assemble(
     let id = chunk.chunk();
     let fault = |why: String| Error::corrupt(format!("chunk {id}"), why);
     let mut stored = Vec::new();
-    let mut codec = 0;
+    let (mut codec, mut bases) = (0, 0);
     for copies in parts {
         let extent = copies
             .get(way % copies.len())
@@ -96,17 +135,20 @@ fn assemble(
         way /= copies.len();
         let bytes = raw.bytes(extent.at, extent.header.extent_len());
         let read = Extent::from_bytes(&bytes).map_err(|error| error.of(format!("chunk {id}")))?;
-        if read.header.bases != 0 {
-            return Err(fault("its bases are of a later release".to_owned()));
-        }
-        codec = read.header.codec;
+        (codec, bases) = (read.header.codec, usize::from(read.header.bases));
         stored.extend_from_slice(read.payload);
     }
-    decoded(&id, codec, stored.clone(), chunk.raw_len)?;
+    let (ids, _) = stored
+        .split_at_checked(32 * bases)
+        .ok_or_else(|| fault("it is too short".to_owned()))?;
+    let (ids, _) = ids.as_chunks::<32>();
     Ok(NewChunk {
         id,
         raw_len: chunk.raw_len,
         codec,
+        bases: ids.iter().map(|id| ChunkId::new(*id)).collect(),
+        // What it was is not told by its extents; the next delta above it starts a new chain.
+        position: if bases == 0 { 0 } else { u8::MAX },
         stored,
     })
 }

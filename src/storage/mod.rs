@@ -26,7 +26,8 @@ mod trees;
 
 pub use backend::{Backend, Medium};
 pub(crate) use chunks::{
-    NewChunk, chunk_row, count_chunk, heal_chunk, load_chunk, lose_chunk, put_chunk, sweep_chunk,
+    NewChunk, chunk_row, count_chunk, load_chunk, load_encoded, lose_chunk, put_chunk,
+    replace_chunk, sweep_chunk,
 };
 pub(crate) use engine::Engine;
 pub use file::FileMedium;
@@ -39,3 +40,4 @@ pub(crate) use records::{Change, Records};
 pub(crate) use recount::References;
 pub(crate) use room::Room;
 pub(crate) use rows::{Clear, Rows, Writes};
+pub(crate) use suspects::Harm;

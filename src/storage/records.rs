@@ -426,3 +426,76 @@ fn put<T: Record>(rows: &mut dyn Writes, key: u64, record: &T, what: &str) -> Re
         .map_err(too_large)?;
     rows.put_record(T::TABLE, key, &bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::format::Identity;
+    use crate::storage::{Durability, Engine, EngineOptions, MemoryMedium, Room};
+
+    /// A store with three log records and a name.
+    fn engine() -> Engine {
+        let options = EngineOptions {
+            cache_bytes: 1 << 20,
+            ballast_bytes: 0,
+        };
+        let identity = Identity {
+            format: 1,
+            store: [7; 16],
+            created_at: 0,
+            writer: "test".to_owned(),
+        };
+        let medium = Arc::new(MemoryMedium::new(Vec::new()));
+        let made = Engine::create(medium, options, &identity, |rows| {
+            let mut change = Change::first(rows, 0);
+            for job in 1..=3 {
+                change.log(Action::DeleteJob { job })?;
+            }
+            change.intern("sharpe")?;
+            change.finish()
+        });
+        made.unwrap()
+    }
+
+    fn write(engine: &Engine, write: impl FnOnce(&mut dyn Writes) -> Result<()>) {
+        let written = engine.write(Durability::Durable, Room::Ordinary, write);
+        written.unwrap();
+    }
+
+    /// What is said of a head that was altered.
+    fn with_head(alter: impl FnOnce(&mut Head)) -> Result<Head> {
+        let engine = engine();
+        let mut head = engine.read(|rows| Records(rows).sound_head()).unwrap();
+        alter(&mut head);
+        write(&engine, |rows| put(rows, Head::KEY, &head, "the head"));
+        engine.read(|rows| Records(rows).sound_head())
+    }
+
+    #[test]
+    fn a_head_that_is_not_where_the_log_ends_is_not_believed() {
+        assert_eq!(with_head(|_| {}).unwrap().last, 3);
+        let told = |head: Result<Head>| head.unwrap_err().to_string();
+        let other = told(with_head(|head| head.chain = [9; 32]));
+        assert!(other.contains("the log does not lead to it"), "{other}");
+        let beyond = told(with_head(|head| head.last = 4));
+        assert!(beyond.contains("the log does not lead to it"), "{beyond}");
+        let older = told(with_head(|head| {
+            (head.last, head.count, head.chain) = (0, 0, crate::format::NO_PREVIOUS);
+        }));
+        assert!(older.contains("the log goes on beyond it"), "{older}");
+    }
+
+    #[test]
+    fn a_name_whose_number_is_another_names_is_damage() {
+        let engine = engine();
+        let number = |text: &str| engine.read(|rows| Records(rows).name_number(text));
+        assert_eq!(number("sharpe").unwrap(), Some(1));
+        assert_eq!(number("loss").unwrap(), None);
+        write(&engine, |rows| rows.put_name_number(&name_hash("loss"), 1));
+        assert!(matches!(number("loss"), Err(Error::Corrupt { .. })));
+        write(&engine, |rows| rows.put_name_number(&name_hash("loss"), 5));
+        assert!(matches!(number("loss"), Err(Error::Corrupt { .. })));
+    }
+}

@@ -7,13 +7,13 @@ use std::ops::ControlFlow;
 use super::records::Records;
 use super::rows::Rows;
 use crate::error::Result;
-use crate::format::{ChunkRef, Content, Group, Manifest, Node, StoredNode};
+use crate::format::{ChunkRef, ChunkRow, Content, Group, Manifest, Node, StoredNode};
 use crate::id::{ChunkId, NodeId};
 
 /// The counts that the readable part of a store adds up to.
 #[derive(Debug, Default)]
 pub(crate) struct References {
-    chunks: HashMap<ChunkId, u64>,
+    chunks: HashMap<ChunkId, (u64, u32)>,
     nodes: HashMap<NodeId, u64>,
 }
 
@@ -26,6 +26,13 @@ impl References {
             let bytes = value.get(StoredNode::PREFIX_BYTES..).unwrap_or_default();
             if let Ok(node) = Node::from_bytes(&id, bytes) {
                 counts.node(&node);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        rows.each_chunk(&mut |id, bytes| {
+            let row = ChunkRow::from_bytes(&id, bytes);
+            for base in row.into_iter().flat_map(|row| row.bases) {
+                counts.chunks.entry(base).or_default().1 += 1;
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -46,9 +53,9 @@ impl References {
         }
     }
 
-    /// How often a chunk is named.
-    pub(crate) fn of_chunk(&self, id: &ChunkId) -> u64 {
-        self.chunks.get(id).copied().unwrap_or(0)
+    /// How often a chunk is named by nodes and manifests, and by deltas.
+    pub(crate) fn of_chunk(&self, id: &ChunkId) -> (u64, u32) {
+        self.chunks.get(id).copied().unwrap_or_default()
     }
 
     /// How often a node is named.
@@ -77,7 +84,7 @@ impl References {
     }
 
     fn chunk(&mut self, chunk: &ChunkRef) {
-        *self.chunks.entry(chunk.chunk()).or_default() += 1;
+        self.chunks.entry(chunk.chunk()).or_default().0 += 1;
     }
 
     fn name(&mut self, node: [u8; 32]) {

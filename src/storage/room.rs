@@ -164,6 +164,7 @@ mod tests {
         blocks: usize,
         len: u64,
         taken: Mutex<BTreeSet<u64>>,
+        reserves: bool,
     }
 
     impl Disk {
@@ -172,6 +173,7 @@ mod tests {
                 blocks,
                 len,
                 taken: Mutex::default(),
+                reserves: true,
             }
         }
 
@@ -204,6 +206,9 @@ mod tests {
             Ok(())
         }
         fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+            if !self.reserves {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
             let mut taken = self.taken.lock().unwrap();
             let mut more = taken.clone();
             more.extend(from / BLOCK..to.div_ceil(BLOCK));
@@ -288,5 +293,35 @@ mod tests {
         disk.taken.lock().unwrap().clear();
         reserve.before_write(&disk, 900 << 10, 4096).unwrap();
         assert!(disk.has(900 << 10, 904 << 10));
+    }
+
+    #[test]
+    fn of_a_ballast_that_does_not_fit_a_half_or_a_quarter_is_taken() {
+        for (blocks, held) in [(8, 8), (7, 4), (4, 4), (3, 2), (2, 2)] {
+            let disk = Disk::new(blocks, 1 << 20);
+            let mut reserve = Reserve::new(8 * BLOCK - 1024);
+            reserve.begin(&disk, Room::Ordinary).unwrap();
+            assert!(disk.has(1 << 20, (1 << 20) + held * BLOCK), "{blocks}");
+            assert_eq!(disk.taken.lock().unwrap().len() as u64, held);
+        }
+        let disk = Disk::new(1, 1 << 20);
+        assert!(
+            Reserve::new(8 * BLOCK - 1024)
+                .begin(&disk, Room::Ordinary)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn where_nothing_can_be_reserved_writes_go_on_without() {
+        let mut disk = Disk::new(0, 1 << 20);
+        disk.reserves = false;
+        let mut reserve = Reserve::new(8 * BLOCK);
+        reserve.before_write(&disk, 0, 4096).unwrap();
+        assert!(reserve.has_ballast());
+        let mut reserve = Reserve::new(8 * BLOCK);
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        reserve.before_set_len(&disk, 2 << 20).unwrap();
+        reserve.before_write(&disk, 0, 4096).unwrap();
     }
 }

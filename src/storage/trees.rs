@@ -300,3 +300,31 @@ fn branch(page: &[u8], key: Option<usize>) -> Option<(Vec<Link>, usize)> {
     });
     Some((children.collect::<Option<_>>()?, end))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_branch_with_keys_of_any_length_ends_where_its_last_key_does() {
+        let mut page = vec![BRANCH, 0, 3, 0, 0, 0, 0, 0];
+        for child in 1..=4_u128 {
+            page.extend_from_slice(&(child * 11).to_le_bytes());
+        }
+        for child in 1..=4_u64 {
+            page.extend_from_slice(&(child * 7).to_le_bytes());
+        }
+        let keys = u32::try_from(page.len()).unwrap() + 12;
+        for end in [keys + 1, keys + 5, keys + 6] {
+            page.extend_from_slice(&end.to_le_bytes());
+        }
+        page.resize(200, 0);
+        let (children, end) = branch(&page, None).unwrap();
+        assert_eq!(end, keys as usize + 6);
+        let found: Vec<_> = children.iter().map(|c| (c.page, c.checksum)).collect();
+        assert_eq!(found, [(7, 11), (14, 22), (21, 33), (28, 44)]);
+        let (_, end) = branch(&page, Some(10)).unwrap();
+        assert_eq!(end, keys as usize - 12 + 30);
+        assert!(branch(&page[..keys as usize - 4], None).is_none());
+    }
+}

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use safetensors::View;
 
+use super::bases::Place;
 use super::ingest::Ingest;
 use super::manifest::{Body, texture_of};
 use crate::codec::Texture;
@@ -19,6 +20,14 @@ pub(super) enum Source<'a> {
     Reader(Box<dyn Read + 'a>),
 }
 
+/// An entry that is to be saved.
+pub(super) struct Part<'a> {
+    pub(super) kind: KindRecord,
+    /// The length that the bytes must have, where it is known before they come.
+    pub(super) bytes: Option<u64>,
+    pub(super) source: Source<'a>,
+}
+
 /// Reads an entry's bytes: short ones whole, longer ones chunk by chunk through `buffer`.
 pub(super) fn body_of(
     ingest: &mut Ingest<'_>,
@@ -30,8 +39,8 @@ pub(super) fn body_of(
 ) -> Result<Body> {
     let texture = texture_of(kind);
     match source {
-        Source::Bytes(bytes) => body_of_slice(ingest, &bytes, texture),
-        Source::View(view) => body_of_slice(ingest, &view.data(), texture),
+        Source::Bytes(bytes) => body_of_slice(ingest, name, &bytes, texture),
+        Source::View(view) => body_of_slice(ingest, name, &view.data(), texture),
         Source::Reader(reader) => {
             // One byte more than fits is enough to notice; an endless reader must end.
             let most = expected.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
@@ -45,7 +54,8 @@ pub(super) fn body_of(
             let mut chunks = Vec::new();
             while !buffer.is_empty() {
                 read_up_to(&mut reader, buffer, MAX_CHUNK_BYTES).map_err(failed)?;
-                chunks.push(ingest.chunk(buffer, texture)?);
+                let place = Place::Chunk(name, chunks.len() as u64);
+                chunks.push(ingest.chunk(buffer, texture, place)?);
                 let last = buffer.len() < MAX_CHUNK_BYTES;
                 buffer.clear();
                 if !last {
@@ -58,13 +68,18 @@ pub(super) fn body_of(
     }
 }
 
-fn body_of_slice(ingest: &mut Ingest<'_>, bytes: &[u8], texture: Texture) -> Result<Body> {
+fn body_of_slice(
+    ingest: &mut Ingest<'_>,
+    name: &str,
+    bytes: &[u8],
+    texture: Texture,
+) -> Result<Body> {
     if bytes.len() < SMALL_ENTRY_BYTES {
         return Ok(Body::Small(bytes.to_vec()));
     }
-    let chunks = bytes
-        .chunks(MAX_CHUNK_BYTES)
-        .map(|chunk| ingest.chunk(chunk, texture));
+    let chunks = (0..).zip(bytes.chunks(MAX_CHUNK_BYTES));
+    let chunks =
+        chunks.map(|(index, chunk)| ingest.chunk(chunk, texture, Place::Chunk(name, index)));
     chunks.collect::<Result<_>>().map(Body::Large)
 }
 

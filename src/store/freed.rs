@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use crate::error::{Error, Result};
-use crate::format::{ChunkRow, Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoredNode};
+use crate::format::{Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoredNode};
 use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::storage::{Records, Rows, chunk_row, load_node};
 use crate::store::Store;
@@ -13,13 +13,15 @@ use crate::store::Store;
 #[derive(Default)]
 struct Trial {
     nodes: HashMap<NodeId, u64>,
-    chunks: HashMap<ChunkId, (u64, ChunkRow)>,
+    /// How often manifests name them, and their stored bytes.
+    chunks: HashMap<ChunkId, (u64, u32)>,
     freed: u64,
 }
 
 /// Stored bytes of the chunks that nothing would refer to any more without these checkpoints.
-/// Chunks that they share with each other count once, those that others share not at all. Costs a
-/// walk over the nodes that would go.
+/// Chunks that they share with each other count once, those that others share not at all. What is a
+/// delta against one of them takes more afterwards, by what it is shorter now. Costs a walk over
+/// the nodes that would go.
 pub(super) fn freed_by(rows: &dyn Rows, ids: &[u64]) -> Result<u64> {
     let mut trial = Trial::default();
     for id in ids {
@@ -34,7 +36,8 @@ pub(super) fn freed_by(rows: &dyn Rows, ids: &[u64]) -> Result<u64> {
 
 impl Store {
     /// Stored bytes that only these checkpoints hold: what deleting and reclaiming them would free.
-    /// Chunks that they share with each other count once, those that others share not at all.
+    /// Chunks that they share with each other count once, those that others share not at all. What
+    /// is a delta against one of them takes more afterwards, by what it is shorter now.
     ///
     /// # Errors
     /// From the disk, or [`Error::Corrupt`].
@@ -105,22 +108,19 @@ impl Trial {
         }
     }
 
+    /// Takes a reference from a chunk. Deltas against it do not keep it: they are written anew.
     fn chunk(&mut self, rows: &dyn Rows, id: ChunkId) -> Result<()> {
-        let (left, row) = match self.chunks.entry(id) {
+        let (left, stored) = match self.chunks.entry(id) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(unknown) => match chunk_row(rows, &id)? {
-                Some(row) => unknown.insert((row.refs, row)),
+                Some(row) => unknown.insert((row.refs, row.stored_len)),
                 None => return Ok(()),
             },
         };
         *left = left.saturating_sub(1);
-        if *left > 0 {
-            return Ok(());
+        if *left == 0 {
+            self.freed += u64::from(*stored);
         }
-        self.freed += u64::from(row.stored_len);
-        let bases = row.bases.clone();
-        bases
-            .into_iter()
-            .try_for_each(|base| self.chunk(rows, base))
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::sweep::sweep;
+use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity};
 use crate::id::StoreId;
@@ -36,6 +37,8 @@ pub struct Options {
     /// How long a deleted checkpoint can come back: until the next two commits that are so far
     /// apart.
     pub undo_window: Duration,
+    /// How entries are encoded.
+    pub compression: Compression,
     /// Dates checkpoints.
     pub clock: Arc<dyn Clock>,
 }
@@ -46,6 +49,7 @@ impl Default for Options {
             cache_bytes: 128 << 20,
             ballast_bytes: 1 << 20,
             undo_window: Duration::from_hours(1),
+            compression: Compression::Default,
             clock: Arc::new(SystemClock),
         }
     }
@@ -270,7 +274,7 @@ impl Store {
         if self.inner.settled.swap(true, Ordering::SeqCst) {
             return;
         }
-        if let Err(error) = sweep(self.engine()) {
+        if let Err(error) = sweep(self.engine(), self.options().compression) {
             tracing::warn!(%error, "what a crash left could not be removed");
         }
     }

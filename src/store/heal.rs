@@ -1,11 +1,12 @@
 //! Healing: a save that has the bytes of a damaged chunk writes them anew.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
-use crate::format::Manifest;
+use crate::format::{ChunkRow, Manifest};
 use crate::id::ChunkId;
-use crate::storage::{Change, NewChunk, References, chunk_row, count_chunk, heal_chunk};
+use crate::storage::{Change, NewChunk, References, Rows, chunk_row, count_chunk, replace_chunk};
 use crate::store::Store;
 
 /// What the store has of a chunk.
@@ -26,11 +27,13 @@ impl Store {
         let row = self.read(|rows| match chunk_row(rows, id) {
             // A spoilt row is no reason to refuse the save that can heal it.
             Err(Error::Corrupt { .. }) => Ok(None),
-            row => row.map(Some),
+            Ok(Some(row)) => Ok(Some(Some(is_whole(rows, &row)))),
+            Ok(None) => Ok(Some(None)),
+            Err(other) => Err(other),
         })?;
         Ok(match row {
             Some(None) => Presence::Absent,
-            Some(Some(row)) if !row.is_lost() && !is_suspect => Presence::Present,
+            Some(Some(true)) if !is_suspect => Presence::Present,
             _ => Presence::Damaged,
         })
     }
@@ -42,6 +45,15 @@ impl Store {
     }
 }
 
+/// Whether neither a chunk nor any that it is a delta against is known to be lost.
+fn is_whole(rows: &dyn Rows, row: &ChunkRow) -> bool {
+    let below = |base: &ChunkId| match chunk_row(rows, base) {
+        Ok(Some(below)) => below.depth < row.depth && is_whole(rows, &below),
+        _ => false,
+    };
+    !row.is_lost() && row.bases.iter().all(below)
+}
+
 /// Writes damaged chunks anew from the good bytes of a save. That is right whether or not the
 /// save succeeds. Returns those whose counts were lost: what names them may be damaged as well, so
 /// that they are to be counted again once the save has healed that.
@@ -49,11 +61,11 @@ pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<Vec<C
     let mut counted = None;
     let mut uncounted = Vec::new();
     for chunk in chunks {
-        let refs = match chunk_row(change.records().0, &chunk.id) {
+        let uses = match chunk_row(change.records().0, &chunk.id) {
             Ok(Some(row)) => {
                 let lost = change.lost().saturating_sub(u64::from(row.is_lost()));
                 change.set_lost(lost);
-                row.refs
+                (row.refs, row.deltas)
             }
             // The row is gone or spoilt, and with it the count.
             Ok(None) | Err(Error::Corrupt { .. }) => {
@@ -66,7 +78,7 @@ pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<Vec<C
             }
             Err(other) => return Err(other),
         };
-        heal_chunk(change, chunk, refs)?;
+        replace_chunk(change, chunk, uses)?;
     }
     Ok(uncounted)
 }
@@ -87,6 +99,19 @@ pub(super) fn recount(
     }
     for id in chunks {
         count_chunk(change.rows(), id, counts.of_chunk(id))?;
+    }
+    // What a row that was lost had as its bases is not known.
+    let mut miscounted = Vec::new();
+    change.records().0.each_chunk(&mut |id, bytes| {
+        let uses = counts.of_chunk(&id);
+        match ChunkRow::from_bytes(&id, bytes) {
+            Ok(row) if row.deltas != uses.1 => miscounted.push((id, (row.refs, uses.1))),
+            _ => {}
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    for (id, uses) in miscounted {
+        count_chunk(change.rows(), &id, uses)?;
     }
     Ok(())
 }

@@ -2,13 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::bases::{Base, Parent, Place};
 use super::heal::{Presence, heal, recount};
-use crate::codec::{self, Codec, Texture};
+use super::request::Request;
+use crate::codec::{Codec, Encoder, Narrow, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES, Manifest};
 use crate::id::ChunkId;
 use crate::storage::{Change, Durability, NewChunk, Room, put_chunk, sweep_chunk};
-use crate::store::Store;
+use crate::store::{Job, Store};
+use crate::tensor::DType;
 
 /// New chunks up to so many bytes go with the last transaction; more are staged before it. An
 /// eighth of the default cache: beyond that, the engine writes its pages twice.
@@ -35,6 +38,8 @@ pub(super) struct Tally {
 #[derive(Debug)]
 pub(super) struct Ingest<'s> {
     store: &'s Store,
+    encoder: Encoder,
+    parent: Parent<'s>,
     /// Chunks of this save that the store had not: staged ones with their numbers.
     fresh: HashMap<ChunkId, Option<u64>>,
     pending: Vec<NewChunk>,
@@ -50,9 +55,19 @@ pub(super) struct Ingest<'s> {
 }
 
 impl<'s> Ingest<'s> {
-    pub(super) fn new(store: &'s Store) -> Self {
-        Self {
+    pub(super) fn new(job: &'s Job, request: &Request) -> Result<Self> {
+        let store = job.store();
+        let compression = request.compression.unwrap_or(store.options().compression);
+        let encoder = Encoder::new(compression);
+        let parent = if encoder.uses_bases() {
+            Parent::of(job, request.parent)?
+        } else {
+            Parent::none(store)
+        };
+        Ok(Self {
             store,
+            encoder,
+            parent,
             fresh: HashMap::new(),
             pending: Vec::new(),
             pending_bytes: 0,
@@ -61,54 +76,139 @@ impl<'s> Ingest<'s> {
             uncounted: HashSet::new(),
             generation: None,
             tally: Tally::default(),
-        }
+        })
+    }
+
+    /// Whether it has a use for bases.
+    pub(super) fn uses_bases(&self) -> bool {
+        self.encoder.uses_bases()
     }
 
     /// Takes a chunk's raw bytes in, unless the store has them.
-    pub(super) fn chunk(&mut self, raw: &[u8], texture: Texture) -> Result<ChunkRef> {
-        let too_long = || Error::invalid("a chunk", "it is longer than chunks may be");
-        let raw_len = u32::try_from(raw.len()).map_err(|_| too_long())?;
-        if raw.len() > MAX_CHUNK_BYTES {
-            return Err(too_long());
+    pub(super) fn chunk(
+        &mut self,
+        raw: &[u8],
+        texture: Texture,
+        place: Place<'_>,
+    ) -> Result<ChunkRef> {
+        let chunk = named(raw)?;
+        match self.presence(&chunk)? {
+            Presence::Present => {}
+            // Without a base: that could be a delta against this very chunk.
+            Presence::Damaged => {
+                let encoded = self.encode(&chunk, raw, texture, None)?;
+                self.heal_later(encoded)?;
+            }
+            Presence::Absent => {
+                let encoded = self.encode(&chunk, raw, texture, Some(place))?;
+                self.take(encoded)?;
+            }
         }
-        let id = ChunkId::new(*blake3::hash(raw).as_bytes());
-        let chunk = ChunkRef {
-            id: *id.as_bytes(),
-            raw_len,
-        };
-        self.tally.chunks += 1;
+        Ok(chunk)
+    }
+
+    /// Takes in a chunk that is these chunks, rounded: they have been taken in before.
+    pub(super) fn copy(
+        &mut self,
+        raw: &[u8],
+        narrow: Narrow,
+        wide: &[&[u8]],
+        masters: &[ChunkRef],
+    ) -> Result<ChunkRef> {
+        let chunk = named(raw)?;
+        match self.presence(&chunk)? {
+            Presence::Present => {}
+            Presence::Damaged => {
+                let encoded = self.encode(&chunk, raw, Texture::of(DType::Bf16), None)?;
+                self.heal_later(encoded)?;
+            }
+            Presence::Absent => {
+                let bases: Vec<ChunkId> = masters.iter().map(ChunkRef::chunk).collect();
+                let encoded = match Encoder::derive(narrow, raw, wide, &bases) {
+                    Some(encoded) => NewChunk {
+                        id: chunk.chunk(),
+                        raw_len: chunk.raw_len,
+                        codec: encoded.codec.code(),
+                        bases,
+                        // Nothing is to be written against it.
+                        position: u8::MAX,
+                        stored: encoded.bytes,
+                    },
+                    None => self.encode(&chunk, raw, Texture::of(DType::Bf16), None)?,
+                };
+                self.take(encoded)?;
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// What the store has of a chunk, or this save has taken in.
+    fn presence(&mut self, chunk: &ChunkRef) -> Result<Presence> {
+        let id = chunk.chunk();
         let presence = if self.fresh.contains_key(&id) {
             Presence::Present
         } else {
             self.store.presence(&id)?
         };
-        if presence == Presence::Present {
-            self.tally.shared_bytes += u64::from(raw_len);
-            return Ok(chunk);
+        self.tally.chunks += 1;
+        match presence {
+            Presence::Present | Presence::Damaged => {
+                self.tally.shared_bytes += u64::from(chunk.raw_len);
+            }
+            Presence::Absent => {
+                self.tally.new_chunks += 1;
+                self.tally.new_bytes += u64::from(chunk.raw_len);
+            }
         }
-        let (codec, stored) =
-            codec::encode(texture, raw).unwrap_or_else(|| (Codec::Raw, raw.to_vec()));
-        let encoded = NewChunk {
-            id,
-            raw_len,
-            codec: codec.code(),
-            stored,
-        };
-        if presence == Presence::Damaged {
-            self.tally.shared_bytes += u64::from(raw_len);
-            self.heal_later(encoded)?;
-            return Ok(chunk);
-        }
-        self.tally.new_chunks += 1;
-        self.tally.new_bytes += u64::from(raw_len);
-        self.tally.stored_bytes += encoded.stored.len() as u64;
-        self.pending_bytes += encoded.stored.len();
-        self.pending.push(encoded);
-        self.fresh.insert(id, None);
+        Ok(presence)
+    }
+
+    /// Keeps a chunk that the store has not, for the last transaction or a stage before it.
+    fn take(&mut self, chunk: NewChunk) -> Result<()> {
+        self.tally.stored_bytes += chunk.stored.len() as u64;
+        self.pending_bytes += chunk.stored.len();
+        self.fresh.insert(chunk.id, None);
+        self.pending.push(chunk);
         if self.pending_bytes >= STAGE_BYTES {
             self.stage()?;
         }
-        Ok(chunk)
+        Ok(())
+    }
+
+    /// Encodes a chunk, against the one of the parent if that is shorter and allowed.
+    fn encode(
+        &mut self,
+        chunk: &ChunkRef,
+        raw: &[u8],
+        texture: Texture,
+        place: Option<Place<'_>>,
+    ) -> Result<NewChunk> {
+        let base = match place {
+            Some(place) => self.parent.base(place)?,
+            None => None,
+        };
+        let against = base.as_ref().map(|base| (base.id.as_bytes(), &*base.raw));
+        let mut encoded = self.encoder.encode(texture, raw, against);
+        let is_refused = |base: &Base| {
+            let delta = encoded.as_ref().filter(|encoded| encoded.with_base);
+            delta.is_some_and(|delta| !base.allows(delta.codec, delta.bytes.len()))
+        };
+        if base.as_ref().is_some_and(is_refused) {
+            encoded = self.encoder.encode(texture, raw, None);
+        }
+        let base = base.filter(|_| encoded.as_ref().is_some_and(|encoded| encoded.with_base));
+        let (codec, stored) = match encoded {
+            Some(encoded) => (encoded.codec, encoded.bytes),
+            None => (Codec::Raw, raw.to_vec()),
+        };
+        Ok(NewChunk {
+            id: chunk.chunk(),
+            raw_len: chunk.raw_len,
+            codec: codec.code(),
+            position: base.as_ref().map_or(0, |base| base.position),
+            bases: base.map(|base| base.id).into_iter().collect(),
+            stored,
+        })
     }
 
     /// Counts bytes that lie in the checkpoint's own record.
@@ -237,5 +337,16 @@ impl<'s> Ingest<'s> {
         if let Err(error) = removed {
             tracing::warn!(%error, "a failed save's chunks stay until the store is opened again");
         }
+    }
+}
+
+/// A chunk's name: the hash of its bytes, and their number.
+fn named(raw: &[u8]) -> Result<ChunkRef> {
+    match u32::try_from(raw.len()) {
+        Ok(raw_len) if raw.len() <= MAX_CHUNK_BYTES => Ok(ChunkRef {
+            id: *blake3::hash(raw).as_bytes(),
+            raw_len,
+        }),
+        _ => Err(Error::invalid("a chunk", "it is longer than chunks may be")),
     }
 }

@@ -1,6 +1,7 @@
 //! Building a checkpoint's manifest: small entries into packs, entries into groups, groups into a
 //! tree. `docs/format.md`, section 4, is the norm; equal states give equal manifests.
 
+use super::bases::Place;
 use super::ingest::Ingest;
 use crate::chunking::is_boundary;
 use crate::codec::Texture;
@@ -13,6 +14,7 @@ use crate::format::{
 };
 use crate::id::NodeId;
 use crate::storage::NodeSet;
+use crate::tensor::DType;
 
 /// An entry's bytes as they come: few enough for a pack, or chunks already taken in.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub(super) struct ManifestBuilder {
     group: Group,
     group_bytes: usize,
     pack: Vec<u8>,
-    pack_texture: Option<Texture>,
+    pack_textures: Vec<(Texture, usize)>,
     groups: Vec<NameChild>,
     nodes: NodeSet,
     entries: u64,
@@ -145,18 +147,23 @@ impl ManifestBuilder {
                 .map_err(|_| Error::invalid("a pack", "it is too long"))?;
             entry.content = Content::Packed(offset);
             self.pack.extend_from_slice(&data);
-            self.note_texture(&entry.kind);
+            self.note_texture(&entry.kind, data.len());
         }
         self.group_bytes += entry_bytes;
         self.group.entries.push(entry);
         Ok(())
     }
 
-    /// A pack is worth a try with a general codec as soon as one member is.
-    fn note_texture(&mut self, kind: &KindRecord) {
+    /// A pack is what most of its bytes are.
+    fn note_texture(&mut self, kind: &KindRecord, bytes: usize) {
         let texture = texture_of(kind);
-        if texture == Texture::General || self.pack_texture.is_none() {
-            self.pack_texture = Some(texture);
+        match self
+            .pack_textures
+            .iter_mut()
+            .find(|(known, _)| *known == texture)
+        {
+            Some((_, known)) => *known += bytes,
+            None => self.pack_textures.push((texture, bytes)),
         }
     }
 
@@ -220,8 +227,13 @@ impl ManifestBuilder {
     fn seal_pack(&mut self, ingest: &mut Ingest<'_>) -> Result<()> {
         if !self.pack.is_empty() {
             let pack = std::mem::take(&mut self.pack);
-            let texture = self.pack_texture.take().unwrap_or(Texture::Numeric);
-            self.group.pack = Some(ingest.chunk(&pack, texture)?);
+            let textures = std::mem::take(&mut self.pack_textures).into_iter();
+            let most = textures.max_by_key(|(_, bytes)| *bytes);
+            let texture = most.map_or(Texture::General, |(texture, _)| texture);
+            let is_packed = |entry: &&EntryRecord| matches!(entry.content, Content::Packed(_));
+            let first = self.group.entries.iter().find(is_packed);
+            let place = Place::PackOf(first.map_or("", |first| &first.name));
+            self.group.pack = Some(ingest.chunk(&pack, texture, place)?);
         }
         Ok(())
     }
@@ -312,7 +324,10 @@ impl ManifestBuilder {
 /// What kind of bytes an entry of this kind has.
 pub(super) const fn texture_of(kind: &KindRecord) -> Texture {
     match kind {
-        KindRecord::Tensor { .. } => Texture::Numeric,
+        KindRecord::Tensor { dtype, .. } => match DType::from_code(*dtype) {
+            Some(dtype) => Texture::of(dtype),
+            None => Texture::General,
+        },
         KindRecord::Document | KindRecord::File => Texture::General,
     }
 }

@@ -1,5 +1,6 @@
 //! The store: jobs and their checkpoints, in and out.
 
+mod bases;
 mod body;
 mod change;
 mod check;
@@ -23,6 +24,7 @@ mod owned_save;
 mod prune;
 mod query;
 mod read;
+mod rebase;
 mod reclaim;
 mod request;
 mod rescue;
@@ -34,6 +36,7 @@ mod sessions;
 mod stats;
 mod sweep;
 mod tags;
+mod take_in;
 mod telemetry;
 mod unlist;
 mod verify;

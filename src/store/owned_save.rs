@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use super::body::{Source, check_length, reading};
+use super::body::{Part, Source, check_length, reading};
 use super::request::Request;
-use super::save::{Part, perform};
+use super::save::perform;
 use crate::error::Result;
 use crate::format::KindRecord;
 use crate::store::{Job, Save, Saved};

@@ -85,7 +85,7 @@ impl Store {
             .into_iter()
             .try_for_each(|row| self.try_to_drop(row, &mut done));
         self.forget_removed()?;
-        (done.chunks, done.bytes) = sweep(self.engine())?;
+        (done.chunks, done.bytes) = sweep(self.engine(), self.options().compression)?;
         if done.chunks > 0 && !self.engine().has_ballast() {
             // The disk is full, and what is free now is so within the file only. The next reclaim
             // needs ballast again: a shorter file gives it room.

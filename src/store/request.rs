@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::codec::Compression;
 use crate::format::{AttributeRow, MetricRow};
 use crate::metric::Direction;
 use crate::telemetry::Batch;
@@ -19,6 +20,7 @@ pub(crate) struct Request {
     pub(crate) overwrite: bool,
     pub(crate) directions: BTreeMap<String, Direction>,
     pub(crate) telemetry: Option<Batch>,
+    pub(crate) compression: Option<Compression>,
 }
 
 impl Request {
@@ -34,6 +36,7 @@ impl Request {
             overwrite: false,
             directions: BTreeMap::new(),
             telemetry: None,
+            compression: None,
         }
     }
 }

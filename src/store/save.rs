@@ -5,12 +5,13 @@ use std::io::Read;
 
 use safetensors::View;
 
-use super::body::{Source, body_of, check_length};
+use super::body::{Part, Source};
 use super::commit;
 use super::document;
 use super::ingest::{Ingest, Tally};
-use super::manifest::ManifestBuilder;
 use super::request::Request;
+use super::take_in::take_in;
+use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::format::{KindRecord, MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, MAX_EVENTS, MAX_METRICS};
@@ -48,14 +49,6 @@ pub struct Save<'a> {
     attribute_bytes: usize,
     /// The first thing that was wrong.
     fault: Option<Error>,
-}
-
-/// An entry that is to be saved.
-pub(super) struct Part<'a> {
-    pub(super) kind: KindRecord,
-    /// The length that the bytes must have, where it is known before they come.
-    pub(super) bytes: Option<u64>,
-    pub(super) source: Source<'a>,
 }
 
 /// What a save did.
@@ -263,6 +256,12 @@ impl<'a> Save<'a> {
         self
     }
 
+    /// How its entries are encoded, in place of what the store's options say.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.request.compression = Some(compression);
+        self
+    }
+
     /// Replaces the head if it has this iteration and other entries, and nothing continues it. The
     /// old one is deleted; its tags and its pin move.
     pub fn overwrite(mut self) -> Self {
@@ -406,8 +405,8 @@ pub(super) fn perform(
     let _turn = store.turn();
     store.settle();
     let last = store.read(|rows| Ok(Records(rows).head()?.last))?;
-    let mut ingest = Ingest::new(store);
-    match take_in(&mut ingest, parts, job, request) {
+    let mut ingest = Ingest::new(job, request)?;
+    match save_parts(&mut ingest, parts, job, request) {
         Ok((checkpoint, merged, logical_bytes)) => {
             let Tally {
                 shared_bytes,
@@ -451,28 +450,14 @@ fn within(what: &str, count: usize, most: usize) -> Result<()> {
     Ok(())
 }
 
-/// Takes all entries in, in the order of their names, and publishes the checkpoint.
-fn take_in(
+/// Takes all entries in and publishes the checkpoint.
+fn save_parts(
     ingest: &mut Ingest<'_>,
     parts: BTreeMap<String, Part<'_>>,
     job: &Job,
     request: &Request,
 ) -> Result<(Checkpoint, bool, u64)> {
-    let mut builder = ManifestBuilder::new();
-    let mut buffer = Vec::new();
-    for (name, part) in parts {
-        let body = body_of(
-            ingest,
-            &name,
-            &part.kind,
-            part.bytes,
-            part.source,
-            &mut buffer,
-        )?;
-        check_length(&name, part.bytes, body.len())?;
-        builder.add(ingest, name, part.kind, body)?;
-    }
-    let built = builder.finish(ingest)?;
+    let built = take_in(ingest, parts)?;
     let bytes = built.bytes;
     let (checkpoint, merged) = commit::publish(job, request, built, ingest)?;
     Ok((checkpoint, merged, bytes))

@@ -66,7 +66,7 @@ impl Store {
                     .map_err(|error| error.of(format!("chunk {id}")))?;
                 unique_bytes += u64::from(row.raw_len);
                 stored_bytes += u64::from(row.stored_len);
-                if row.refs == 0 {
+                if row.is_unused() {
                     reclaimable_bytes += u64::from(row.stored_len);
                 }
                 Ok(ControlFlow::Continue(()))

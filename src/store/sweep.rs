@@ -1,28 +1,69 @@
 //! Removing chunks that nothing refers to any more.
 
+use super::rebase::rebase;
+use crate::codec::{Compression, Encoder};
 use crate::error::{Error, Result};
 use crate::format::ChunkRef;
 use crate::id::ChunkId;
-use crate::storage::{Durability, Engine, Room, chunk_row, load_chunk, sweep_chunk};
+use crate::storage::{Durability, Engine, Room, Rows, chunk_row, load_chunk, sweep_chunk};
 
 /// Chunks that are removed in one transaction: a reclaim can be cut off, and readers get a turn.
 const SWEEP: usize = 256;
 /// Chunks that are removed in one transaction when there is no room for the pages of more.
 const SMALL_SWEEP: usize = 8;
 
-/// Removes the staged chunks that nothing refers to. Returns their number and stored bytes.
-pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
+/// Removes the staged chunks that nothing refers to, and those that only deltas need, once these
+/// are written without them. Returns their number and stored bytes.
+pub(super) fn sweep(engine: &Engine, compression: Compression) -> Result<(u64, u64)> {
+    let (mut chunks, mut bytes) = (0, 0);
+    let mut tried = Staged::new();
+    loop {
+        let staged = engine.read(|rows| rows.staged(usize::MAX))?;
+        let (dead, unused) = engine.read(|rows| Ok(parted(rows, staged)))?;
+        if !unused.is_empty() {
+            let (more, freed) = remove(engine, &unused)?;
+            chunks += more;
+            bytes += freed;
+        } else if dead != tried {
+            let ids = dead.iter().map(|(_, id)| *id).collect();
+            rebase(engine, &mut Encoder::new(compression), &ids)?;
+            tried = dead;
+        } else {
+            // What keeps these is damaged; they are noted no longer, and stay.
+            if !dead.is_empty() {
+                engine.write(Durability::Durable, Room::Ballast, |rows| {
+                    let mut numbers = dead.iter().map(|(number, _)| *number);
+                    numbers.try_for_each(|number| rows.unstage(number))
+                })?;
+            }
+            return Ok((chunks, bytes));
+        }
+    }
+}
+
+/// Those that only deltas need, and the others.
+fn parted(rows: &dyn Rows, staged: Vec<(u64, ChunkId)>) -> (Staged, Staged) {
+    let is_dead = |(number, id): &(u64, ChunkId)| match chunk_row(rows, id) {
+        Ok(Some(row)) => row.number == *number && row.is_dead_weight(),
+        _ => false,
+    };
+    staged.into_iter().partition(is_dead)
+}
+
+/// Chunks with their numbers.
+type Staged = Vec<(u64, ChunkId)>;
+
+/// Removes chunks that nothing refers to.
+fn remove(engine: &Engine, staged: &Staged) -> Result<(u64, u64)> {
     let (mut chunks, mut bytes) = (0, 0);
     let mut most = SWEEP;
     let mut looked = false;
-    loop {
-        let staged = engine.read(|rows| rows.staged(most))?;
-        if staged.is_empty() {
-            return Ok((chunks, bytes));
-        }
+    let mut left = staged.as_slice();
+    while !left.is_empty() {
+        let (batch, rest) = left.split_at(most.min(left.len()));
         let swept = engine.write(Durability::Durable, Room::Ballast, |rows| {
             let mut freed = Vec::new();
-            for (number, id) in &staged {
+            for (number, id) in batch {
                 match sweep_chunk(rows, *number, id) {
                     Ok(bytes) => freed.extend(bytes),
                     // Its note is gone, so that it is not met again; `verify` reports it.
@@ -41,16 +82,18 @@ pub(super) fn sweep(engine: &Engine) -> Result<(u64, u64)> {
             }
             Err(Error::Io { .. }) if !looked => {
                 // One that the disk can't read must not keep the others.
-                find_unreadable(engine, &staged);
+                find_unreadable(engine, batch);
                 looked = true;
                 continue;
             }
             swept => swept?,
         };
         looked = false;
+        left = rest;
         chunks += freed.len() as u64;
         bytes += freed.iter().sum::<u64>();
     }
+    Ok((chunks, bytes))
 }
 
 /// Reads these chunks, each in a transaction of its own; what can't be read is remembered.
@@ -94,7 +137,8 @@ mod tests {
             self.left -= count;
             if self.left < 16 << 20 && !self.done {
                 self.done = true;
-                let swept = sweep(self.store.engine()).map_err(io::Error::other)?;
+                let swept =
+                    sweep(self.store.engine(), Compression::None).map_err(io::Error::other)?;
                 assert!(swept.0 > 0, "there was something in flight");
             }
             Ok(count)

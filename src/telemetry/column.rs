@@ -1,6 +1,6 @@
 //! Columns of numbers to bytes and back.
 
-use crate::codec::{self, Codec, Texture};
+use crate::codec::{self, Codec};
 use crate::error::Result;
 use crate::format::Packed;
 
@@ -15,7 +15,7 @@ pub(super) fn pack(numbers: &[u64]) -> Packed {
                 .map(|number| (number >> shift).to_be_bytes()[7]),
         );
     }
-    match codec::encode(Texture::General, &planes) {
+    match codec::encode_alone(&planes) {
         Some((codec, bytes)) => Packed {
             codec: codec.code(),
             bytes,
@@ -29,7 +29,7 @@ pub(super) fn pack(numbers: &[u64]) -> Packed {
 
 /// So many packed numbers.
 pub(super) fn unpack(packed: &Packed, count: usize) -> Result<Vec<u64>> {
-    let planes = codec::decode(packed.codec, &packed.bytes, count * 8)?;
+    let planes = codec::decode(packed.codec, &packed.bytes, &[], count * 8)?;
     let mut numbers = vec![0; count];
     for plane in planes.chunks(count.max(1)) {
         for (number, byte) in numbers.iter_mut().zip(plane) {

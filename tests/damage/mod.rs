@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ckptdb::{
-    CheckpointInfo, Direction, Error, Filter, Medium, MemoryMedium, Options, Store, VerifyDepth,
+    CheckpointInfo, DType, Direction, Error, Filter, Medium, MemoryMedium, Options, Store,
+    VerifyDepth,
 };
 
 use redb::ReadableTable;
 
-use crate::support::{DamagedMedium, noise};
+use crate::support::{DamagedMedium, noise, vector, walk};
 
 /// What a store must answer, or refuse to.
 #[derive(Debug, PartialEq)]
@@ -38,10 +39,12 @@ fn small_store() -> (Vec<u8>, Truth) {
     let frozen = noise(1, 65_600);
     for iteration in 0..4_u64 {
         let moving = noise(iteration, 2_000);
+        let weights = walk(9, iteration, 2_000);
         let parts: Vec<Vec<u8>> = (0..12).map(|i| noise(i, 60)).collect();
         let mut save = job
             .save(iteration * 100)
             .bytes("frozen", &frozen)
+            .tensor("weights", vector(DType::F32, &weights))
             .document(
                 "state",
                 &serde_json::json!({"text": "word ".repeat(100), "i": iteration}),

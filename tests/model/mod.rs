@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use ckptdb::policy::{Keep, Retention};
 use ckptdb::{
-    Checkpoint, CheckpointId, Direction, Error, Filter, Job, Medium, MemoryMedium, Options, Result,
-    Store, VerifyDepth,
+    Checkpoint, CheckpointId, DType, Direction, Error, Filter, Job, Medium, MemoryMedium, Options,
+    Result, Store, VerifyDepth,
 };
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
 use self::twin::{EVENTS, Op, Outcome, Twin, value};
-use crate::support::noise;
+use crate::support::{noise, vector, walk};
 
 struct Machine;
 
@@ -116,7 +116,7 @@ fn entries(state: u8) -> Vec<(String, Vec<u8>)> {
     let seed = u64::from(state);
     let mut all = vec![
         ("frozen".to_owned(), noise(1, 70_000)),
-        ("head".to_owned(), noise(seed, 66_000 + usize::from(state))),
+        ("weights".to_owned(), walk(1, seed, 16_500)),
     ];
     all.extend((0..70).map(|i| (format!("bias.{i}"), noise(i * (seed / 3), 60))));
     all
@@ -129,7 +129,11 @@ impl Real {
         let entries = entries(target.state);
         let mut save = job.save(target.iteration);
         for (name, data) in &entries {
-            save = save.bytes(name, data);
+            save = if name == "weights" {
+                save.tensor(name, vector(DType::F32, data))
+            } else {
+                save.bytes(name, data)
+            };
         }
         match *op {
             Op::Save {

@@ -10,9 +10,9 @@ mod unreadable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ckptdb::{CheckpointInfo, Direction, Event, Filter, MemoryMedium, Options, Store};
+use ckptdb::{CheckpointInfo, DType, Direction, Event, Filter, MemoryMedium, Options, Save, Store};
 
-use crate::support::noise;
+use crate::support::{noise, rounded, vector, walk};
 
 /// All that a store says and holds, deleted checkpoints included.
 #[derive(Debug, PartialEq)]
@@ -31,9 +31,13 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// What checkpoint `iteration` of the test stores holds: bytes of its own, bytes that all share.
+/// What checkpoint `iteration` of the test stores holds: bytes of its own, bytes that all share,
+/// deltas, and a copy that is derived.
 pub(crate) fn content(iteration: u64) -> BTreeMap<String, Vec<u8>> {
+    let weights = walk(4, iteration, 33_000);
     let mut content = BTreeMap::from([
+        ("bf16.copy".to_owned(), rounded(&weights)),
+        ("f32.weights".to_owned(), weights),
         ("shared".to_owned(), noise(7, 70_000)),
         ("own".to_owned(), noise(1000 + iteration, 66_000)),
         ("small".to_owned(), noise(2000 + iteration, 300)),
@@ -61,9 +65,18 @@ pub(crate) fn save(store: &Store, job: &str, iteration: u64) -> ckptdb::Saved {
         [1.0, 3.0, 2.0, 3.0, -1.0][(iteration % 5) as usize],
     );
     for (name, bytes) in &content {
-        save = save.bytes(name, bytes);
+        save = put(save, name, bytes);
     }
     save.commit().unwrap()
+}
+
+/// Adds an entry of such a checkpoint.
+pub(crate) fn put<'a>(save: Save<'a>, name: &str, bytes: &'a [u8]) -> Save<'a> {
+    match name.split_once('.') {
+        Some(("f32", _)) => save.tensor(name, vector(DType::F32, bytes)),
+        Some(("bf16", _)) => save.tensor(name, vector(DType::Bf16, bytes)),
+        _ => save.bytes(name, bytes),
+    }
 }
 
 /// A store with a history: two jobs, a rollback, tags, pins, notes, deleted and reclaimed ones.

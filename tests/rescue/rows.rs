@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ckptdb::{Filter, MemoryMedium, Store, VerifyDepth};
 
 use super::repair::{Harm, ROWS, harm};
-use super::{content, eventful, options, picture, save};
+use super::{content, eventful, options, picture, put, save};
 
 const HARMS: [Harm; 3] = [Harm::Flip, Harm::FlipFirst, Harm::Remove];
 
@@ -97,7 +97,7 @@ fn a_save_of_the_same_bytes_heals_every_node_that_was_found_rotten() {
             let content = content(9);
             let mut save = job.save(11);
             for (name, bytes) in &content {
-                save = save.bytes(name, bytes);
+                save = put(save, name, bytes);
             }
             save.commit().unwrap();
             if kind == Harm::FlipFirst {
@@ -162,11 +162,18 @@ fn a_repair_brings_back_what_the_tables_have_lost_and_the_file_still_has() {
             if !harmed {
                 continue;
             }
-            cases += 1;
             let at = format!("row {row} of {name}");
+            // The engine puts new pages where old ones were: a short extent may be gone for good.
+            let extents = |bytes: &[u8]| bytes.windows(4).filter(|four| four == b"CKX1").count();
+            let is_overwritten = extents(&fs::read(&path).unwrap()) < extents(&image);
             let store = Store::open_with(&path, options()).unwrap();
             let repaired = store.repair(&mut |_, _| {}).unwrap();
             assert!(repaired.lost.is_empty(), "{at}: {:?}", repaired.lost);
+            if is_overwritten {
+                assert!(!repaired.left.is_empty(), "{at}");
+                continue;
+            }
+            cases += 1;
             assert!(repaired.left.is_empty(), "{at}: {:?}", repaired.left);
             assert_eq!(picture(&store), before, "{at}");
         }

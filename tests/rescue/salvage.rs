@@ -275,3 +275,21 @@ fn a_store_that_holds_another_stores_file_is_not_confused_by_it() {
     let found = store.resolve("backup@1").unwrap();
     assert_eq!(found.read("inner.ckptdb").unwrap(), inner.to_vec());
 }
+
+#[test]
+fn an_entry_of_more_chunks_than_a_list_holds_comes_back() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    // One chunk of zeros, fifty times.
+    let zeros = vec![0; 50 << 20];
+    let job = store.job("NQ").unwrap();
+    job.save(1).bytes("zeros", &zeros).commit().unwrap();
+    drop(job);
+    store.close();
+    let mut bytes = medium.to_vec();
+    bytes[..4096].fill(0);
+    let (store, salvaged) = salvage(bytes).unwrap();
+    assert_eq!((salvaged.checkpoints, salvaged.lost.len()), (1, 0));
+    let found = store.resolve("NQ@1").unwrap();
+    assert!(found.read("zeros").unwrap() == zeros);
+}

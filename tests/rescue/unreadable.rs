@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ckptdb::{Error, Filter, MemoryMedium, Store, VerifyDepth};
 
-use super::{content, options, places, save};
+use super::{content, options, places, put, save};
 use crate::support::UnreadableMedium;
 
 /// Three checkpoints; the sector in the middle of these bytes is bad.
@@ -35,7 +35,7 @@ fn training_goes_on_after_a_checkpoint_that_the_disk_cant_read() {
     let content = content(3);
     let mut again = job.save(3).parent(resumed.checkpoint.id);
     for (name, bytes) in &content {
-        again = again.bytes(name, bytes);
+        again = put(again, name, bytes);
     }
     let again = again.commit().unwrap();
     assert!(again.healed_chunks > 0);

@@ -25,6 +25,38 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
     Random::new(seed).bytes(len)
 }
 
+/// Weights after so many steps of training: 32-bit floats, each a little off what it was a step
+/// before, so that a chunk of them is stored as what has changed.
+pub(crate) fn walk(seed: u64, steps: u64, count: usize) -> Vec<u8> {
+    let (start, drift) = (noise(seed, 4 * count), noise(!seed, 4 * count));
+    let words = start
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(drift.as_chunks::<4>().0);
+    // Between -1 and 1.
+    let part = |bytes: &[u8; 4]| f64::from(i32::from_le_bytes(*bytes)) / f64::from(i32::MAX);
+    #[expect(clippy::cast_precision_loss, reason = "steps are few")]
+    let value = |(start, drift)| part(start) + 1e-5 * steps as f64 * part(drift);
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the floats are to be short"
+    )]
+    let short = |value: f64| (value as f32).to_le_bytes();
+    words.map(value).flat_map(short).collect()
+}
+
+/// These weights in half the bits: `BF16`, rounded to the nearest, ties to even.
+pub(crate) fn rounded(weights: &[u8]) -> Vec<u8> {
+    let (words, _) = weights.as_chunks::<4>();
+    let round = |bytes: &[u8; 4]| {
+        let bits = u32::from_le_bytes(*bytes);
+        let nearest = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+        u16::try_from(nearest).unwrap_or(u16::MAX).to_le_bytes()
+    };
+    words.iter().flat_map(round).collect()
+}
+
 impl Recipe {
     pub(crate) fn entries(self) -> Entries {
         static MADE: LazyLock<Mutex<BTreeMap<Recipe, Entries>>> = LazyLock::new(Mutex::default);
@@ -48,14 +80,17 @@ impl Recipe {
             Self::Shared(code) => {
                 let seed = u64::from(code);
                 all.insert("frozen".to_owned(), noise(1, 65_600));
-                all.insert("head".to_owned(), noise(seed, 20_000 + usize::from(code)));
+                // Deltas against whatever was saved before, and a copy that is derived.
+                let weights = walk(2, seed, 33_000);
+                all.insert("bf16.copy".to_owned(), rounded(&weights));
+                all.insert("f32.weights".to_owned(), weights);
                 for i in 0..60 {
                     all.insert(format!("layer.{i}"), noise(i * (seed / 4), 60));
                 }
             }
             Self::Large(code) => {
-                let len = 1_048_496 + 40_000 + usize::from(code);
-                all.insert("huge".to_owned(), noise(code.into(), len));
+                let words = (1_048_496 + 40_000) / 4 + usize::from(code);
+                all.insert("f32.huge".to_owned(), walk(3, code.into(), words));
             }
         }
         all

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ckptdb::policy::{Keep, Retention};
-use ckptdb::{CheckpointId, Direction, Result, Store};
+use ckptdb::{CheckpointId, DType, Direction, Result, Store, TensorSlice};
 
 use crate::model::{Known, LOSS, Model, Recipe, STEPS, canonical};
 
@@ -283,13 +283,23 @@ fn reclaimed(before: &Model, now: bool, at: i64) -> Vec<Model> {
     steps
 }
 
+/// A vector of these bytes.
+fn tensor(dtype: DType, data: &[u8]) -> Result<TensorSlice<'_>> {
+    let bits = usize::try_from(dtype.bits()).expect("it is a few bits");
+    TensorSlice::new(dtype, &[data.len() * 8 / bits], data)
+}
+
 impl SaveOp {
     pub(crate) fn run(&self, store: &Store) -> Result<(u64, bool)> {
         let entries = self.recipe.entries();
         let job = store.job(self.job)?;
         let mut save = job.save(self.iteration).event(self.event.parse()?);
         for (name, data) in entries.iter() {
-            save = save.bytes(name, data);
+            save = match name.split_once('.') {
+                Some(("f32", _)) => save.tensor(name, tensor(DType::F32, data)?),
+                Some(("bf16", _)) => save.tensor(name, tensor(DType::Bf16, data)?),
+                _ => save.bytes(name, data),
+            };
         }
         if let Some(loss) = self.loss {
             save = save.metric(LOSS, loss);

@@ -41,6 +41,7 @@ pub(crate) fn options(clock: &Arc<ManualClock>) -> Options {
         ballast_bytes: BALLAST,
         undo_window: Duration::from_millis(window),
         clock: Arc::clone(clock) as _,
+        ..Options::default()
     }
 }
 

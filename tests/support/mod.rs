@@ -3,5 +3,5 @@
 mod data;
 mod media;
 
-pub(crate) use data::noise;
+pub(crate) use data::{noise, rounded, vector, walk};
 pub(crate) use media::{CountingMedium, DamagedMedium, LimitedMedium, Limits, UnreadableMedium};

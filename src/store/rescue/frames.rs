@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::evidence::Evidence;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoreTag};
-use crate::id::NodeId;
+use crate::id::{ChunkId, NodeId};
 use crate::storage::{Frame, LooseChunks, NewChunk, NodeSet, RawMedium};
 
 /// What the scan of a file found.
@@ -63,7 +63,28 @@ impl Frames {
 
     /// A chunk, put together from what was found of it, and verified.
     pub(super) fn chunk(&self, chunk: &ChunkRef) -> Result<NewChunk> {
-        self.chunks.load(&self.raw, chunk)
+        self.chunks.load(&self.raw, chunk).map(|(chunk, _)| chunk)
+    }
+
+    /// The same, encoded so that it needs no other.
+    pub(super) fn chunk_alone(&self, chunk: &ChunkRef) -> Result<NewChunk> {
+        let (found, raw) = self.chunks.load(&self.raw, chunk)?;
+        Ok(if found.bases.is_empty() {
+            found
+        } else {
+            NewChunk::alone(found.id, &raw)
+        })
+    }
+
+    /// A base of a chunk that was found, which says no length of it.
+    pub(super) fn base(&self, id: &ChunkId) -> Result<ChunkRef> {
+        let raw_len = self.chunks.raw_len(id);
+        let raw_len =
+            raw_len.ok_or_else(|| Error::corrupt(format!("chunk {id}"), "it is missing"))?;
+        Ok(ChunkRef {
+            id: *id.as_bytes(),
+            raw_len,
+        })
     }
 
     /// The evidence of this store; without one named, of that which has the most.

@@ -343,4 +343,43 @@ mod tests {
         assert_eq!(history.last_gap, Some(7));
         assert_eq!(history.records.len(), 9);
     }
+
+    #[test]
+    fn what_is_found_twice_is_one_version_and_what_is_other_another() {
+        let (mut here, hashes) = ten();
+        let (mut there, _) = ten();
+        add(&mut there, 5, 450, hashes[4]);
+        here.join(there);
+        assert_eq!(here.log[&4].len(), 1);
+        assert_eq!(here.log[&5].len(), 2);
+        assert_eq!(here.records, 21);
+    }
+
+    #[test]
+    fn a_record_vouches_for_the_log_that_it_was_written_after() {
+        let (mut evidence, hashes) = ten();
+        let mut job = crate::format::JobRecord::new("NQ".to_owned(), 0);
+        job.stamp = crate::format::Stamp::new(9, &hashes[9]);
+        evidence.jobs.insert(1, vec![job]);
+        // Everything it speaks of is there: the log ends with itself.
+        assert_eq!(end_of(&evidence), (10, Some(hashes[10])));
+        for lost in 8..=10 {
+            evidence.log.remove(&lost);
+        }
+        assert_eq!(end_of(&evidence), (9, None));
+        let history = History::of(&evidence);
+        assert_eq!((history.last, history.is_whole), (9, false));
+        assert_eq!(history.records.len(), 7);
+    }
+
+    #[test]
+    fn beyond_a_gap_a_version_that_continues_the_one_before_goes_before_a_later_one() {
+        let (mut evidence, hashes) = ten();
+        evidence.log.remove(&6);
+        add(&mut evidence, 5, 9_000, [3; 32]);
+        let chosen = choose(evidence.log[&5].iter(), evidence.log.get(&4)).unwrap();
+        assert_eq!(chosen.record.previous, hashes[4]);
+        let later = choose(evidence.log[&5].iter(), None).unwrap();
+        assert_eq!(later.record.at, 9_000);
+    }
 }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use super::chunks::{drop_unnamed_extents, mend_chunks};
 use super::evidence::Evidence;
 use super::frames::Frames;
 use super::history::History;
 use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
-use super::references::{count_content, drop_unnamed_extents, mend_chunks, mend_nodes};
+use super::references::{count_content, mend_nodes};
 use crate::error::{Error, Result};
 use crate::format::{
     Action, ChunkRow, Head, MAX_CHUNK_BYTES, NO_PREVIOUS, StoreTag, TelemetryRecord,
@@ -117,7 +118,7 @@ impl Store {
             })
             .map_err(beyond_repair)?;
         repaired.lost_chunks = done.lost_chunks;
-        sweep(self.engine())?;
+        sweep(self.engine(), self.options().compression)?;
         if let Err(error) = self.make_room(drop_unnamed_extents) {
             tracing::warn!(%error, "extents that nothing leads to stay");
         }

@@ -10,7 +10,7 @@ use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
 use crate::error::{Error, Result};
 use crate::format::{
-    Action, CheckpointRecord, FORMAT_VERSION, Head, Identity, StoreTag, TelemetryRecord,
+    Action, CheckpointRecord, ChunkRef, FORMAT_VERSION, Head, Identity, StoreTag, TelemetryRecord,
 };
 use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::platform;
@@ -159,7 +159,7 @@ impl Store {
             carrier.carry(id, record)?;
         }
         let salvaged = carrier.finish(series, segments)?;
-        sweep(&engine)?;
+        sweep(&engine, options.compression)?;
         let store = Self::with(engine, options);
         let report = store.verify(VerifyDepth::Full)?;
         match report.damage.first() {
@@ -243,32 +243,42 @@ impl Carrier<'_> {
     fn gather(&mut self, record: &CheckpointRecord) -> Result<Reached> {
         let reached = self.frames.follow(&record.saved.manifest, &self.nodes)?;
         for chunk in &reached.chunks {
-            let id = chunk.chunk();
-            if let Some(known) = self.carried.get(&id) {
-                match known {
-                    None => continue,
-                    Some(why) => return Err(Error::corrupt(format!("chunk {id}"), why)),
-                }
-            }
-            match self.frames.chunk(chunk) {
-                Ok(found) => {
-                    self.pending_bytes += found.stored.len();
-                    self.done.bytes += u64::from(found.raw_len);
-                    self.pending.push(found);
-                    self.carried.insert(id, None);
-                    if self.pending_bytes >= STAGE_BYTES {
-                        self.stage()?;
-                    }
-                }
-                Err(error @ Error::Corrupt { .. }) => {
-                    let why = "its bytes do not verify".to_owned();
-                    self.carried.insert(id, Some(why));
-                    return Err(error);
-                }
-                Err(other) => return Err(other),
-            }
+            self.bring(chunk)?;
         }
         Ok(reached)
+    }
+
+    /// Brings a chunk over, after its bases.
+    fn bring(&mut self, chunk: &ChunkRef) -> Result<()> {
+        let id = chunk.chunk();
+        if let Some(known) = self.carried.get(&id) {
+            return match known {
+                None => Ok(()),
+                Some(why) => Err(Error::corrupt(format!("chunk {id}"), why)),
+            };
+        }
+        match self.frames.chunk(chunk) {
+            Ok(found) => {
+                // That it decodes has shown that they are sound, and how few they are.
+                for base in &found.bases {
+                    self.bring(&self.frames.base(base)?)?;
+                }
+                self.pending_bytes += found.stored.len();
+                self.done.bytes += u64::from(found.raw_len);
+                self.pending.push(found);
+                self.carried.insert(id, None);
+                if self.pending_bytes >= STAGE_BYTES {
+                    self.stage()?;
+                }
+                Ok(())
+            }
+            Err(error @ Error::Corrupt { .. }) => {
+                let why = "its bytes do not verify".to_owned();
+                self.carried.insert(id, Some(why));
+                Err(error)
+            }
+            Err(other) => Err(other),
+        }
     }
 
     /// Writes pending chunks ahead of the checkpoints that need them. Should these not come, they

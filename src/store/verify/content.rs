@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use super::report::Findings;
 use crate::error::{Error, Result};
 use crate::format::{
-    CheckpointRecord, ChunkRef, ChunkRow, Content as EntryContent, EntryRecord, Group, Manifest,
-    Node, StoredNode,
+    CheckpointRecord, ChunkRef, ChunkRow, Content as EntryContent, EntryRecord, Group,
+    MAX_CHAIN_DEPTH, Manifest, Node, StoredNode,
 };
 use crate::id::{ChunkId, NodeId};
-use crate::storage::{Records, Rows, load_node};
+use crate::storage::{Records, Rows, chunk_row, load_node};
 use crate::store::walk::{each_chunk, each_group};
 
 /// A chunk that manifests name.
@@ -164,6 +164,7 @@ impl Content {
             .into_iter()
             .map(|(_, id)| id)
             .collect();
+        let deltas = deltas_of(rows)?;
         let mut seen = 0;
         let mut parts = 0;
         rows.each_chunk(&mut |id, bytes| {
@@ -180,16 +181,19 @@ impl Content {
                 (Ok(row), named) => {
                     parts += u64::from(row.parts);
                     let refs = named.map_or(0, |known| known.refs);
-                    if row.is_lost() && refs > 0 {
-                        self.bad
-                            .insert(id, format!("the bytes of chunk {id} are lost"));
+                    if let Some(what) = fault_of_row(rows, &id, &row, &deltas)
+                        && refs > 0
+                    {
+                        self.bad.insert(id, what);
                     }
-                    if row.refs != refs {
+                    let counted = (row.refs, row.deltas);
+                    let right = (refs, deltas.count(&id));
+                    if counted != right {
                         findings.store(format!(
-                            "chunk {id} counts {} references, manifests have {refs}",
-                            row.refs
+                            "chunk {id} counts {} references and {} deltas; there are {} and {}",
+                            counted.0, counted.1, right.0, right.1
                         ));
-                    } else if refs == 0 && !staged.contains(&id) {
+                    } else if row.is_unused() && !staged.contains(&id) {
                         self.orphans += 1;
                     }
                 }
@@ -218,6 +222,61 @@ impl Content {
                 }
             }
             Ok(ControlFlow::Continue(()))
+        })
+    }
+}
+
+/// What a chunk's row, or one below it, says that is wrong.
+fn fault_of_row(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, deltas: &Deltas) -> Option<String> {
+    if row.is_lost() {
+        return Some(format!("the bytes of chunk {id} are lost"));
+    }
+    let below = deltas.fault(rows, id, 0)?;
+    Some(format!("chunk {id} is a delta, and {below}"))
+}
+
+/// The deltas of a store.
+#[derive(Debug, Default)]
+struct Deltas {
+    bases: HashMap<ChunkId, Vec<ChunkId>>,
+    counts: HashMap<ChunkId, u32>,
+}
+
+/// Reads which chunks are deltas against which.
+fn deltas_of(rows: &dyn Rows) -> Result<Deltas> {
+    let mut deltas = Deltas::default();
+    rows.each_chunk(&mut |id, bytes| {
+        if let Ok(row) = ChunkRow::from_bytes(&id, bytes)
+            && !row.bases.is_empty()
+        {
+            for base in &row.bases {
+                *deltas.counts.entry(*base).or_default() += 1;
+            }
+            deltas.bases.insert(id, row.bases);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(deltas)
+}
+
+impl Deltas {
+    fn count(&self, id: &ChunkId) -> u32 {
+        self.counts.get(id).copied().unwrap_or(0)
+    }
+
+    /// What the rows below a chunk say that is wrong.
+    fn fault(&self, rows: &dyn Rows, id: &ChunkId, above: u8) -> Option<String> {
+        if above > MAX_CHAIN_DEPTH {
+            return Some("its chain does not end".to_owned());
+        }
+        let bases = self.bases.get(id)?;
+        bases.iter().find_map(|base| match chunk_row(rows, base) {
+            Ok(Some(row)) if row.is_lost() => {
+                Some(format!("the bytes of its base {base} are lost"))
+            }
+            Ok(Some(_)) => self.fault(rows, base, above + 1),
+            Ok(None) => Some(format!("its base {base} is missing")),
+            Err(error) => Some(error.to_string()),
         })
     }
 }

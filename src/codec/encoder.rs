@@ -1,0 +1,238 @@
+//! The choice of a codec for a chunk, and the encoding.
+
+use super::choose::Sample;
+use super::derived::Narrow;
+use super::plane::Coders;
+use super::sparse::{self, Changes};
+use super::words::Words;
+use super::{Codec, dense, fit, zstd_codec};
+use crate::id::ChunkId;
+use crate::tensor::DType;
+
+/// What a chunk holds, as far as it matters for the choice of a codec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Texture {
+    /// Text or opaque bytes.
+    General,
+    /// Numbers.
+    Numeric(Words),
+}
+
+impl Texture {
+    /// Of a tensor's elements.
+    pub(crate) const fn of(dtype: DType) -> Self {
+        Self::Numeric(match dtype {
+            DType::I16 | DType::U16 => Words::U16,
+            DType::I32 | DType::U32 => Words::U32,
+            DType::I64 | DType::U64 => Words::U64,
+            DType::F16 | DType::Bf16 => Words::F16,
+            DType::F32 | DType::C64 => Words::F32,
+            DType::F64 => Words::F64,
+            DType::F8E5M2 | DType::F8E4M3 | DType::F8E5M2Fnuz | DType::F8E4M3Fnuz => Words::F8,
+            // Exponents, flags, and elements of which several share a byte.
+            _ => Words::U8,
+        })
+    }
+}
+
+/// What a chunk holds, told from how it is stored.
+pub(crate) fn texture_of(codec: u8, encoded: &[u8]) -> Texture {
+    let words = |code: u8| Words::from_code(code).map_or(Texture::General, Texture::Numeric);
+    let first = encoded.first().copied().unwrap_or(u8::MAX);
+    match Codec::from_code(codec) {
+        Some(Codec::Planes | Codec::Steps) => words(first),
+        Some(Codec::Sparse) => words(sparse::words_code(first)),
+        Some(Codec::Derived) => Texture::Numeric(Words::F16),
+        Some(Codec::Raw | Codec::Zstd) | None => Texture::General,
+    }
+}
+
+/// How much the encoding of new chunks may cost. What is stored already is shared in any case, and
+/// every checkpoint loads whatever its chunks were encoded with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Compression {
+    /// Bytes are stored as they are.
+    None,
+    /// Each chunk by itself, whatever the checkpoint before it holds.
+    Fast,
+    /// As what has changed since the checkpoint before, where that is shorter.
+    #[default]
+    Default,
+    /// The same, with more effort for each chunk.
+    Max,
+}
+
+/// A chunk's encoded bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    /// How they are encoded.
+    pub(crate) codec: Codec,
+    /// Whether they are of use only with the base.
+    pub(crate) with_base: bool,
+    /// The bytes.
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// More than so many hundredths of the groups as in the base, or zero: only the others are stored.
+const SPARSE: usize = 6;
+/// What is shorter by less than one part of so many stays as it is.
+const WORTH: u64 = 32;
+
+/// Encodes chunks. Deterministic: the same bytes, base and effort give the same result everywhere.
+pub(crate) struct Encoder {
+    effort: Compression,
+    coders: Coders,
+    sample: Sample,
+    scratch: Vec<u8>,
+    there: Vec<u8>,
+    from: Vec<u8>,
+}
+
+impl Encoder {
+    pub(crate) fn new(effort: Compression) -> Self {
+        let level = if effort == Compression::Max { 9 } else { 1 };
+        Self {
+            effort,
+            coders: Coders::new(level),
+            sample: Sample::default(),
+            scratch: Vec::new(),
+            there: Vec::new(),
+            from: Vec::new(),
+        }
+    }
+
+    /// Whether it has a use for bases.
+    pub(crate) fn uses_bases(&self) -> bool {
+        self.effort >= Compression::Default
+    }
+
+    /// Encodes raw bytes by the codec that suits them. A base comes with its id, which then stands
+    /// before the encoded bytes. `None` means raw: the bytes themselves are stored.
+    pub(crate) fn encode(
+        &mut self,
+        texture: Texture,
+        raw: &[u8],
+        base: Option<(&[u8; 32], &[u8])>,
+    ) -> Option<Encoded> {
+        let (id, base) = base.filter(|_| self.uses_bases()).unzip();
+        let mut encoded = match (self.effort, texture) {
+            (Compression::None, _) => None,
+            (_, Texture::General) => self.general(raw, base),
+            (_, Texture::Numeric(words)) => self.numeric(words, raw, base),
+        }?;
+        let length = raw.len() as u64;
+        if let Some(id) = id.filter(|_| encoded.with_base) {
+            encoded.bytes.splice(0..0, *id);
+        }
+        ((encoded.bytes.len() as u64) < length - length / WORTH).then_some(encoded)
+    }
+
+    fn general(&self, raw: &[u8], base: Option<&[u8]>) -> Option<Encoded> {
+        let level = match self.effort {
+            Compression::None | Compression::Fast => 1,
+            Compression::Default => zstd_codec::LEVEL,
+            Compression::Max => 19,
+        };
+        Some(Encoded {
+            codec: Codec::Zstd,
+            with_base: base.is_some(),
+            bytes: zstd_codec::encode(raw, base, level)?,
+        })
+    }
+
+    fn numeric(&mut self, words: Words, raw: &[u8], base: Option<&[u8]>) -> Option<Encoded> {
+        let mut fitted = Vec::new();
+        let base = base.map(|base| fit(base, raw.len(), &mut fitted));
+        let changes = base.map(|base| sparse::changes(raw, Some(base)));
+        let zeros = sparse::changes(raw, None);
+        if let Some((base, changes)) = base.zip(changes)
+            && changes.is_worth(SPARSE)
+            && changes.changed <= zeros.changed
+        {
+            return Some(self.sparse(words, raw, Some(base), &changes));
+        }
+        if zeros.is_worth(SPARSE) {
+            return Some(self.sparse(words, raw, None, &zeros));
+        }
+        let (alone, plain) = self.sample.cost(words, raw, None);
+        let steps = base.map_or(u64::MAX, |base| self.sample.cost(words, raw, Some(base)).0);
+        if alone.min(steps) > plain - plain / WORTH {
+            return None;
+        }
+        let base = base.filter(|_| steps < alone);
+        let mut bytes = Vec::with_capacity(raw.len());
+        bytes.push(words.code());
+        dense::put(
+            words,
+            raw,
+            base,
+            &mut self.coders,
+            &mut self.scratch,
+            &mut bytes,
+        );
+        Some(Encoded {
+            codec: if base.is_some() {
+                Codec::Steps
+            } else {
+                Codec::Planes
+            },
+            with_base: base.is_some(),
+            bytes,
+        })
+    }
+
+    fn sparse(
+        &mut self,
+        words: Words,
+        raw: &[u8],
+        base: Option<&[u8]>,
+        changes: &Changes,
+    ) -> Encoded {
+        changes.gather(raw, &mut self.there);
+        let from = base.map(|base| {
+            changes.gather(base, &mut self.from);
+            &*self.from
+        });
+        let (alone, _) = self.sample.cost(words, &self.there, None);
+        let from = from.filter(|from| self.sample.cost(words, &self.there, Some(from)).0 < alone);
+        let mut bytes = Vec::with_capacity(self.there.len());
+        changes.put(
+            words,
+            &self.there,
+            from,
+            &mut self.coders,
+            &mut self.scratch,
+            &mut bytes,
+        );
+        Encoded {
+            codec: Codec::Sparse,
+            with_base: base.is_some(),
+            bytes,
+        }
+    }
+
+    /// Encodes what is a rounded copy of its bases, if it is.
+    pub(crate) fn derive(
+        narrow: Narrow,
+        raw: &[u8],
+        masters: &[&[u8]],
+        ids: &[ChunkId],
+    ) -> Option<Encoded> {
+        narrow.is_rounded(raw, masters).then(|| {
+            let ids = ids.iter().flat_map(|id| *id.as_bytes());
+            Encoded {
+                codec: Codec::Derived,
+                with_base: true,
+                bytes: ids.chain([narrow.code()]).collect(),
+            }
+        })
+    }
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder")
+            .field("effort", &self.effort)
+            .finish_non_exhaustive()
+    }
+}

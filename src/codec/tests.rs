@@ -1,0 +1,246 @@
+//! What is encoded comes back bit for bit, and nothing else decodes to something longer.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::tensor::DType;
+
+const ID: [u8; 32] = [7; 32];
+
+fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut noise = vec![0; bytes];
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes());
+    hasher.finalize_xof().fill(&mut noise);
+    noise
+}
+
+/// Encoded and decoded again; the codec, and what it takes.
+fn there_and_back(
+    texture: Texture,
+    raw: &[u8],
+    base: Option<&[u8]>,
+    effort: Compression,
+) -> (Codec, usize) {
+    let mut encoder = Encoder::new(effort);
+    let against = base.map(|base| (&ID, base));
+    let Some(encoded) = encoder.encode(texture, raw, against) else {
+        return (Codec::Raw, raw.len());
+    };
+    assert!(encoded.bytes.len() < raw.len());
+    let again = encoder.encode(texture, raw, against);
+    assert_eq!(again.as_ref(), Some(&encoded), "the same again");
+    let (bases, bytes) = match (base, encoded.with_base) {
+        (Some(base), true) => {
+            assert_eq!(encoded.bytes[..32], ID);
+            (vec![base], &encoded.bytes[32..])
+        }
+        _ => (Vec::new(), &encoded.bytes[..]),
+    };
+    let back = decode(encoded.codec.code(), bytes, &bases, raw.len()).unwrap();
+    assert!(back == raw, "{:?} of {texture:?}", encoded.codec);
+    if bytes.len() > 1 {
+        let cut = decode(
+            encoded.codec.code(),
+            &bytes[..bytes.len() - 1],
+            &bases,
+            raw.len(),
+        );
+        assert!(
+            cut.map_or(true, |cut| cut != raw),
+            "cut short, it is the same"
+        );
+    }
+    (encoded.codec, encoded.bytes.len())
+}
+
+/// Words with the bits that are easy to get wrong: zeros of both signs, denormals, infinities, NaN
+/// with payloads, and values around them.
+fn awkward(texture: Texture, seed: u64, count: usize) -> Vec<u8> {
+    let Texture::Numeric(words) = texture else {
+        return noise(seed, count);
+    };
+    let width = words.width();
+    let mut bytes = noise(seed, count * width);
+    for (at, word) in bytes.chunks_exact_mut(width).enumerate() {
+        match at % 11 {
+            0 => word.fill(0),
+            1 => {
+                word.fill(0);
+                word[width - 1] = 0x80;
+            }
+            2 => {
+                word.fill(0);
+                word[0] = 1;
+            }
+            3 => {
+                word.fill(0xff);
+                word[width - 1] = 0x7f;
+            }
+            4 => word.fill(0xff),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn every_type_comes_back_alone_and_after_any_base(
+        dtype in 0..DType::ALL.len(),
+        count in 0..3_000_usize,
+        extra in 0..9_usize,
+        base_bytes in 0..26_000_usize,
+        changed in 0..100_u64,
+        seed in any::<u64>(),
+        effort in 0..4_usize,
+    ) {
+        use Compression::{Default, Fast, Max, None as Plain};
+        let effort = [Plain, Fast, Default, Max][effort];
+        let texture = Texture::of(DType::ALL[dtype]);
+        let mut raw = awkward(texture, seed, count);
+        raw.extend(noise(seed ^ 1, extra));
+        there_and_back(texture, &raw, None, effort);
+        there_and_back(texture, &raw, Some(&noise(seed ^ 2, base_bytes)), effort);
+        // A neighbour: little of it is other.
+        let mut near = raw.clone();
+        for (at, byte) in near.iter_mut().enumerate() {
+            if (at as u64 / 64).wrapping_mul(0x9e37_79b9).wrapping_add(seed) % 100 < changed {
+                *byte = byte.wrapping_add(1);
+            }
+        }
+        there_and_back(texture, &raw, Some(&near), effort);
+        near.truncate(base_bytes);
+        there_and_back(texture, &raw, Some(&near), effort);
+    }
+
+    #[test]
+    fn arbitrary_bytes_decode_to_the_stated_length_or_not_at_all(
+        codec in 0..7_u8,
+        stored in proptest::collection::vec(any::<u8>(), 0..300),
+        base in proptest::collection::vec(any::<u8>(), 0..300),
+        bases in 0..3_usize,
+        raw_len in 0..1_000_usize,
+    ) {
+        let bases = vec![&*base; bases];
+        if let Ok(raw) = decode(codec, &stored, &bases, raw_len) {
+            prop_assert_eq!(raw.len(), raw_len);
+        }
+    }
+}
+
+/// Values that drift, as weights do under an optimizer.
+fn drift(seed: u64, count: usize, step: f32) -> Vec<f32> {
+    let noise = noise(seed, 4 * count);
+    let unit = |bytes: &[u8]| f32::from(i16::from_le_bytes([bytes[0], bytes[1]])) / 32768.0;
+    noise
+        .chunks_exact(4)
+        .map(|bytes| unit(bytes) * step)
+        .collect()
+}
+
+fn bytes_of(values: &[f32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
+}
+
+#[test]
+fn each_codec_is_chosen_for_what_it_is_good_at() {
+    let floats = Texture::of(DType::F32);
+    let old = drift(1, 100_000, 0.1);
+    let new: Vec<f32> = old
+        .iter()
+        .zip(drift(2, 100_000, 1e-4))
+        .map(|(a, b)| a + b)
+        .collect();
+    let mut touched = old.clone();
+    for row in touched.chunks_mut(64).step_by(50) {
+        for value in row {
+            *value += 1e-4;
+        }
+    }
+    let (old, new, touched) = (bytes_of(&old), bytes_of(&new), bytes_of(&touched));
+    let stored = |texture, raw: &[u8], base: Option<&[u8]>| {
+        let (codec, bytes) = there_and_back(texture, raw, base, Compression::Default);
+        (codec, bytes * 1000 / raw.len())
+    };
+    let (codec, share) = stored(floats, &old, None);
+    assert!(codec == Codec::Planes && share < 900, "{codec:?} {share}");
+    let (codec, share) = stored(floats, &new, Some(&old));
+    assert!(codec == Codec::Steps && share < 700, "{codec:?} {share}");
+    let (codec, share) = stored(floats, &touched, Some(&old));
+    assert!(codec == Codec::Sparse && share < 20, "{codec:?} {share}");
+    let (codec, share) = stored(floats, &vec![0; 1 << 18], None);
+    assert!(codec == Codec::Sparse && share < 1, "{codec:?} {share}");
+    let noise = noise(3, 1 << 18);
+    assert_eq!(stored(floats, &noise, Some(&old)), (Codec::Raw, 1000));
+    assert_eq!(stored(Texture::General, &noise, None), (Codec::Raw, 1000));
+    let text = br#"{"role": "user", "content": "go on"}, "#.repeat(500);
+    let (codec, _) = stored(Texture::General, &text, None);
+    assert_eq!(codec, Codec::Zstd);
+    let log: Vec<u8> = noise.iter().map(|byte| byte % 64 + 32).collect();
+    // zstd takes no match from a prefix that overlaps what it reads.
+    let before = log[..1 << 17].to_vec();
+    let (codec, share) = stored(Texture::General, &log, Some(&before));
+    assert!(codec == Codec::Zstd && share < 500, "{codec:?} {share}");
+}
+
+#[test]
+fn without_effort_nothing_is_encoded_and_with_little_nothing_needs_another() {
+    let raw = bytes_of(&drift(1, 10_000, 0.1));
+    let floats = Texture::of(DType::F32);
+    let (codec, _) = there_and_back(floats, &raw, Some(&raw), Compression::None);
+    assert_eq!(codec, Codec::Raw);
+    let (codec, _) = there_and_back(floats, &raw, Some(&raw), Compression::Fast);
+    assert_eq!(codec, Codec::Planes);
+}
+
+#[test]
+fn a_codec_takes_the_bases_that_it_needs_and_no_others() {
+    let raw = vec![0; 4096];
+    let planes = [&[6_u8][..], &[1, 1, 0, 0, 0].repeat(4)].concat();
+    assert_eq!(decode(2, &planes, &[], 4096).unwrap(), raw);
+    assert!(decode(2, &planes, &[&raw], 4096).is_err());
+    assert_eq!(decode(3, &planes, &[&raw], 4096).unwrap(), raw);
+    assert!(decode(3, &planes, &[], 4096).is_err());
+    assert!(decode(3, &planes, &[&raw, &raw], 4096).is_err());
+    assert!(decode(0, &raw, &[&raw], 4096).is_err());
+    assert!(decode(6, &raw, &[], 4096).is_err());
+    // No words, more planes than the words have, something after them.
+    assert!(decode(2, &[8, 1, 1, 0, 0, 0], &[], 4096).is_err());
+    assert!(decode(2, &[planes.clone(), vec![0]].concat(), &[], 4096).is_err());
+    assert!(decode(2, &planes[..16], &[], 4096).is_err());
+}
+
+#[test]
+fn a_frame_that_holds_more_than_the_stated_length_is_refused() {
+    let (codec, stored) = encode_alone(&vec![0; 1 << 20]).unwrap();
+    assert!(stored.len() < 1000);
+    assert!(decode(codec.code(), &stored, &[], 1 << 10).is_err());
+    assert!(decode(codec.code(), &stored, &[], (1 << 20) + 1).is_err());
+}
+
+#[test]
+fn what_is_not_one_frame_that_says_its_length_is_refused() {
+    let raw = [7; 200];
+    let (codec, frame) = encode_alone(&raw).unwrap();
+    let empty = zstd::bulk::compress(&[], 3).unwrap();
+    let skipped = b"\x50\x2a\x4d\x18\x04\x00\x00\x00none".as_slice();
+    let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
+    compressor.include_contentsize(false).unwrap();
+    let unsized_frame = compressor.compress(&raw).unwrap();
+    for other in [
+        frame.repeat(2),
+        [skipped, &frame].concat(),
+        [&frame, skipped].concat(),
+        [&frame, &*empty].concat(),
+        unsized_frame,
+    ] {
+        for len in [raw.len(), 2 * raw.len()] {
+            assert!(decode(codec.code(), &other, &[], len).is_err());
+        }
+    }
+    assert_eq!(decode(codec.code(), &frame, &[], raw.len()).unwrap(), raw);
+}

@@ -1,0 +1,306 @@
+//! Chunks of a store that is mended in place: where their bytes are, and how often they are named.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+
+use super::frames::Frames;
+use super::references::Mended;
+use crate::error::{Error, Result};
+use crate::format::{ChunkRef, ChunkRow, EXTENT_HEADER_BYTES, ExtentHeader, MAX_PARTS};
+use crate::id::ChunkId;
+use crate::storage::{
+    Change, Harm, Rows, chunk_row, count_chunk, load_chunk, lose_chunk, replace_chunk,
+};
+use crate::store::verify::Content;
+
+/// What an extent says of its chunk.
+struct Part {
+    header: ExtentHeader,
+    /// In the first part, which begins with them.
+    bases: Vec<ChunkId>,
+}
+
+/// What is known of the chunks, and what is done about them.
+struct Mender<'a> {
+    frames: &'a Frames,
+    /// The rows that there are, and those that can't be read.
+    rows: HashMap<ChunkId, Option<ChunkRow>>,
+    /// The extents, if a row has to be put together from them.
+    found: HashMap<ChunkId, Vec<Part>>,
+    bad: &'a BTreeMap<ChunkId, String>,
+    done: HashSet<ChunkId>,
+    /// Bytes that may still be brought back.
+    room: u64,
+    mended: Mended,
+}
+
+/// Makes every chunk's row say where its bytes are and how often it is named; those of the chunks
+/// in `bad` that can't be brought back are marked as lost. No more than `most` bytes are brought
+/// back.
+pub(super) fn mend_chunks(
+    change: &mut Change<'_>,
+    content: &Content,
+    bad: &BTreeMap<ChunkId, String>,
+    frames: &Frames,
+    most: u64,
+) -> Result<Mended> {
+    let mut rows: HashMap<ChunkId, Option<ChunkRow>> = HashMap::new();
+    change.records().0.each_chunk(&mut |id, bytes| {
+        rows.insert(id, ChunkRow::from_bytes(&id, bytes).ok());
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let named = content.chunk_refs().map(|(chunk, _)| chunk.chunk());
+    let bases = rows.values().flatten().flat_map(|row| row.bases.clone());
+    let needs_scan = named
+        .chain(bases)
+        .any(|id| rows.get(&id).is_none_or(Option::is_none));
+    let found = if needs_scan {
+        extents(change.records().0)?
+    } else {
+        HashMap::new()
+    };
+    let mut mender = Mender {
+        frames,
+        rows,
+        found,
+        bad,
+        done: HashSet::new(),
+        room: most,
+        mended: Mended::default(),
+    };
+    for (chunk, refs) in content.chunk_refs() {
+        mender.mend(change, &chunk, refs)?;
+    }
+    mender.drop_unnamed(change)?;
+    mender.count_deltas(change)?;
+    Ok(mender.mended)
+}
+
+impl Mender<'_> {
+    /// Puts a chunk right, after its bases.
+    fn mend(&mut self, change: &mut Change<'_>, chunk: &ChunkRef, refs: u64) -> Result<()> {
+        let id = chunk.chunk();
+        if !self.done.insert(id) {
+            // It came as the base of another, which did not say how often it is named.
+            return match chunk_row(change.records().0, &id)? {
+                Some(row) if row.refs != refs => {
+                    count_chunk(change.rows(), &id, (refs, row.deltas))
+                }
+                _ => Ok(()),
+            };
+        }
+        let known = self.rows.get(&id).cloned().flatten();
+        let is_known = known.is_some();
+        let Some(mut row) = known.or_else(|| self.row_of(chunk)) else {
+            return self.restore(change, chunk, refs, None);
+        };
+        let below = self.mend_bases(change, &row)?;
+        if row.refs != refs || !is_known {
+            if !is_known {
+                row.depth = below.map_or(0, |depth| depth + 1);
+            }
+            row.refs = refs;
+            change.rows().put_chunk(&id, &row.to_bytes(&id))?;
+            self.mended.rows += 1;
+        }
+        // Nobody has read what a row that was put together leads to; and what was wrong with a base
+        // is mended by now.
+        let is_sound = match (is_known, self.bad.contains_key(&id)) {
+            (true, false) => true,
+            (true, true) if row.bases.is_empty() => false,
+            _ => is_readable(change, &id) && load_chunk(change.records().0, chunk).is_ok(),
+        };
+        if is_sound {
+            return Ok(());
+        }
+        self.restore(change, chunk, refs, Some(&row))
+    }
+
+    /// Puts the bases of a chunk right. Returns how deep the deepest lies.
+    fn mend_bases(&mut self, change: &mut Change<'_>, row: &ChunkRow) -> Result<Option<u8>> {
+        let mut deepest = None;
+        for base in &row.bases {
+            let known = self.rows.get(base).and_then(Option::as_ref);
+            let raw_len = match (known, self.found.get(base).and_then(|found| found.first())) {
+                (Some(row), _) => row.raw_len,
+                (None, Some(part)) => part.header.raw_len,
+                (None, None) => match self.frames.base(base) {
+                    Ok(base) => base.raw_len,
+                    Err(_) => continue,
+                },
+            };
+            let id = *base.as_bytes();
+            let refs = known.map_or(0, |row| row.refs);
+            if !self.done.contains(base) {
+                self.mend(change, &ChunkRef { id, raw_len }, refs)?;
+            }
+            let depth = chunk_row(change.records().0, base)?.map(|row| row.depth);
+            deepest = deepest.max(depth);
+        }
+        Ok(deepest)
+    }
+
+    /// The row of a chunk whose extents are all there.
+    fn row_of(&self, chunk: &ChunkRef) -> Option<ChunkRow> {
+        let found = self.found.get(&chunk.chunk())?;
+        let last = found.iter().map(|part| part.header.number).max()?;
+        let parts = || found.iter().filter(|part| part.header.number == last);
+        let first = parts().find(|part| part.header.part == 0)?;
+        let ExtentHeader {
+            number,
+            raw_len,
+            stored_len,
+            codec,
+            parts: count,
+            ..
+        } = first.header;
+        let is_whole = parts().count() == usize::from(count);
+        let fits = raw_len == chunk.raw_len && first.bases.len() == usize::from(first.header.bases);
+        (is_whole && fits).then(|| ChunkRow {
+            refs: 0,
+            deltas: 0,
+            number,
+            raw_len,
+            stored_len,
+            codec,
+            parts: count,
+            depth: 0,
+            position: if first.bases.is_empty() { 0 } else { u8::MAX },
+            bases: first.bases.clone(),
+        })
+    }
+
+    /// Writes a chunk anew from what the file still has of it elsewhere. Otherwise it is lost; but
+    /// where its bases are, it may be whole: then it stays, for the day that somebody brings them.
+    fn restore(
+        &mut self,
+        change: &mut Change<'_>,
+        chunk: &ChunkRef,
+        refs: u64,
+        row: Option<&ChunkRow>,
+    ) -> Result<()> {
+        let uses = (refs, row.map_or(0, |row| row.deltas));
+        match self.frames.chunk_alone(chunk) {
+            Ok(found) => {
+                // Written pages leave the engine's cache for free ones, which are still to be read.
+                self.room = self
+                    .room
+                    .checked_sub(found.stored.len() as u64)
+                    .ok_or_else(|| Error::Beyond {
+                        what: "the store".to_owned(),
+                        why: "there is more to bring back than can be done in place".to_owned(),
+                    })?;
+                replace_chunk(change, &found, uses)
+            }
+            Err(Error::Corrupt { .. }) => {
+                let waits = |base: &ChunkId| {
+                    let row = chunk_row(change.records().0, base);
+                    row.is_ok_and(|row| row.is_some_and(|row| row.is_lost()))
+                };
+                if row.is_some_and(|row| row.bases.iter().any(waits)) {
+                    return Ok(());
+                }
+                self.mended.lost_chunks += 1;
+                lose_chunk(change, chunk, uses)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Chunks that nothing names are left to be swept.
+    fn drop_unnamed(&mut self, change: &mut Change<'_>) -> Result<()> {
+        let unnamed = self.rows.iter().filter(|(id, _)| !self.done.contains(*id));
+        for (id, row) in unnamed {
+            match row {
+                Some(row) => {
+                    change.rows().stage(row.number, id)?;
+                    if row.refs != 0 {
+                        let row = ChunkRow {
+                            refs: 0,
+                            ..row.clone()
+                        };
+                        change.rows().put_chunk(id, &row.to_bytes(id))?;
+                        self.mended.rows += 1;
+                    }
+                }
+                None => {
+                    change.rows().remove_chunk(id)?;
+                    self.mended.rows += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes every row say how many deltas there are against it.
+    fn count_deltas(&mut self, change: &mut Change<'_>) -> Result<()> {
+        let mut counts: HashMap<ChunkId, u32> = HashMap::new();
+        let mut rows = Vec::new();
+        change.records().0.each_chunk(&mut |id, bytes| {
+            if let Ok(row) = ChunkRow::from_bytes(&id, bytes) {
+                for base in &row.bases {
+                    *counts.entry(*base).or_default() += 1;
+                }
+                rows.push((id, row));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        for (id, row) in rows {
+            let deltas = counts.get(&id).copied().unwrap_or(0);
+            if row.deltas != deltas {
+                let row = ChunkRow { deltas, ..row };
+                change.rows().put_chunk(&id, &row.to_bytes(&id))?;
+                self.mended.rows += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the disk is not known to be unable to read it: the engine must not meet that.
+fn is_readable(change: &Change<'_>, id: &ChunkId) -> bool {
+    change.records().0.suspects().chunk(id) != Some(Harm::Unreadable)
+}
+
+/// Removes the extents that no chunk's row leads to.
+pub(super) fn drop_unnamed_extents(change: &mut Change<'_>) -> Result<()> {
+    let mut numbers = BTreeMap::new();
+    change.records().0.each_chunk(&mut |id, bytes| {
+        if let Ok(row) = ChunkRow::from_bytes(&id, bytes) {
+            numbers.insert(row.number, u64::from(row.parts));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut unnamed = Vec::new();
+    change.records().0.each_extent(&mut |key, _| {
+        let (number, part) = (key / MAX_PARTS as u64, key % MAX_PARTS as u64);
+        if numbers.get(&number).is_none_or(|parts| part >= *parts) {
+            unnamed.push(key);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    unnamed
+        .into_iter()
+        .try_for_each(|key| change.rows().remove_extent(key))
+}
+
+/// What all extents say of themselves, by chunk.
+fn extents(rows: &dyn Rows) -> Result<HashMap<ChunkId, Vec<Part>>> {
+    let mut found: HashMap<ChunkId, Vec<Part>> = HashMap::new();
+    rows.each_extent(&mut |_, bytes| {
+        if let Ok(header) = ExtentHeader::from_bytes(bytes) {
+            let payload = bytes.get(EXTENT_HEADER_BYTES..).unwrap_or_default();
+            let (ids, _) = payload.as_chunks::<32>();
+            let many = if header.part == 0 {
+                usize::from(header.bases)
+            } else {
+                0
+            };
+            let bases = ids.iter().take(many).map(|id| ChunkId::new(*id)).collect();
+            let part = Part { header, bases };
+            found.entry(header.chunk).or_default().push(part);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,274 @@
+//! Checkpoints stored as what has changed since the one before: they take less, load as they were,
+//! and need nothing that is gone.
+
+use std::sync::Arc;
+
+use ckptdb::{Compression, DType, Error, Job, MemoryMedium, Options, Saved, Store, VerifyDepth};
+
+use crate::support::{noise, rounded, vector, walk};
+
+const WORDS: usize = 40_000;
+
+fn options() -> Options {
+    Options {
+        cache_bytes: 1 << 20,
+        ballast_bytes: 0,
+        ..Options::default()
+    }
+}
+
+fn store() -> Store {
+    Store::create_in(Arc::new(MemoryMedium::default()), options()).unwrap()
+}
+
+fn weights(iteration: u64) -> Vec<u8> {
+    walk(1, iteration, WORDS)
+}
+
+fn save(job: &Job, iteration: u64) -> Saved {
+    let weights = weights(iteration);
+    let save = job
+        .save(iteration)
+        .tensor("weights", vector(DType::F32, &weights));
+    save.commit().unwrap()
+}
+
+/// Every checkpoint of the job holds what was saved at its iteration, and the store is sound.
+fn check(store: &Store, job: &Job, iterations: &[u64]) {
+    for iteration in iterations {
+        let found = store
+            .resolve(&format!("{}@{iteration}", job.name()))
+            .unwrap();
+        assert!(
+            found.read("weights").unwrap() == weights(*iteration),
+            "{iteration}"
+        );
+    }
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert!(report.is_clean(), "{:?}", report.damage);
+    assert_eq!(report.orphans, 0);
+}
+
+#[test]
+fn of_a_step_only_the_change_is_stored_and_every_eighth_is_whole() {
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    let stored: Vec<u64> = (0..20)
+        .map(|iteration| save(&job, iteration).stored_bytes)
+        .collect();
+    for (iteration, stored) in stored.iter().enumerate() {
+        let is_whole = *stored > 4 * WORDS as u64 * 3 / 4;
+        assert_eq!(is_whole, iteration % 8 == 0, "{iteration}: {stored}");
+    }
+    check(&store, &job, &(0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_only_deltas_need_goes_when_its_checkpoint_goes() {
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    (0..12).for_each(|iteration| drop(save(&job, iteration)));
+    let whole = save(&store.job("alone").unwrap(), 8).shared_bytes;
+    assert_eq!(
+        whole,
+        4 * WORDS as u64,
+        "an equal state is shared, whoever saved it"
+    );
+    store.delete_job("alone").unwrap();
+    // The first of a chain, one in its middle, one at its end, and two that follow each other.
+    for gone in [0, 3, 7, 9, 10] {
+        store
+            .resolve(&format!("NQ@{gone}"))
+            .unwrap()
+            .delete(true)
+            .unwrap();
+    }
+    let reclaimed = store.reclaim(true).unwrap();
+    assert_eq!(reclaimed.checkpoints, 6);
+    let left = [1, 2, 4, 5, 6, 8, 11];
+    check(&store, &job, &left);
+    assert_eq!(
+        store.stats().unwrap().chunks,
+        left.len() as u64,
+        "no dead weight stays"
+    );
+    // The same, down to the last one.
+    for gone in [1, 2, 4, 5, 6, 8] {
+        store
+            .resolve(&format!("NQ@{gone}"))
+            .unwrap()
+            .delete(true)
+            .unwrap();
+        store.reclaim(true).unwrap();
+    }
+    check(&store, &job, &[11]);
+    assert_eq!(store.stats().unwrap().chunks, 1);
+    save(&job, 12);
+    check(&store, &job, &[11, 12]);
+}
+
+#[test]
+fn a_fork_is_a_delta_against_what_it_was_made_from_and_outlives_it() {
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    (0..3).for_each(|iteration| drop(save(&job, iteration)));
+    let fork = store.resolve("NQ@1").unwrap().fork("ES").unwrap();
+    let ours = store.job("ES").unwrap();
+    let saved = save(&ours, 5);
+    assert!(saved.stored_bytes < saved.new_bytes * 3 / 4, "{saved:?}");
+    drop(fork);
+    store.delete_job("NQ").unwrap();
+    store.reclaim(true).unwrap();
+    check(&store, &ours, &[1, 5]);
+    assert_eq!(store.stats().unwrap().chunks, 2);
+}
+
+#[test]
+fn a_rounded_copy_takes_no_bytes_beside_its_master_and_outlives_it() {
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    let master = walk(1, 3, 700_000);
+    let copy = rounded(&master);
+    let saved = job
+        .save(1)
+        .tensor("model.weights", vector(DType::Bf16, &copy))
+        .tensor("optimizer.master", vector(DType::F32, &master))
+        .commit()
+        .unwrap();
+    let alone = job
+        .save(2)
+        .tensor("optimizer.master", vector(DType::F32, &master));
+    assert_eq!(alone.commit().unwrap().new_bytes, 0);
+    let other = store.job("other").unwrap();
+    let like = walk(1, 4, 700_000);
+    let taken = other
+        .save(1)
+        .tensor("optimizer.master", vector(DType::F32, &like));
+    let taken = taken.commit().unwrap().stored_bytes;
+    assert!(
+        saved.stored_bytes < taken + 1000,
+        "{saved:?}, {taken} without the copy"
+    );
+    // The copy is in another job too, which alone remains.
+    let third = store.job("copy").unwrap();
+    third
+        .save(1)
+        .tensor("w", vector(DType::Bf16, &copy))
+        .commit()
+        .unwrap();
+    store.delete_job("NQ").unwrap();
+    store.delete_job("other").unwrap();
+    store.reclaim(true).unwrap();
+    let found = store.resolve("copy@1").unwrap();
+    assert!(found.read("w").unwrap() == copy);
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    assert_eq!(store.stats().unwrap().chunks, 2, "the copy's own two");
+}
+
+#[test]
+fn a_file_that_grows_and_a_table_that_is_touched_take_what_is_new() {
+    let store = store();
+    let job = store.job("agent").unwrap();
+    let mut log = Vec::new();
+    let mut table = noise(5, 400_000);
+    let mut whole = 0;
+    for iteration in 0..40_u64 {
+        let more = format!(
+            "{{\"step\": {iteration}, \"text\": \"{:?}\"}}\n",
+            noise(iteration, 900)
+        );
+        log.extend_from_slice(more.as_bytes());
+        let row = usize::try_from(iteration).unwrap() * 9_000 + 640;
+        table[row..row + 128].copy_from_slice(&noise(iteration, 128));
+        let saved = job
+            .save(iteration)
+            .bytes("log", &log)
+            .tensor("table", vector(DType::U8, &table))
+            .commit()
+            .unwrap();
+        // Whole ones are rare: when the file leaves its pack, and when a chain has grown as long as
+        // what it began with.
+        whole += u32::from(saved.stored_bytes > 12_000);
+    }
+    assert!((3..=6).contains(&whole), "{whole} of 40");
+    let found = job.latest().unwrap().unwrap();
+    assert!(found.read("log").unwrap() == log);
+    assert!(found.read("table").unwrap() == table);
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+#[test]
+fn compression_is_chosen_for_a_store_and_for_a_save() {
+    let plain = Options {
+        compression: Compression::None,
+        ..options()
+    };
+    let store = Store::create_in(Arc::new(MemoryMedium::default()), plain).unwrap();
+    let job = store.job("NQ").unwrap();
+    let first = save(&job, 0);
+    assert_eq!(first.stored_bytes, first.new_bytes);
+    let weights = |iteration| walk(1, iteration, WORDS);
+    let stored = |iteration, compression| {
+        let weights = weights(iteration);
+        let save = job.save(iteration).compression(compression);
+        let save = save.tensor("weights", vector(DType::F32, &weights));
+        save.commit().unwrap().stored_bytes
+    };
+    let none = stored(1, Compression::None);
+    let fast = stored(2, Compression::Fast);
+    let default = stored(3, Compression::Default);
+    assert!(none > fast && fast > default, "{none} {fast} {default}");
+    check(&store, &job, &[0, 1, 2, 3]);
+}
+
+#[test]
+fn a_base_that_is_spoilt_is_named_and_heals_what_was_written_against_it() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    (0..3).for_each(|iteration| drop(save(&job, iteration)));
+    drop(job);
+    store.close();
+    // The first chunk's raw low bytes stand in the file as they are: its planes of noise.
+    let plane = low_plane(&weights(0));
+    let mut bytes = medium.to_vec();
+    let place = bytes.windows(64).position(|window| window == &plane[..64]);
+    bytes[place.unwrap() + 9] ^= 4;
+    let medium = MemoryMedium::new(bytes);
+    let store = Store::open_in(Arc::new(medium), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    let read = |iteration: u64| {
+        store
+            .resolve(&format!("NQ@{iteration}"))
+            .unwrap()
+            .read("weights")
+    };
+    for iteration in 0..3 {
+        assert!(
+            matches!(read(iteration), Err(Error::Corrupt { .. })),
+            "{iteration}"
+        );
+    }
+    let told = read(2).unwrap_err().to_string();
+    assert!(told.contains("its base is damaged"), "{told}");
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    let named = report
+        .damage
+        .iter()
+        .filter(|damage| damage.checkpoint.is_some());
+    assert_eq!(named.count(), 3, "{:?}", report.damage);
+    // The next save takes no base that can't be read.
+    save(&job, 3);
+    assert!(read(3).unwrap() == weights(3));
+    // Somebody brings the first one's bytes again, and all that is above it is whole.
+    let other = store.job("other").unwrap();
+    assert_eq!(save(&other, 0).healed_chunks, 1);
+    check(&store, &job, &[0, 1, 2, 3]);
+}
+
+/// The plane of the lowest bytes, as it is stored: every word turned left by a bit.
+fn low_plane(weights: &[u8]) -> Vec<u8> {
+    let (words, _) = weights.as_chunks::<4>();
+    let lowest = |word: &[u8; 4]| u32::from_le_bytes(*word).rotate_left(1).to_le_bytes()[0];
+    words.iter().map(lowest).collect()
+}

@@ -218,7 +218,8 @@ impl Encoder {
         masters: &[&[u8]],
         ids: &[ChunkId],
     ) -> Option<Encoded> {
-        narrow.is_rounded(raw, masters).then(|| {
+        let is_shorter = 32 * ids.len() + 1 < raw.len();
+        (is_shorter && narrow.is_rounded(raw, masters)).then(|| {
             let ids = ids.iter().flat_map(|id| *id.as_bytes());
             Encoded {
                 codec: Codec::Derived,

@@ -118,8 +118,9 @@ fn check_lengths(header: &ExtentHeader) -> Result<(), Malformed> {
     }
     let limit = MAX_CHUNK_BYTES + MAX_BASES * 32;
     let in_order = header.payload_len <= header.stored_len && header.payload_len > 0;
-    if header.raw_len as usize > MAX_CHUNK_BYTES || header.stored_len as usize > limit || !in_order
-    {
+    let is_chunk = header.raw_len > 0 && header.raw_len as usize <= MAX_CHUNK_BYTES;
+    let is_delta = usize::from(header.bases) <= MAX_BASES;
+    if !is_chunk || !is_delta || header.stored_len as usize > limit || !in_order {
         return Err(Malformed::new("its lengths are out of range"));
     }
     Ok(())

@@ -305,6 +305,10 @@ fn extent_headers_keep_parts_and_lengths_within_limits() {
     let full = u32::try_from(MAX_CHUNK_BYTES).unwrap();
     assert!(with(&|header| header.raw_len = full));
     assert!(!with(&|header| header.raw_len = full + 1));
+    assert!(!with(&|header| header.raw_len = 0));
+    let bases = u8::try_from(MAX_BASES).unwrap();
+    assert!(with(&|header| header.bases = bases));
+    assert!(!with(&|header| header.bases = bases + 1));
     let most = full + 32 * u32::try_from(MAX_BASES).unwrap();
     assert!(with(&|header| header.stored_len = most));
     assert!(!with(&|header| header.stored_len = most + 1));

@@ -5,7 +5,9 @@ use super::rows::{Rows, Writes};
 use super::suspects::Harm;
 use crate::codec;
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, ChunkRow, Extent, ExtentHeader, MAX_PARTS, cut_extents};
+use crate::format::{
+    ChunkRef, ChunkRow, Extent, ExtentHeader, MAX_CHAIN_DEPTH, MAX_PARTS, cut_extents,
+};
 use crate::id::ChunkId;
 
 /// A chunk that the store does not have yet, encoded.
@@ -63,7 +65,11 @@ fn put_counted(change: &mut Change<'_>, chunk: &NewChunk, refs: u64, deltas: u32
     let number = change.next_chunk();
     let mut depth = 0;
     for base in &chunk.bases {
-        depth = depth.max(1 + retain_base(change.rows(), base)?);
+        let below = retain_base(change.rows(), base)?;
+        depth = depth.max(below.depth.saturating_add(1));
+        if depth > MAX_CHAIN_DEPTH || below.bases.len() > 1 {
+            return Err(Error::corrupt(named(&chunk.id), "its bases are no chain"));
+        }
     }
     let stored_len = u32::try_from(chunk.stored.len())
         .map_err(|_| Error::invalid(named(&chunk.id), "its stored bytes are too long"))?;
@@ -186,24 +192,23 @@ pub(crate) fn retain_chunk(rows: &mut dyn Writes, chunk: &ChunkRef) -> Result<()
     rows.put_chunk(&id, &row.to_bytes(&id))
 }
 
-/// Counts one more delta against a chunk. Returns how deep it lies itself.
-fn retain_base(rows: &mut dyn Writes, id: &ChunkId) -> Result<u8> {
+/// Counts one more delta against a chunk.
+fn retain_base(rows: &mut dyn Writes, id: &ChunkId) -> Result<ChunkRow> {
     let mut row = known_row(rows, id)?;
     row.deltas += 1;
     rows.put_chunk(id, &row.to_bytes(id))?;
-    Ok(row.depth)
+    Ok(row)
 }
 
-/// Counts one delta less against a chunk; one that nothing names is left to be swept. A base that
-/// is gone has no count.
+/// Counts one delta less against a chunk; one that nothing names is left to be swept. A base whose
+/// row is gone or spoilt has no count: whoever brings it back counts anew.
 fn release_base(rows: &mut dyn Writes, id: &ChunkId) -> Result<()> {
-    let Some(mut row) = chunk_row(rows, id)? else {
-        return Ok(());
+    let mut row = match chunk_row(rows, id) {
+        Ok(Some(row)) => row,
+        Ok(None) | Err(Error::Corrupt { .. }) => return Ok(()),
+        Err(other) => return Err(other),
     };
-    row.deltas = row
-        .deltas
-        .checked_sub(1)
-        .ok_or_else(|| Error::corrupt(named(id), "its count of deltas is too small"))?;
+    row.deltas = row.deltas.saturating_sub(1);
     if row.is_unused() {
         rows.stage(row.number, id)?;
     }
@@ -366,6 +371,7 @@ fn blame_base(rows: &dyn Rows, id: &ChunkId, error: Error) -> Error {
     };
     for base in &row.bases {
         let Ok(Some(below)) = chunk_row(rows, base) else {
+            rows.suspects().note_missing(*base);
             return Error::corrupt(named(id), format!("its base, {}, has no row", named(base)));
         };
         if check_chain(id, &row, &below).is_err() {

@@ -34,7 +34,7 @@ impl LooseChunks {
 
     /// Puts a chunk together; its raw bytes are verified, and come with it.
     pub(crate) fn load(&self, raw: &RawMedium, chunk: &ChunkRef) -> Result<(NewChunk, Vec<u8>)> {
-        self.load_at(raw, chunk, 0)
+        self.load_at(raw, chunk, 0, &mut HashSet::new())
     }
 
     /// How long a chunk is, by its extents.
@@ -44,10 +44,21 @@ impl LooseChunks {
     }
 
     /// [`LooseChunks::load`] of a chunk so many deltas above the first that was asked for.
-    fn load_at(&self, raw: &RawMedium, chunk: &ChunkRef, above: u8) -> Result<(NewChunk, Vec<u8>)> {
+    /// Those in `failed` are not tried again: there may be several encodings of each chunk of a
+    /// chain, and all ways through them are too many.
+    fn load_at(
+        &self,
+        raw: &RawMedium,
+        chunk: &ChunkRef,
+        above: u8,
+        failed: &mut HashSet<ChunkId>,
+    ) -> Result<(NewChunk, Vec<u8>)> {
         let id = chunk.chunk();
         let lost = |why: &str| Error::corrupt(format!("chunk {id}"), why);
         let found = self.extents.get(&id).ok_or_else(|| lost("it is missing"))?;
+        if failed.contains(&id) {
+            return Err(lost("its bytes do not verify"));
+        }
         // Parts belong together only if they were written together.
         let mut numbers: Vec<u64> = found.iter().map(|extent| extent.header.number).collect();
         numbers.sort_unstable();
@@ -70,7 +81,7 @@ impl LooseChunks {
             let ways = parts.iter().map(Vec::len).fold(1, usize::saturating_mul);
             for way in 0..ways.min(MOST_TRIES) {
                 let put_together = assemble(raw, chunk, &parts, way)
-                    .and_then(|whole| self.decode(raw, whole, above));
+                    .and_then(|whole| self.decode(raw, whole, above, failed));
                 match put_together {
                     Ok(whole) => return Ok(whole),
                     Err(error @ Error::Corrupt { .. }) => fault = error,
@@ -78,11 +89,18 @@ impl LooseChunks {
                 }
             }
         }
+        failed.insert(id);
         Err(fault)
     }
 
     /// The raw bytes of what was put together, through its bases.
-    fn decode(&self, raw: &RawMedium, chunk: NewChunk, above: u8) -> Result<(NewChunk, Vec<u8>)> {
+    fn decode(
+        &self,
+        raw: &RawMedium,
+        chunk: NewChunk,
+        above: u8,
+        failed: &mut HashSet<ChunkId>,
+    ) -> Result<(NewChunk, Vec<u8>)> {
         let fault = |why: &str| Error::corrupt(format!("chunk {}", chunk.id), why);
         if above > MAX_CHAIN_DEPTH || (above > 0 && chunk.bases.len() > 1) {
             return Err(fault("its bases are no chain"));
@@ -96,7 +114,7 @@ impl LooseChunks {
                 id: *base.as_bytes(),
                 raw_len,
             };
-            bases.push(self.load_at(raw, &base, above + 1)?.1);
+            bases.push(self.load_at(raw, &base, above + 1, failed)?.1);
         }
         let stored = chunk.stored.clone();
         let (id, raw_len) = (&chunk.id, chunk.raw_len);

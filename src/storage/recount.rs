@@ -15,6 +15,8 @@ use crate::id::{ChunkId, NodeId};
 pub(crate) struct References {
     chunks: HashMap<ChunkId, (u64, u32)>,
     nodes: HashMap<NodeId, u64>,
+    /// Rows of chunks that could not be read.
+    unread: u64,
 }
 
 impl References {
@@ -30,9 +32,13 @@ impl References {
             Ok(ControlFlow::Continue(()))
         })?;
         rows.each_chunk(&mut |id, bytes| {
-            let row = ChunkRow::from_bytes(&id, bytes);
-            for base in row.into_iter().flat_map(|row| row.bases) {
-                counts.chunks.entry(base).or_default().1 += 1;
+            match ChunkRow::from_bytes(&id, bytes) {
+                Ok(row) => {
+                    for base in row.bases {
+                        counts.chunks.entry(base).or_default().1 += 1;
+                    }
+                }
+                Err(_) => counts.unread += 1,
             }
             Ok(ControlFlow::Continue(()))
         })?;
@@ -56,6 +62,11 @@ impl References {
     /// How often a chunk is named by nodes and manifests, and by deltas.
     pub(crate) fn of_chunk(&self, id: &ChunkId) -> (u64, u32) {
         self.chunks.get(id).copied().unwrap_or_default()
+    }
+
+    /// Whether every delta is counted.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.unread == 0
     }
 
     /// How often a node is named.

@@ -12,6 +12,8 @@ use crate::sync::{Mutex, MutexGuard};
 pub(crate) enum Harm {
     /// Its bytes are not what was saved, or not there.
     Spoilt,
+    /// It has no row, and others are written against it.
+    Missing,
     /// The disk can't read them. Nor can they be removed: the pages around them would have to be
     /// read for that.
     Unreadable,
@@ -49,6 +51,11 @@ impl Suspects {
         if let Some(harm) = Harm::of(error) {
             self.known().chunks.insert(id, harm);
         }
+    }
+
+    /// Takes note of a chunk that deltas need and the store has not.
+    pub(super) fn note_missing(&self, id: ChunkId) {
+        self.known().chunks.insert(id, Harm::Missing);
     }
 
     /// Takes note of a node that could not be read.

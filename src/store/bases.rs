@@ -1,6 +1,9 @@
 //! What a new chunk may be a delta against: the chunk at the same place of the same entry in the
 //! checkpoint that the job continues from.
 
+use std::sync::Arc;
+
+use super::heal::Presence;
 use super::walk::{chunk_at, group_of};
 use crate::codec::Codec;
 use crate::error::{Error, Result};
@@ -9,10 +12,10 @@ use crate::id::ChunkId;
 use crate::storage::{Records, Rows, chunk_row, load_chunk};
 use crate::store::{Job, Store};
 
-/// Of dense numbers, one chunk in so many is stored without a base: a chain costs its whole length
-/// whenever its last chunk is loaded.
-const DENSE_CHAIN: u8 = 8;
-/// Of what differs in few places, or is text that grows.
+/// One chunk in so many is stored without a base: a chain costs its whole length whenever its last
+/// chunk is loaded.
+const SHORT_CHAIN: u8 = 8;
+/// The same, of what differs in few places, or is text that grows.
 const LIGHT_CHAIN: u8 = MAX_CHAIN_DEPTH;
 
 /// Where a chunk belongs.
@@ -37,7 +40,7 @@ pub(super) struct Parent<'s> {
 #[derive(Debug)]
 pub(super) struct Base {
     pub(super) id: ChunkId,
-    pub(super) raw: Vec<u8>,
+    pub(super) raw: Arc<[u8]>,
     /// The position of the delta.
     pub(super) position: u8,
     /// Stored bytes of the deltas down to the chunk without base, and of that one.
@@ -45,14 +48,12 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// Whether a delta of this codec and length may be written: loading it costs no more than a
-    /// bounded number of chunks, and of light ones no more bytes than a second chunk without base.
+    /// Whether a delta of this codec and length may be written: a load takes no more than a few
+    /// dense chunks, and of light ones no more bytes than a second chunk without base.
     pub(super) fn allows(&self, codec: Codec, stored: usize) -> bool {
         let (deltas, first) = self.chain;
-        match codec {
-            Codec::Steps => self.position < DENSE_CHAIN,
-            _ => deltas + stored as u64 <= first,
-        }
+        let is_light = codec != Codec::Steps && deltas + stored as u64 <= first;
+        self.position < SHORT_CHAIN || is_light
     }
 }
 
@@ -111,18 +112,25 @@ impl<'s> Parent<'s> {
         let Some(chunk) = chunk else {
             return Ok(None);
         };
+        if self.store.presence(&chunk.chunk())? != Presence::Present {
+            return Ok(None);
+        }
         let read = self.store.read(|rows| {
             let id = chunk.chunk();
             let Some(row) = chunk_row(rows, &id)? else {
                 return Ok(None);
             };
             // A chain does not branch: what has several bases is none.
-            if row.bases.len() > 1 || row.position >= LIGHT_CHAIN - 1 {
+            if row.bases.len() > 1 || row.position.max(row.depth) >= LIGHT_CHAIN - 1 {
                 return Ok(None);
             }
+            let raw = match self.store.recent().get(&id) {
+                Some(raw) => raw,
+                None => load_chunk(rows, &chunk)?.into(),
+            };
             Ok(Some(Base {
                 id,
-                raw: load_chunk(rows, &chunk)?,
+                raw,
                 position: row.position + 1,
                 chain: chain_bytes(rows, &row)?,
             }))

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::recent::Recent;
 use super::sweep::sweep;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
@@ -37,6 +38,9 @@ pub struct Options {
     /// How long a deleted checkpoint can come back: until the next two commits that are so far
     /// apart.
     pub undo_window: Duration,
+    /// Bytes of the entries saved last that are kept in memory: the next save, which stores what
+    /// has changed since, need not read those. 0 for none.
+    pub recent_bytes: usize,
     /// How entries are encoded.
     pub compression: Compression,
     /// Dates checkpoints.
@@ -49,6 +53,7 @@ impl Default for Options {
             cache_bytes: 128 << 20,
             ballast_bytes: 1 << 20,
             undo_window: Duration::from_hours(1),
+            recent_bytes: 64 << 20,
             compression: Compression::Default,
             clock: Arc::new(SystemClock),
         }
@@ -87,6 +92,7 @@ struct Inner {
     changes: Mutex<()>,
     /// Whether what a crash may have left has been looked for.
     settled: AtomicBool,
+    recent: Recent,
 }
 
 impl Store {
@@ -202,12 +208,14 @@ impl Store {
     }
 
     pub(super) fn with(engine: Engine, options: Options) -> Self {
+        let recent = Recent::new(options.recent_bytes);
         Self {
             inner: Arc::new(Inner {
                 engine,
                 options,
                 changes: Mutex::new(()),
                 settled: AtomicBool::new(false),
+                recent,
             }),
         }
     }
@@ -254,6 +262,11 @@ impl Store {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.inner.engine
+    }
+
+    /// Chunks that were saved last.
+    pub(super) fn recent(&self) -> &Recent {
+        &self.inner.recent
     }
 
     pub(super) fn options(&self) -> &Options {

@@ -6,7 +6,9 @@ use std::ops::ControlFlow;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRow, Manifest};
 use crate::id::ChunkId;
-use crate::storage::{Change, NewChunk, References, Rows, chunk_row, count_chunk, replace_chunk};
+use crate::storage::{
+    Change, Harm, NewChunk, References, Rows, chunk_row, count_chunk, replace_chunk,
+};
 use crate::store::Store;
 
 /// What the store has of a chunk.
@@ -23,7 +25,7 @@ impl Store {
     /// Whether a save may share a chunk. Its bytes are not read for that: a chunk counts as sound
     /// until a load, a verification or a repair finds it damaged.
     pub(super) fn presence(&self, id: &ChunkId) -> Result<Presence> {
-        let is_suspect = self.engine().suspects().chunk(id).is_some();
+        let suspect = self.engine().suspects().chunk(id);
         let row = self.read(|rows| match chunk_row(rows, id) {
             // A spoilt row is no reason to refuse the save that can heal it.
             Err(Error::Corrupt { .. }) => Ok(None),
@@ -32,8 +34,10 @@ impl Store {
             Err(other) => Err(other),
         })?;
         Ok(match row {
+            // Its row is gone, and deltas name it still.
+            Some(None) if suspect == Some(Harm::Missing) => Presence::Damaged,
             Some(None) => Presence::Absent,
-            Some(Some(true)) if !is_suspect => Presence::Present,
+            Some(Some(true)) if suspect.is_none() => Presence::Present,
             _ => Presence::Damaged,
         })
     }
@@ -45,10 +49,13 @@ impl Store {
     }
 }
 
-/// Whether neither a chunk nor any that it is a delta against is known to be lost.
+/// Whether neither a chunk nor any that it is a delta against is known to be lost or spoilt.
 fn is_whole(rows: &dyn Rows, row: &ChunkRow) -> bool {
     let below = |base: &ChunkId| match chunk_row(rows, base) {
-        Ok(Some(below)) => below.depth < row.depth && is_whole(rows, &below),
+        Ok(Some(below)) => {
+            let is_chain = below.depth < row.depth && below.bases.len() <= 1;
+            is_chain && rows.suspects().chunk(base).is_none() && is_whole(rows, &below)
+        }
         _ => false,
     };
     !row.is_lost() && row.bases.iter().all(below)
@@ -105,7 +112,10 @@ pub(super) fn recount(
     change.records().0.each_chunk(&mut |id, bytes| {
         let uses = counts.of_chunk(&id);
         match ChunkRow::from_bytes(&id, bytes) {
-            Ok(row) if row.deltas != uses.1 => miscounted.push((id, (row.refs, uses.1))),
+            // Rows that can't be read may have deltas that are not counted.
+            Ok(row) if row.deltas < uses.1 || (row.deltas > uses.1 && counts.is_whole()) => {
+                miscounted.push((id, (row.refs, uses.1)));
+            }
             _ => {}
         }
         Ok(ControlFlow::Continue(()))

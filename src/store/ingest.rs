@@ -59,6 +59,7 @@ impl<'s> Ingest<'s> {
         let store = job.store();
         let compression = request.compression.unwrap_or(store.options().compression);
         let encoder = Encoder::new(compression);
+        store.recent().begin();
         let parent = if encoder.uses_bases() {
             Parent::of(job, request.parent)?
         } else {
@@ -93,7 +94,7 @@ impl<'s> Ingest<'s> {
     ) -> Result<ChunkRef> {
         let chunk = named(raw)?;
         match self.presence(&chunk)? {
-            Presence::Present => {}
+            Presence::Present => self.keep(&chunk, raw, None),
             // Without a base: that could be a delta against this very chunk.
             Presence::Damaged => {
                 let encoded = self.encode(&chunk, raw, texture, None)?;
@@ -196,6 +197,7 @@ impl<'s> Ingest<'s> {
         if base.as_ref().is_some_and(is_refused) {
             encoded = self.encoder.encode(texture, raw, None);
         }
+        self.keep(chunk, raw, base.as_ref().map(|base| &base.id));
         let base = base.filter(|_| encoded.as_ref().is_some_and(|encoded| encoded.with_base));
         let (codec, stored) = match encoded {
             Some(encoded) => (encoded.codec, encoded.bytes),
@@ -211,6 +213,13 @@ impl<'s> Ingest<'s> {
         })
     }
 
+    /// Keeps a chunk's bytes in memory for the next save, in the place of its base's.
+    fn keep(&self, chunk: &ChunkRef, raw: &[u8], base: Option<&ChunkId>) {
+        if self.encoder.uses_bases() {
+            self.store.recent().put(chunk.chunk(), raw, base);
+        }
+    }
+
     /// Counts bytes that lie in the checkpoint's own record.
     pub(super) const fn inline(&mut self, bytes: u64) {
         self.tally.new_bytes += bytes;
@@ -224,8 +233,16 @@ impl<'s> Ingest<'s> {
         self.healing_bytes += chunk.stored.len();
         self.healing.push(chunk);
         if self.healing_bytes >= STAGE_BYTES {
-            let healing = std::mem::take(&mut self.healing);
-            self.healing_bytes = 0;
+            self.heal_now()?;
+        }
+        Ok(())
+    }
+
+    /// Writes damaged chunks anew, ahead of the save.
+    fn heal_now(&mut self) -> Result<()> {
+        let healing = std::mem::take(&mut self.healing);
+        self.healing_bytes = 0;
+        if !healing.is_empty() {
             let uncounted = self.store.change(|change| heal(change, &healing))?;
             self.uncounted.extend(uncounted);
             self.store.healed(&healing);
@@ -236,6 +253,9 @@ impl<'s> Ingest<'s> {
     /// Writes what is pending in a transaction of its own. A crash forgets it; a later durable
     /// commit without ours leaves it noted as staged.
     fn stage(&mut self) -> Result<()> {
+        self.check_stages()?;
+        // What is pending may be written against what is to be healed.
+        self.heal_now()?;
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let at = self.store.now();
@@ -318,11 +338,11 @@ impl<'s> Ingest<'s> {
     /// Removes what a save staged that will not be published. What can't be removed now is noted,
     /// and goes when the store is opened next.
     pub(super) fn abandon(self) {
-        let staged: Vec<(ChunkId, u64)> = self
-            .fresh
-            .into_iter()
-            .filter_map(|(id, number)| Some((id, number?)))
-            .collect();
+        let fresh = self.fresh.into_iter();
+        let staged = fresh.filter_map(|(id, number)| Some((id, number?)));
+        let mut staged: Vec<(ChunkId, u64)> = staged.collect();
+        // The last first: what is written against another goes before it.
+        staged.sort_unstable_by_key(|(_, number)| std::cmp::Reverse(*number));
         if staged.is_empty() {
             return;
         }

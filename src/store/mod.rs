@@ -25,6 +25,7 @@ mod prune;
 mod query;
 mod read;
 mod rebase;
+mod recent;
 mod reclaim;
 mod request;
 mod rescue;

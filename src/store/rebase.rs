@@ -16,37 +16,41 @@ use crate::storage::{
 /// Stored bytes that are written in one transaction.
 const BATCH_BYTES: usize = 16 << 20;
 
-/// Writes the deltas anew that keep these chunks alive. One that can't be read stays as it is, and
-/// its base with it.
+/// Writes the deltas anew that keep these chunks alive: all of them, or on a full disk one, so that
+/// what that frees makes room for the next. One that can't be read stays as it is, and its base
+/// with it. Returns how many were written.
 pub(super) fn rebase(
     engine: &Engine,
     encoder: &mut Encoder,
     dead: &HashSet<ChunkId>,
-) -> Result<()> {
+    one: bool,
+) -> Result<u64> {
     let deltas = engine.read(|rows| deltas_against(rows, dead))?;
     let mut pending: Vec<NewChunk> = Vec::new();
     let mut bytes = 0;
+    let mut written = 0;
     for (id, row) in deltas {
         match engine.read(|rows| encoded_anew(rows, encoder, &id, &row)) {
             Ok(chunk) => {
                 bytes += chunk.stored.len();
+                written += 1;
                 pending.push(chunk);
             }
-            Err(Error::Corrupt { what, why }) => {
-                tracing::warn!(
-                    what,
-                    why,
-                    "a delta keeps its base, which nothing else needs"
-                );
+            Err(error @ (Error::Corrupt { .. } | Error::Io { .. })) => {
+                tracing::warn!(%error, "a delta keeps its base, which nothing else needs");
             }
             Err(other) => return Err(other),
+        }
+        if one && written > 0 {
+            break;
         }
         if bytes >= BATCH_BYTES {
             write(engine, &std::mem::take(&mut pending))?;
             bytes = 0;
         }
     }
-    write(engine, &pending)
+    write(engine, &pending)?;
+    Ok(written)
 }
 
 /// The chunks that checkpoints have and that are deltas against one of these.
@@ -101,7 +105,9 @@ fn encoded_anew(
         raw_len: row.raw_len,
         codec: codec.code(),
         // Lower than before: what is written against this chunk stays above it.
-        position: base.as_ref().map_or(0, |(_, below)| below.position + 1),
+        position: base
+            .as_ref()
+            .map_or(0, |(_, below)| below.position.saturating_add(1)),
         bases: base.map(|(id, _)| id).into_iter().collect(),
         stored,
     })
@@ -116,6 +122,9 @@ fn alive_below(rows: &dyn Rows, row: &ChunkRow) -> Result<Option<(ChunkId, Chunk
         };
         let below = chunk_row(rows, &base)?;
         row = below.ok_or_else(|| Error::corrupt(format!("chunk {base}"), "it is missing"))?;
+        if row.bases.len() > 1 || row.position.max(row.depth) >= MAX_CHAIN_DEPTH {
+            return Ok(None);
+        }
         if row.refs > 0 {
             return Ok(Some((base, row)));
         }

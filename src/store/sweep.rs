@@ -16,7 +16,7 @@ const SMALL_SWEEP: usize = 8;
 /// are written without them. Returns their number and stored bytes.
 pub(super) fn sweep(engine: &Engine, compression: Compression) -> Result<(u64, u64)> {
     let (mut chunks, mut bytes) = (0, 0);
-    let mut tried = Staged::new();
+    let mut one = false;
     loop {
         let staged = engine.read(|rows| rows.staged(usize::MAX))?;
         let (dead, unused) = engine.read(|rows| Ok(parted(rows, staged)))?;
@@ -24,10 +24,8 @@ pub(super) fn sweep(engine: &Engine, compression: Compression) -> Result<(u64, u
             let (more, freed) = remove(engine, &unused)?;
             chunks += more;
             bytes += freed;
-        } else if dead != tried {
-            let ids = dead.iter().map(|(_, id)| *id).collect();
-            rebase(engine, &mut Encoder::new(compression), &ids)?;
-            tried = dead;
+        } else if !dead.is_empty() && rebased(engine, compression, &dead, &mut one)? {
+            // What was written anew has left something unused.
         } else {
             // What keeps these is damaged; they are noted no longer, and stay.
             if !dead.is_empty() {
@@ -38,6 +36,25 @@ pub(super) fn sweep(engine: &Engine, compression: Compression) -> Result<(u64, u
             }
             return Ok((chunks, bytes));
         }
+    }
+}
+
+/// Whether any delta could be written without these. Where there is no room for all at once, they
+/// go one by one.
+fn rebased(
+    engine: &Engine,
+    compression: Compression,
+    dead: &Staged,
+    one: &mut bool,
+) -> Result<bool> {
+    let ids = dead.iter().map(|(_, id)| *id).collect();
+    let encoder = &mut Encoder::new(compression);
+    match rebase(engine, encoder, &ids, *one) {
+        Err(Error::Full { .. }) if !*one => {
+            *one = true;
+            rebase(engine, encoder, &ids, true).map(|written| written > 0)
+        }
+        written => written.map(|written| written > 0),
     }
 }
 

@@ -272,3 +272,108 @@ fn low_plane(weights: &[u8]) -> Vec<u8> {
     let lowest = |word: &[u8; 4]| u32::from_le_bytes(*word).rotate_left(1).to_le_bytes()[0];
     words.iter().map(lowest).collect()
 }
+
+/// A store rebuilt from these bytes.
+fn salvaged(bytes: Vec<u8>) -> Store {
+    let old = Arc::new(MemoryMedium::new(bytes));
+    let new = Arc::new(MemoryMedium::default());
+    Store::salvage_in(old, new, options(), &mut |_, _| {})
+        .unwrap()
+        .0
+}
+
+#[test]
+fn what_was_salvaged_outlives_its_bases_too() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    (0..5).for_each(|iteration| drop(save(&job, iteration)));
+    drop(job);
+    store.close();
+    let mut bytes = medium.to_vec();
+    bytes[..4096].fill(0);
+    let store = salvaged(bytes);
+    let job = store.job("NQ").unwrap();
+    check(&store, &job, &[0, 1, 2, 3, 4]);
+    for gone in [1, 3] {
+        store
+            .resolve(&format!("NQ@{gone}"))
+            .unwrap()
+            .delete(true)
+            .unwrap();
+        store.reclaim(true).unwrap();
+    }
+    check(&store, &job, &[0, 2, 4]);
+    assert_eq!(store.stats().unwrap().chunks, 3, "no dead weight stays");
+    (5..12).for_each(|iteration| drop(save(&job, iteration)));
+    check(&store, &job, &[0, 2, 4, 5, 6, 7, 8, 9, 10, 11]);
+}
+
+#[test]
+fn encodings_that_lead_to_each_other_do_not_keep_a_salvage_from_its_end() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    save(&job, 1);
+    save(&job, 2);
+    // The second is now stored alone, and then the first one's bytes come again, against it. What
+    // they were before lies in pages that are free.
+    store.resolve("NQ@1").unwrap().delete(true).unwrap();
+    store.reclaim(true).unwrap();
+    let again = weights(1);
+    job.save(3)
+        .tensor("weights", vector(DType::F32, &again))
+        .commit()
+        .unwrap();
+    drop(job);
+    store.close();
+    let image = medium.to_vec();
+    let plane = low_plane(&weights(2));
+    let places = image
+        .windows(64)
+        .enumerate()
+        .filter(|(_, window)| *window == &plane[..64]);
+    let places: Vec<usize> = places.map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    let mut bytes = image;
+    for at in places {
+        bytes[at + 9] ^= 4;
+    }
+    let store = salvaged(bytes);
+    for (iteration, right) in [(2, weights(2)), (3, weights(1))] {
+        if let Ok(found) = store.resolve(&format!("NQ@{iteration}")) {
+            assert!(found.read("weights").unwrap() == right, "{iteration}");
+        }
+    }
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+#[test]
+fn a_chunk_whose_base_was_found_spoilt_is_brought_again_and_not_shared() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    (0..3).for_each(|iteration| drop(save(&job, iteration)));
+    drop(job);
+    store.close();
+    let plane = low_plane(&weights(0));
+    let mut bytes = medium.to_vec();
+    let place = bytes.windows(64).position(|window| window == &plane[..64]);
+    bytes[place.unwrap() + 9] ^= 4;
+    let medium = Arc::new(MemoryMedium::new(bytes));
+    let store = Store::open_in(medium, options()).unwrap();
+    let first = store.resolve("NQ@0").unwrap();
+    assert!(first.read("weights").is_err());
+    let other = store.job("other").unwrap();
+    assert_eq!(save(&other, 2).healed_chunks, 1);
+    check_loads(&store, "other@2", 2);
+    check_loads(&store, "NQ@2", 2);
+}
+
+fn check_loads(store: &Store, reference: &str, iteration: u64) {
+    let found = store.resolve(reference).unwrap();
+    assert!(
+        found.read("weights").unwrap() == weights(iteration),
+        "{reference}"
+    );
+}

@@ -6,11 +6,11 @@ use std::ops::ControlFlow;
 use super::frames::Frames;
 use super::references::Mended;
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, ChunkRow, EXTENT_HEADER_BYTES, ExtentHeader, MAX_PARTS};
-use crate::id::ChunkId;
-use crate::storage::{
-    Change, Harm, Rows, chunk_row, count_chunk, load_chunk, lose_chunk, replace_chunk,
+use crate::format::{
+    ChunkRef, ChunkRow, EXTENT_HEADER_BYTES, ExtentHeader, MAX_CHAIN_DEPTH, MAX_PARTS,
 };
+use crate::id::ChunkId;
+use crate::storage::{Change, Harm, Rows, chunk_row, load_chunk, lose_chunk, replace_chunk};
 use crate::store::verify::Content;
 
 /// What an extent says of its chunk.
@@ -28,6 +28,10 @@ struct Mender<'a> {
     /// The extents, if a row has to be put together from them.
     found: HashMap<ChunkId, Vec<Part>>,
     bad: &'a BTreeMap<ChunkId, String>,
+    /// How often manifests name each.
+    named: HashMap<ChunkId, (ChunkRef, u64)>,
+    /// How often the rows that can be read have it as a base.
+    deltas: HashMap<ChunkId, u32>,
     done: HashSet<ChunkId>,
     /// Bytes that may still be brought back.
     room: u64,
@@ -49,11 +53,15 @@ pub(super) fn mend_chunks(
         rows.insert(id, ChunkRow::from_bytes(&id, bytes).ok());
         Ok(ControlFlow::Continue(()))
     })?;
-    let named = content.chunk_refs().map(|(chunk, _)| chunk.chunk());
-    let bases = rows.values().flatten().flat_map(|row| row.bases.clone());
+    let named: HashMap<ChunkId, (ChunkRef, u64)> = content
+        .chunk_refs()
+        .map(|(chunk, refs)| (chunk.chunk(), (chunk, refs)))
+        .collect();
+    let deltas = deltas_of(rows.values().flatten());
     let needs_scan = named
-        .chain(bases)
-        .any(|id| rows.get(&id).is_none_or(Option::is_none));
+        .keys()
+        .chain(deltas.keys())
+        .any(|id| rows.get(id).is_none_or(Option::is_none));
     let found = if needs_scan {
         extents(change.records().0)?
     } else {
@@ -64,12 +72,14 @@ pub(super) fn mend_chunks(
         rows,
         found,
         bad,
+        named,
+        deltas,
         done: HashSet::new(),
         room: most,
         mended: Mended::default(),
     };
-    for (chunk, refs) in content.chunk_refs() {
-        mender.mend(change, &chunk, refs)?;
+    for (chunk, _) in content.chunk_refs() {
+        mender.mend(change, &chunk, 0)?;
     }
     mender.drop_unnamed(change)?;
     mender.count_deltas(change)?;
@@ -77,31 +87,33 @@ pub(super) fn mend_chunks(
 }
 
 impl Mender<'_> {
-    /// Puts a chunk right, after its bases.
-    fn mend(&mut self, change: &mut Change<'_>, chunk: &ChunkRef, refs: u64) -> Result<()> {
+    /// Puts a chunk right, after its bases; `above` is how many deltas led to it.
+    fn mend(&mut self, change: &mut Change<'_>, chunk: &ChunkRef, above: u8) -> Result<()> {
         let id = chunk.chunk();
-        if !self.done.insert(id) {
-            // It came as the base of another, which did not say how often it is named.
-            return match chunk_row(change.records().0, &id)? {
-                Some(row) if row.refs != refs => {
-                    count_chunk(change.rows(), &id, (refs, row.deltas))
-                }
-                _ => Ok(()),
-            };
+        if above > MAX_CHAIN_DEPTH || !self.done.insert(id) {
+            return Ok(());
         }
+        let refs = self.named.get(&id).map_or(0, |(_, refs)| *refs);
         let known = self.rows.get(&id).cloned().flatten();
         let is_known = known.is_some();
         let Some(mut row) = known.or_else(|| self.row_of(chunk)) else {
             return self.restore(change, chunk, refs, None);
         };
-        let below = self.mend_bases(change, &row)?;
+        let below = self.mend_bases(change, &row, above)?;
         if row.refs != refs || !is_known {
             if !is_known {
-                row.depth = below.map_or(0, |depth| depth + 1);
+                row.depth = below.map_or(0, |depth| depth.saturating_add(1));
+            }
+            if row.depth > MAX_CHAIN_DEPTH {
+                return self.restore(change, chunk, refs, None);
             }
             row.refs = refs;
             change.rows().put_chunk(&id, &row.to_bytes(&id))?;
             self.mended.rows += 1;
+        }
+        if refs == 0 {
+            // Only deltas need it: they are to be written without it.
+            change.rows().stage(row.number, &id)?;
         }
         // Nobody has read what a row that was put together leads to; and what was wrong with a base
         // is mended by now.
@@ -117,27 +129,45 @@ impl Mender<'_> {
     }
 
     /// Puts the bases of a chunk right. Returns how deep the deepest lies.
-    fn mend_bases(&mut self, change: &mut Change<'_>, row: &ChunkRow) -> Result<Option<u8>> {
+    fn mend_bases(
+        &mut self,
+        change: &mut Change<'_>,
+        row: &ChunkRow,
+        above: u8,
+    ) -> Result<Option<u8>> {
         let mut deepest = None;
         for base in &row.bases {
-            let known = self.rows.get(base).and_then(Option::as_ref);
-            let raw_len = match (known, self.found.get(base).and_then(|found| found.first())) {
-                (Some(row), _) => row.raw_len,
-                (None, Some(part)) => part.header.raw_len,
-                (None, None) => match self.frames.base(base) {
-                    Ok(base) => base.raw_len,
-                    Err(_) => continue,
-                },
+            let Some(chunk) = self.base(base) else {
+                continue;
             };
-            let id = *base.as_bytes();
-            let refs = known.map_or(0, |row| row.refs);
-            if !self.done.contains(base) {
-                self.mend(change, &ChunkRef { id, raw_len }, refs)?;
-            }
+            self.mend(change, &chunk, above + 1)?;
             let depth = chunk_row(change.records().0, base)?.map(|row| row.depth);
             deepest = deepest.max(depth);
         }
         Ok(deepest)
+    }
+
+    /// A base, if anything says how long it is.
+    fn base(&self, id: &ChunkId) -> Option<ChunkRef> {
+        if let Some((chunk, _)) = self.named.get(id) {
+            return Some(*chunk);
+        }
+        let known = self.rows.get(id).and_then(Option::as_ref);
+        let found = self.found.get(id).and_then(|found| found.first());
+        let raw_len = known
+            .map(|row| row.raw_len)
+            .or_else(|| found.map(|part| part.header.raw_len));
+        match raw_len {
+            Some(raw_len) => Some(ChunkRef {
+                id: *id.as_bytes(),
+                raw_len,
+            }),
+            None => self.frames.base(id).ok(),
+        }
+    }
+
+    fn deltas_of(&self, id: &ChunkId) -> u32 {
+        self.deltas.get(id).copied().unwrap_or(0)
     }
 
     /// The row of a chunk whose extents are all there.
@@ -158,7 +188,7 @@ impl Mender<'_> {
         let fits = raw_len == chunk.raw_len && first.bases.len() == usize::from(first.header.bases);
         (is_whole && fits).then(|| ChunkRow {
             refs: 0,
-            deltas: 0,
+            deltas: self.deltas_of(&chunk.chunk()),
             number,
             raw_len,
             stored_len,
@@ -179,7 +209,7 @@ impl Mender<'_> {
         refs: u64,
         row: Option<&ChunkRow>,
     ) -> Result<()> {
-        let uses = (refs, row.map_or(0, |row| row.deltas));
+        let uses = (refs, self.deltas_of(&chunk.chunk()));
         match self.frames.chunk_alone(chunk) {
             Ok(found) => {
                 // Written pages leave the engine's cache for free ones, which are still to be read.
@@ -234,17 +264,12 @@ impl Mender<'_> {
 
     /// Makes every row say how many deltas there are against it.
     fn count_deltas(&mut self, change: &mut Change<'_>) -> Result<()> {
-        let mut counts: HashMap<ChunkId, u32> = HashMap::new();
-        let mut rows = Vec::new();
+        let mut rows: HashMap<ChunkId, ChunkRow> = HashMap::new();
         change.records().0.each_chunk(&mut |id, bytes| {
-            if let Ok(row) = ChunkRow::from_bytes(&id, bytes) {
-                for base in &row.bases {
-                    *counts.entry(*base).or_default() += 1;
-                }
-                rows.push((id, row));
-            }
+            rows.extend(ChunkRow::from_bytes(&id, bytes).map(|row| (id, row)));
             Ok(ControlFlow::Continue(()))
         })?;
+        let counts = deltas_of(rows.values());
         for (id, row) in rows {
             let deltas = counts.get(&id).copied().unwrap_or(0);
             if row.deltas != deltas {
@@ -255,6 +280,15 @@ impl Mender<'_> {
         }
         Ok(())
     }
+}
+
+/// How often these rows have each chunk as a base.
+fn deltas_of<'a>(rows: impl Iterator<Item = &'a ChunkRow>) -> HashMap<ChunkId, u32> {
+    let mut counts = HashMap::new();
+    for base in rows.flat_map(|row| &row.bases) {
+        *counts.entry(*base).or_default() += 1;
+    }
+    counts
 }
 
 /// Whether the disk is not known to be unable to read it: the engine must not meet that.

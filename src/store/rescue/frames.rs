@@ -61,9 +61,9 @@ impl Frames {
         Node::from_bytes(id, &bytes).ok().map(|_| bytes)
     }
 
-    /// A chunk, put together from what was found of it, and verified.
-    pub(super) fn chunk(&self, chunk: &ChunkRef) -> Result<NewChunk> {
-        self.chunks.load(&self.raw, chunk).map(|(chunk, _)| chunk)
+    /// A chunk, put together from what was found of it and verified, and its raw bytes.
+    pub(super) fn chunk_and_raw(&self, chunk: &ChunkRef) -> Result<(NewChunk, Vec<u8>)> {
+        self.chunks.load(&self.raw, chunk)
     }
 
     /// The same, encoded so that it needs no other.

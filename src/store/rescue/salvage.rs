@@ -10,7 +10,8 @@ use super::plan::Plan;
 use super::rebuild::{Rebuild, batches, write_log};
 use crate::error::{Error, Result};
 use crate::format::{
-    Action, CheckpointRecord, ChunkRef, FORMAT_VERSION, Head, Identity, StoreTag, TelemetryRecord,
+    Action, CheckpointRecord, ChunkRef, FORMAT_VERSION, Head, Identity, MAX_CHAIN_DEPTH, StoreTag,
+    TelemetryRecord,
 };
 use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::platform;
@@ -198,6 +199,20 @@ fn series_of(
     series
 }
 
+const LOOP: &str = "it is needed for itself";
+
+/// What became of a chunk.
+enum Carried {
+    /// Its bases come first.
+    Underway,
+    /// It is in the new store, or will be with the next stage.
+    There {
+        depth: u8,
+        bases: usize,
+    },
+    Lost(String),
+}
+
 /// Brings checkpoints over, many in a transaction.
 struct Carrier<'a> {
     engine: &'a Engine,
@@ -208,7 +223,7 @@ struct Carrier<'a> {
     /// Nodes that the new store has or will have with the next transaction.
     nodes: HashSet<NodeId>,
     /// Chunks that were tried, and what was wrong with them.
-    carried: HashMap<ChunkId, Option<String>>,
+    carried: HashMap<ChunkId, Carried>,
     pending: Vec<NewChunk>,
     pending_bytes: usize,
     ready: Vec<(u64, CheckpointRecord, Reached)>,
@@ -243,40 +258,69 @@ impl Carrier<'_> {
     fn gather(&mut self, record: &CheckpointRecord) -> Result<Reached> {
         let reached = self.frames.follow(&record.saved.manifest, &self.nodes)?;
         for chunk in &reached.chunks {
-            self.bring(chunk)?;
+            self.bring(chunk, 0)?;
         }
         Ok(reached)
     }
 
-    /// Brings a chunk over, after its bases.
-    fn bring(&mut self, chunk: &ChunkRef) -> Result<()> {
+    /// Brings a chunk over, after its bases. Where one of these does not come over as what the
+    /// chunk was written against, or is on its way itself, the chunk is stored alone: a file may
+    /// hold several encodings of each, of different times.
+    fn bring(&mut self, chunk: &ChunkRef, above: u8) -> Result<()> {
         let id = chunk.chunk();
-        if let Some(known) = self.carried.get(&id) {
-            return match known {
-                None => Ok(()),
-                Some(why) => Err(Error::corrupt(format!("chunk {id}"), why)),
-            };
-        }
-        match self.frames.chunk(chunk) {
-            Ok(found) => {
-                // That it decodes has shown that they are sound, and how few they are.
-                for base in &found.bases {
-                    self.bring(&self.frames.base(base)?)?;
-                }
-                self.pending_bytes += found.stored.len();
-                self.done.bytes += u64::from(found.raw_len);
-                self.pending.push(found);
-                self.carried.insert(id, None);
-                if self.pending_bytes >= STAGE_BYTES {
-                    self.stage()?;
-                }
-                Ok(())
+        match self.carried.get(&id) {
+            Some(Carried::There { .. }) => return Ok(()),
+            Some(Carried::Underway) => return Err(Error::corrupt(format!("chunk {id}"), LOOP)),
+            Some(Carried::Lost(why)) => {
+                return Err(Error::corrupt(format!("chunk {id}"), why));
             }
+            None => {}
+        }
+        let (mut found, raw) = match self.frames.chunk_and_raw(chunk) {
+            Ok(found) => found,
             Err(error @ Error::Corrupt { .. }) => {
                 let why = "its bytes do not verify".to_owned();
-                self.carried.insert(id, Some(why));
-                Err(error)
+                self.carried.insert(id, Carried::Lost(why));
+                return Err(error);
             }
+            Err(other) => return Err(other),
+        };
+        self.carried.insert(id, Carried::Underway);
+        let mut depth = 0;
+        for base in &found.bases {
+            match self.base_depth(base, above)? {
+                Some(below) => depth = depth.max(below + 1),
+                None => depth = u8::MAX,
+            }
+        }
+        if depth > MAX_CHAIN_DEPTH {
+            (found, depth) = (NewChunk::alone(id, &raw), 0);
+        }
+        let bases = found.bases.len();
+        self.pending_bytes += found.stored.len();
+        self.done.bytes += u64::from(found.raw_len);
+        self.pending.push(found);
+        self.carried.insert(id, Carried::There { depth, bases });
+        if self.pending_bytes >= STAGE_BYTES {
+            self.stage()?;
+        }
+        Ok(())
+    }
+
+    /// Brings a base over. Returns how deep it lies; none if it can't be one.
+    fn base_depth(&mut self, base: &ChunkId, above: u8) -> Result<Option<u8>> {
+        if above >= MAX_CHAIN_DEPTH {
+            return Ok(None);
+        }
+        let brought = self
+            .frames
+            .base(base)
+            .and_then(|base| self.bring(&base, above + 1));
+        match brought {
+            Ok(()) | Err(Error::Corrupt { .. }) => Ok(match self.carried.get(base) {
+                Some(Carried::There { depth, bases }) if *bases <= 1 => Some(*depth),
+                _ => None,
+            }),
             Err(other) => Err(other),
         }
     }

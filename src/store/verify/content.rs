@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 use super::report::Findings;
 use crate::error::{Error, Result};
 use crate::format::{
-    CheckpointRecord, ChunkRef, ChunkRow, Content as EntryContent, EntryRecord, Group,
-    MAX_CHAIN_DEPTH, Manifest, Node, StoredNode,
+    CheckpointRecord, ChunkRef, ChunkRow, Content as EntryContent, EntryRecord, Group, Manifest,
+    Node, StoredNode,
 };
 use crate::id::{ChunkId, NodeId};
 use crate::storage::{Records, Rows, chunk_row, load_node};
@@ -181,13 +181,13 @@ impl Content {
                 (Ok(row), named) => {
                     parts += u64::from(row.parts);
                     let refs = named.map_or(0, |known| known.refs);
-                    if let Some(what) = fault_of_row(rows, &id, &row, &deltas)
+                    if let Some(what) = fault_of_row(rows, &id, &row)
                         && refs > 0
                     {
                         self.bad.insert(id, what);
                     }
                     let counted = (row.refs, row.deltas);
-                    let right = (refs, deltas.count(&id));
+                    let right = (refs, deltas.get(&id).copied().unwrap_or(0));
                     if counted != right {
                         findings.store(format!(
                             "chunk {id} counts {} references and {} deltas; there are {} and {}",
@@ -227,58 +227,43 @@ impl Content {
 }
 
 /// What a chunk's row, or one below it, says that is wrong.
-fn fault_of_row(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, deltas: &Deltas) -> Option<String> {
+fn fault_of_row(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Option<String> {
     if row.is_lost() {
         return Some(format!("the bytes of chunk {id} are lost"));
     }
-    let below = deltas.fault(rows, id, 0)?;
+    let below = fault_below(rows, row)?;
     Some(format!("chunk {id} is a delta, and {below}"))
 }
 
-/// The deltas of a store.
-#[derive(Debug, Default)]
-struct Deltas {
-    bases: HashMap<ChunkId, Vec<ChunkId>>,
-    counts: HashMap<ChunkId, u32>,
+/// What the rows below one say that is wrong. Each lies lower than the one above, so that it ends.
+fn fault_below(rows: &dyn Rows, row: &ChunkRow) -> Option<String> {
+    row.bases
+        .iter()
+        .find_map(|base| match chunk_row(rows, base) {
+            Ok(Some(below)) if below.is_lost() => {
+                Some(format!("the bytes of its base {base} are lost"))
+            }
+            Ok(Some(below)) if below.depth >= row.depth || below.bases.len() > 1 => {
+                Some("its bases are no chain".to_owned())
+            }
+            Ok(Some(below)) => fault_below(rows, &below),
+            Ok(None) => Some(format!("its base {base} is missing")),
+            Err(error) => Some(error.to_string()),
+        })
 }
 
-/// Reads which chunks are deltas against which.
-fn deltas_of(rows: &dyn Rows) -> Result<Deltas> {
-    let mut deltas = Deltas::default();
+/// How many deltas there are against each chunk.
+fn deltas_of(rows: &dyn Rows) -> Result<HashMap<ChunkId, u32>> {
+    let mut deltas: HashMap<ChunkId, u32> = HashMap::new();
     rows.each_chunk(&mut |id, bytes| {
-        if let Ok(row) = ChunkRow::from_bytes(&id, bytes)
-            && !row.bases.is_empty()
-        {
-            for base in &row.bases {
-                *deltas.counts.entry(*base).or_default() += 1;
+        if let Ok(row) = ChunkRow::from_bytes(&id, bytes) {
+            for base in row.bases {
+                *deltas.entry(base).or_default() += 1;
             }
-            deltas.bases.insert(id, row.bases);
         }
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(deltas)
-}
-
-impl Deltas {
-    fn count(&self, id: &ChunkId) -> u32 {
-        self.counts.get(id).copied().unwrap_or(0)
-    }
-
-    /// What the rows below a chunk say that is wrong.
-    fn fault(&self, rows: &dyn Rows, id: &ChunkId, above: u8) -> Option<String> {
-        if above > MAX_CHAIN_DEPTH {
-            return Some("its chain does not end".to_owned());
-        }
-        let bases = self.bases.get(id)?;
-        bases.iter().find_map(|base| match chunk_row(rows, base) {
-            Ok(Some(row)) if row.is_lost() => {
-                Some(format!("the bytes of its base {base} are lost"))
-            }
-            Ok(Some(_)) => self.fault(rows, base, above + 1),
-            Ok(None) => Some(format!("its base {base} is missing")),
-            Err(error) => Some(error.to_string()),
-        })
-    }
 }
 
 /// Finds the entries that bad chunks belong to.

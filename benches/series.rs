@@ -1,0 +1,125 @@
+//! Series of checkpoints, stored whole: bytes of the file over bytes of the checkpoints, and the
+//! speed of saving and loading them beside memcpy and BLAKE3 in the same run.
+//!
+//! `cargo bench --bench series -- FOLDER...`: each folder holds one series, `*.safetensors` or
+//! `*.json` by name. Every checkpoint is loaded again and compared. Files go to `CKPTDB_BENCH_DIR`,
+//! or the system's temporary folder, and are removed.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
+#![expect(clippy::disallowed_methods, reason = "the reference is a plain file")]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "ratios are printed with three digits"
+)]
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ckptdb::{Compression, Options, Saved, Store};
+use safetensors::SafeTensors;
+
+fn main() {
+    let folders: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    if folders.is_empty() {
+        // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
+        println!("name folders with series of checkpoints");
+        return;
+    }
+    println!(
+        "| series | checkpoints | MB | compression | file / raw | save MB/s | load MB/s | slowest \
+         load, of whole ones | memcpy | BLAKE3 |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
+    for folder in &folders {
+        for compression in [Compression::None, Compression::Fast, Compression::Default] {
+            measure(Path::new(folder), compression);
+        }
+    }
+}
+
+/// The files of a series, in the order of their names.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let is = |path: &PathBuf, kind: &str| path.extension().is_some_and(|found| found == kind);
+    let tensors = files.iter().any(|path| is(path, "safetensors"));
+    files.retain(|path| is(path, if tensors { "safetensors" } else { "json" }));
+    files.sort();
+    files
+}
+
+fn save(store: &Store, iteration: u64, bytes: &[u8], compression: Compression) -> Saved {
+    let save = store.job("series").unwrap().save(iteration);
+    let save = save.compression(compression);
+    match SafeTensors::deserialize(bytes) {
+        Ok(tensors) => {
+            let views = tensors.iter().collect::<Vec<_>>();
+            save.tensors(views).commit().unwrap()
+        }
+        Err(_) => {
+            let text = std::str::from_utf8(bytes).unwrap();
+            save.document_text("state", text).commit().unwrap()
+        }
+    }
+}
+
+fn measure(folder: &Path, compression: Compression) {
+    let place = std::env::var_os("CKPTDB_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let path = place.join(format!("series-{}.ckptdb", std::process::id()));
+    let store = Store::create_with(&path, Options::default()).unwrap();
+    let files = files(folder);
+    let (mut raw, mut saving) = (0, Duration::ZERO);
+    let (mut copying, mut hashing) = (Duration::ZERO, Duration::ZERO);
+    for (iteration, file) in (1..).zip(&files) {
+        let bytes = std::fs::read(file).unwrap();
+        raw += bytes.len();
+        let begun = Instant::now();
+        let saved = save(&store, iteration, &bytes, compression);
+        saving += begun.elapsed();
+        drop(saved);
+        let mut copy = vec![1; bytes.len()];
+        let begun = Instant::now();
+        copy.copy_from_slice(&bytes);
+        copying += begun.elapsed();
+        let begun = Instant::now();
+        std::hint::black_box(blake3::hash(&copy));
+        hashing += begun.elapsed();
+    }
+    store.compact().unwrap();
+    let mut loads = Vec::new();
+    for (iteration, file) in (1_u64..).zip(&files) {
+        let found = store.resolve(&format!("series@{iteration}")).unwrap();
+        let begun = Instant::now();
+        let loaded = found.load().unwrap();
+        loads.push(begun.elapsed());
+        let bytes = std::fs::read(file).unwrap();
+        if let Ok(tensors) = SafeTensors::deserialize(&bytes) {
+            assert_eq!(tensors.len(), loaded.len());
+            for (name, view) in tensors.iter() {
+                assert!(loaded[name].1 == view.data(), "{name} of {iteration}");
+            }
+        }
+    }
+    drop(store);
+    let stored = std::fs::metadata(&path).unwrap().len();
+    std::fs::remove_file(&path).unwrap();
+    let speed = |time: Duration| raw as f64 / 1e6 / time.as_secs_f64();
+    let loading: Duration = loads.iter().sum();
+    let slowest = loads.iter().max().unwrap().as_secs_f64() / loads[0].as_secs_f64();
+    println!(
+        "| {} | {} | {:.0} | {compression:?} | {:.4} | {:.0} | {:.0} | {slowest:.1} x | {:.0} | \
+         {:.0} |",
+        folder.file_name().unwrap().to_string_lossy(),
+        files.len(),
+        raw as f64 / 1e6,
+        stored as f64 / raw as f64,
+        speed(saving),
+        speed(loading),
+        speed(copying),
+        speed(hashing),
+    );
+}

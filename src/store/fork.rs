@@ -27,7 +27,7 @@ impl Checkpoint {
             let source = source
                 .filter(|record| record.later.deleted.is_none())
                 .ok_or(Error::Deleted { id: self.id })?;
-            let origin = JobLine::known(change, source.saved.job)?;
+            let mut origin = JobLine::known(change, source.saved.job)?;
             let mut line = JobLine::open_or_create(change, job)?;
             if line.record.current + line.record.abandoned > 0 {
                 let what = format!("job `{job}` has checkpoints already");
@@ -50,6 +50,8 @@ impl Checkpoint {
             };
             retain_manifest(change.rows(), &saved.manifest, &NodeSet::default())?;
             let position = (source.later.progress.segment, saved.iteration);
+            origin.end_before_fork(change, position)?;
+            origin.finish(change)?;
             line.turn_back(change, position)?;
             let content = saved.content_hash(store.id(), CheckpointId::new(id));
             let content = content.map_err(|error| error.of("the checkpoint"))?;

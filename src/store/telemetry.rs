@@ -176,4 +176,12 @@ impl JobLine {
     ) -> Result<()> {
         telemetry::turn_back(change, self.number, &mut self.record.segment, to)
     }
+    /// Keeps what this job logs later out of a fork that begins at a position.
+    pub(super) fn end_before_fork(
+        &mut self,
+        change: &mut Change<'_>,
+        at: (Option<u64>, u64),
+    ) -> Result<()> {
+        telemetry::end_before_fork(change, self.number, &mut self.record.segment, at)
+    }
 }

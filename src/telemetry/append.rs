@@ -96,6 +96,31 @@ pub(crate) fn turn_back(
     Ok(())
 }
 
+/// Ends a job's current segment if a line that continues it up to this iteration would show what
+/// is still to be logged: a fork knows what came before it, and what its source logs later is the
+/// source's own.
+pub(crate) fn end_before_fork(
+    change: &mut Change<'_>,
+    job: u32,
+    segment: &mut Option<u64>,
+    at: (Option<u64>, u64),
+) -> Result<()> {
+    let (Some(key), iteration) = (*segment, at.1) else {
+        return Ok(());
+    };
+    if at.0 != Some(key) {
+        return Ok(());
+    }
+    let (current, record, tail) = opened(change, job, Some(key))?;
+    let may_grow = last_of(&record, &tail).is_none_or(|last| last <= iteration);
+    *segment = Some(if current == key && may_grow {
+        begin(change, job, Some((key, iteration)))?
+    } else {
+        current
+    });
+    Ok(())
+}
+
 /// The last iteration that was logged on the line that this segment ends, and when.
 pub(crate) fn last_row(rows: &dyn Rows, segment: Option<u64>) -> Result<Option<(u64, i64)>> {
     let Some(segment) = segment else {

@@ -15,7 +15,7 @@ mod restore;
 mod sketch;
 mod summary;
 
-pub(crate) use append::{append, forget, has_forks, last_row, turn_back};
+pub(crate) use append::{append, end_before_fork, forget, has_forks, last_row, turn_back};
 pub use batch::Batch;
 pub(crate) use line::Line;
 pub use read::{Bucket, Point};

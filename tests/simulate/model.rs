@@ -315,6 +315,16 @@ impl Model {
         self.begin(job, parent);
     }
 
+    /// What a job logs after a fork of it is not the fork's.
+    pub(crate) fn end_before_fork(&mut self, job: usize, of: Option<usize>, iteration: u64) {
+        if let Some(segment) = of.filter(|_| self.jobs[job].segment == of) {
+            let line = self.series(of, u64::MAX);
+            if line.last().is_none_or(|(last, _)| *last <= iteration) {
+                self.begin(job, Some((segment, iteration)));
+            }
+        }
+    }
+
     /// Points at so many iterations; from before the last one, they turn the line back.
     pub(crate) fn log(&mut self, job: usize, points: &[(u64, u64)]) {
         let Some((first, _)) = points.first() else {

@@ -409,6 +409,7 @@ impl Model {
     fn fork(&mut self, source: u64, job: &'static str, id: u64) {
         let known = self.known(source).clone();
         let larger = self.jobs[known.job].larger;
+        self.end_before_fork(known.job, known.segment, known.iteration);
         let job = self.open_job(job);
         self.jobs[job].larger = larger.or(self.jobs[job].larger);
         self.turn_back(job, known.segment, known.iteration);

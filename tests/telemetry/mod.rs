@@ -295,6 +295,40 @@ fn a_fork_shows_what_came_before_it_and_stays_when_its_source_goes() {
     source.checkpoint.fork("third").unwrap_err();
 }
 
+/// A fork's line once showed points that its source had logged afterwards, for iterations up to
+/// that of the fork, and its summaries did not know them.
+#[test]
+fn what_the_source_logs_after_a_fork_is_its_own() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let saved = job.save(3).bytes("policy", b"weights").commit().unwrap();
+    job.log(1, [("loss", 1.0)]).unwrap();
+    let early = job.save(4).bytes("policy", b"weights").commit().unwrap();
+    let forks = [(saved, "first"), (early, "second")].map(|(saved, name)| {
+        saved.checkpoint.fork(name).unwrap();
+        store.job(name).unwrap()
+    });
+    job.log(2, [("loss", 2.0)]).unwrap();
+    job.log(9, [("loss", 9.0)]).unwrap();
+    let shown = |job: &ckptdb::Job| {
+        let telemetry = job.telemetry().unwrap();
+        let points = telemetry.points("loss", 0..=u64::MAX).unwrap_or_default();
+        let counted = telemetry
+            .summaries()
+            .unwrap()
+            .get("loss")
+            .map(|sum| sum.count);
+        (points.len() as u64, counted.unwrap_or_default())
+    };
+    assert_eq!(forks.each_ref().map(shown), [(0, 0), (1, 1)]);
+    assert_eq!(shown(&job), (3, 3));
+    let again = job.save(9).bytes("policy", b"later").commit().unwrap();
+    assert_eq!(
+        again.checkpoint.telemetry().summaries().unwrap()["loss"].count,
+        3
+    );
+}
+
 #[test]
 fn a_removed_jobs_telemetry_goes_with_its_last_checkpoint() {
     let store = Store::in_memory().unwrap();

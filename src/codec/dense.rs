@@ -27,11 +27,11 @@ pub(super) fn put(
     out.extend_from_slice(rest);
 }
 
-/// Takes all of `stored` into exactly `raw`.
+/// Takes all of `stored` into exactly `raw`, which holds the base where the words are steps.
 pub(super) fn decode(
     words: Words,
     mut stored: &[u8],
-    base: Option<&[u8]>,
+    steps: bool,
     scratch: &mut Vec<u8>,
     raw: &mut [u8],
 ) -> Option<()> {
@@ -45,7 +45,7 @@ pub(super) fn decode(
             take(&mut stored, plane)?;
         }
     }
-    merge(words, planes, base.map(|base| &base[..raw.len()]), raw);
+    merge(words, planes, steps, raw);
     (stored.len() == rest.len()).then(|| rest.copy_from_slice(stored))
 }
 

@@ -5,7 +5,8 @@ use super::derived::Narrow;
 use super::plane::Coders;
 use super::sparse::{self, Changes};
 use super::words::Words;
-use super::{Codec, dense, fit, zstd_codec};
+use super::zstd_codec::{self, ZstdCoder};
+use super::{Codec, dense, fit};
 use crate::id::ChunkId;
 use crate::tensor::DType;
 
@@ -73,6 +74,16 @@ pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
 }
 
+/// A base: its id, and its bytes.
+type Against<'a> = (&'a [u8; 32], &'a [u8]);
+
+/// What stands before the encoded bytes, with room for so many of these.
+fn begun(base: Option<&[u8; 32]>, bytes: usize) -> Vec<u8> {
+    let mut begun = Vec::with_capacity(32 + bytes);
+    begun.extend(base.into_iter().flatten());
+    begun
+}
+
 /// More than so many hundredths of the groups as in the base, or zero: only the others are stored.
 const SPARSE: usize = 6;
 /// What is shorter by less than one part of so many stays as it is.
@@ -82,6 +93,7 @@ const WORTH: u64 = 32;
 pub(crate) struct Encoder {
     effort: Compression,
     coders: Coders,
+    documents: ZstdCoder,
     sample: Sample,
     scratch: Vec<u8>,
     there: Vec<u8>,
@@ -94,6 +106,7 @@ impl Encoder {
         Self {
             effort,
             coders: Coders::new(level),
+            documents: ZstdCoder::default(),
             sample: Sample::default(),
             scratch: Vec::new(),
             there: Vec::new(),
@@ -112,36 +125,38 @@ impl Encoder {
         &mut self,
         texture: Texture,
         raw: &[u8],
-        base: Option<(&[u8; 32], &[u8])>,
+        base: Option<Against<'_>>,
     ) -> Option<Encoded> {
-        let (id, base) = base.filter(|_| self.uses_bases()).unzip();
-        let mut encoded = match (self.effort, texture) {
+        let base = base.filter(|_| self.uses_bases());
+        let encoded = match (self.effort, texture) {
             (Compression::None, _) => None,
             (_, Texture::General) => self.general(raw, base),
             (_, Texture::Numeric(words)) => self.numeric(words, raw, base),
         }?;
         let length = raw.len() as u64;
-        if let Some(id) = id.filter(|_| encoded.with_base) {
-            encoded.bytes.splice(0..0, *id);
-        }
         ((encoded.bytes.len() as u64) < length - length / WORTH).then_some(encoded)
     }
 
-    fn general(&self, raw: &[u8], base: Option<&[u8]>) -> Option<Encoded> {
+    fn general(&mut self, raw: &[u8], base: Option<Against<'_>>) -> Option<Encoded> {
         let level = match self.effort {
             Compression::None | Compression::Fast => 1,
             Compression::Default => zstd_codec::LEVEL,
             Compression::Max => 19,
         };
+        let (id, base) = base.unzip();
+        let frame = self.documents.encode(raw, base, level)?;
+        let mut bytes = begun(id, frame.len());
+        bytes.extend_from_slice(frame);
         Some(Encoded {
             codec: Codec::Zstd,
             with_base: base.is_some(),
-            bytes: zstd_codec::encode(raw, base, level)?,
+            bytes,
         })
     }
 
-    fn numeric(&mut self, words: Words, raw: &[u8], base: Option<&[u8]>) -> Option<Encoded> {
+    fn numeric(&mut self, words: Words, raw: &[u8], base: Option<Against<'_>>) -> Option<Encoded> {
         let mut fitted = Vec::new();
+        let (id, base) = base.unzip();
         let base = base.map(|base| fit(base, raw.len(), &mut fitted));
         let changes = base.map(|base| sparse::changes(raw, Some(base)));
         let zeros = sparse::changes(raw, None);
@@ -149,7 +164,7 @@ impl Encoder {
             && changes.is_worth(SPARSE)
             && changes.changed <= zeros.changed
         {
-            return Some(self.sparse(words, raw, Some(base), &changes));
+            return Some(self.sparse(words, raw, id.zip(Some(base)), &changes));
         }
         if zeros.is_worth(SPARSE) {
             return Some(self.sparse(words, raw, None, &zeros));
@@ -160,7 +175,7 @@ impl Encoder {
             return None;
         }
         let base = base.filter(|_| steps < alone);
-        let mut bytes = Vec::with_capacity(raw.len());
+        let mut bytes = begun(id.filter(|_| base.is_some()), raw.len());
         bytes.push(words.code());
         dense::put(
             words,
@@ -185,9 +200,10 @@ impl Encoder {
         &mut self,
         words: Words,
         raw: &[u8],
-        base: Option<&[u8]>,
+        base: Option<Against<'_>>,
         changes: &Changes,
     ) -> Encoded {
+        let (id, base) = base.unzip();
         changes.gather(raw, &mut self.there);
         let from = base.map(|base| {
             changes.gather(base, &mut self.from);
@@ -195,7 +211,7 @@ impl Encoder {
         });
         let (alone, _) = self.sample.cost(words, &self.there, None);
         let from = from.filter(|from| self.sample.cost(words, &self.there, Some(from)).0 < alone);
-        let mut bytes = Vec::with_capacity(self.there.len());
+        let mut bytes = begun(id, self.there.len() + changes.len());
         changes.put(
             words,
             &self.there,

@@ -22,6 +22,7 @@ pub(crate) use encoder::{Encoder, Texture, texture_of};
 use std::cell::RefCell;
 
 use self::words::Words;
+use self::zstd_codec::ZstdCoder;
 use crate::error::{Error, Result};
 
 /// How the stored bytes of a chunk are encoded. The codes are part of the format.
@@ -62,14 +63,23 @@ impl Codec {
     }
 }
 
+/// Buffers of decoding; fresh pages for each chunk would cost a quarter of the speed.
+#[derive(Default)]
+struct Scratch {
+    planes: Vec<u8>,
+    there: Vec<u8>,
+    prefix: Vec<u8>,
+}
+
 thread_local! {
-    /// Planes on their way out; fresh pages for each chunk would cost a quarter of the speed.
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
 /// Encodes opaque bytes by themselves, if that makes them shorter.
 pub(crate) fn encode_alone(raw: &[u8]) -> Option<(Codec, Vec<u8>)> {
-    zstd_codec::encode(raw, None, zstd_codec::LEVEL).map(|bytes| (Codec::Zstd, bytes))
+    let mut coder = ZstdCoder::default();
+    let frame = coder.encode(raw, None, zstd_codec::LEVEL)?;
+    Some((Codec::Zstd, frame.to_vec()))
 }
 
 /// Decodes stored bytes into exactly `raw_len` raw ones. The chunk id has yet to vouch for them.
@@ -77,38 +87,105 @@ pub(crate) fn encode_alone(raw: &[u8]) -> Option<(Codec, Vec<u8>)> {
 /// # Errors
 /// [`Error::Corrupt`] when the bytes do not decode to that length.
 pub(crate) fn decode(codec: u8, stored: &[u8], bases: &[&[u8]], raw_len: usize) -> Result<Vec<u8>> {
-    let fault = |why: &str| Error::corrupt("a chunk", why);
-    let codec = Codec::from_code(codec).ok_or_else(|| fault("its codec is not known"))?;
-    let mut raw = vec![0; raw_len];
-    decode_as(codec, stored, bases, &mut raw).ok_or_else(|| match codec {
-        Codec::Raw => fault("its stored length is not its raw length"),
-        _ => fault("it does not decode to its length"),
-    })?;
+    let mut raw = Vec::new();
+    if codec == Codec::Derived.code() {
+        decode_copy(stored, bases, raw_len, &mut raw)?;
+        return Ok(raw);
+    }
+    if let [base] = bases {
+        raw.extend_from_slice(base);
+    }
+    if bases.len() > 1 {
+        return Err(Error::corrupt("a chunk", "its codec has one base at most"));
+    }
+    decode_onto(codec, stored, bases.len() == 1, raw_len, &mut raw)?;
     Ok(raw)
 }
 
-fn decode_as(codec: Codec, stored: &[u8], bases: &[&[u8]], raw: &mut [u8]) -> Option<()> {
-    let mut fitted = Vec::new();
-    let base = match (codec, bases) {
-        (Codec::Derived, _) | (_, []) => None,
-        (Codec::Zstd, [base]) => Some(*base),
-        (Codec::Steps | Codec::Sparse, [base]) => Some(fit(base, raw.len(), &mut fitted)),
-        _ => return None,
+/// Decodes stored bytes in the place of the base's, which are in `raw` if there is one: a chain
+/// takes one buffer, whatever its length. What was there before is overwritten. The chunk id has
+/// yet to vouch for the bytes.
+///
+/// # Errors
+/// [`Error::Corrupt`] when the bytes do not decode to that length.
+pub(crate) fn decode_onto(
+    codec: u8,
+    stored: &[u8],
+    with_base: bool,
+    raw_len: usize,
+    raw: &mut Vec<u8>,
+) -> Result<()> {
+    let codec = known(codec)?;
+    SCRATCH
+        .with_borrow_mut(|scratch| onto(codec, stored, with_base, raw_len, raw, scratch))
+        .ok_or_else(|| malformed(codec))
+}
+
+fn onto(
+    codec: Codec,
+    stored: &[u8],
+    with_base: bool,
+    raw_len: usize,
+    raw: &mut Vec<u8>,
+    scratch: &mut Scratch,
+) -> Option<()> {
+    let Scratch {
+        planes,
+        there,
+        prefix,
+    } = scratch;
+    match (codec, with_base) {
+        (Codec::Raw, false) => {
+            raw.clear();
+            raw.extend_from_slice(stored);
+            (raw.len() == raw_len).then_some(())
+        }
+        (Codec::Zstd, _) => {
+            std::mem::swap(raw, prefix);
+            raw.resize(raw_len, 0);
+            zstd_codec::decode_into(stored, with_base.then_some(&**prefix), raw)
+        }
+        (Codec::Planes, false) | (Codec::Steps, true) => {
+            let (code, stored) = stored.split_first()?;
+            // A base is cut, or filled with zeros, to the length of what is taken from it.
+            raw.resize(raw_len, 0);
+            dense::decode(Words::from_code(*code)?, stored, with_base, planes, raw)
+        }
+        (Codec::Sparse, _) => {
+            if !with_base {
+                raw.clear();
+            }
+            raw.resize(raw_len, 0);
+            sparse::decode(stored, planes, there, raw)
+        }
+        _ => None,
+    }
+}
+
+/// Decodes what is a rounded copy of these bytes.
+///
+/// # Errors
+/// [`Error::Corrupt`] when the bytes do not decode to that length.
+pub(crate) fn decode_copy(
+    stored: &[u8],
+    masters: &[&[u8]],
+    raw_len: usize,
+    raw: &mut Vec<u8>,
+) -> Result<()> {
+    raw.resize(raw_len, 0);
+    derived::decode(stored, masters, raw).ok_or_else(|| malformed(Codec::Derived))
+}
+
+fn known(codec: u8) -> Result<Codec> {
+    Codec::from_code(codec).ok_or_else(|| Error::corrupt("a chunk", "its codec is not known"))
+}
+
+fn malformed(codec: Codec) -> Error {
+    let why = match codec {
+        Codec::Raw => "its stored length is not its raw length",
+        _ => "it does not decode to its length",
     };
-    SCRATCH.with_borrow_mut(|scratch| match codec {
-        Codec::Raw => (stored.len() == raw.len()).then(|| raw.copy_from_slice(stored)),
-        Codec::Zstd => zstd_codec::decode_into(stored, base, raw),
-        Codec::Planes => {
-            let (code, stored) = stored.split_first()?;
-            dense::decode(Words::from_code(*code)?, stored, None, scratch, raw)
-        }
-        Codec::Steps => {
-            let (code, stored) = stored.split_first()?;
-            dense::decode(Words::from_code(*code)?, stored, Some(base?), scratch, raw)
-        }
-        Codec::Sparse => sparse::decode(stored, base, scratch, raw),
-        Codec::Derived => derived::decode(stored, bases, raw),
-    })
+    Error::corrupt("a chunk", why)
 }
 
 /// A base cut, or filled with zeros, to the length of what is taken from it.

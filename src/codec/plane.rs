@@ -36,6 +36,7 @@ pub(super) struct Coders {
     /// None where there is no memory for it: then planes stay as they are.
     huffman: Option<Compressor<'static>>,
     matches: Option<Compressor<'static>>,
+    frame: Vec<u8>,
 }
 
 impl Coders {
@@ -45,6 +46,7 @@ impl Coders {
             level,
             huffman: None,
             matches: None,
+            frame: Vec::new(),
         }
     }
 
@@ -76,12 +78,15 @@ impl Coders {
             } else {
                 made(&mut self.huffman, huffman)
             };
-            let before = out.len();
-            let appended = coder.is_some_and(|coder| append(coder, plane, out));
-            if appended && out.len() - before < plane.len() {
+            self.frame.clear();
+            self.frame.reserve(zstd_safe::compress_bound(plane.len()));
+            let frame = &mut self.frame;
+            let is_coded =
+                coder.is_some_and(|coder| coder.compress_to_buffer(plane, frame).is_ok());
+            if is_coded && self.frame.len() < plane.len() {
+                out.extend_from_slice(&self.frame);
                 return Coder::Zstd;
             }
-            out.truncate(before);
         }
         out.extend_from_slice(plane);
         Coder::Raw
@@ -104,19 +109,6 @@ fn huffman() -> std::io::Result<Compressor<'static>> {
     let mut coder = Compressor::new(NO_MATCHES)?;
     coder.set_parameter(CParameter::LiteralCompressionMode(ParamSwitch::Enable))?;
     Ok(coder)
-}
-
-/// Appends the frame of these bytes.
-fn append(coder: &mut Compressor<'static>, plane: &[u8], out: &mut Vec<u8>) -> bool {
-    let before = out.len();
-    out.resize(before + zstd_safe::compress_bound(plane.len()), 0);
-    match coder.compress_to_buffer(plane, &mut out[before..]) {
-        Ok(written) => {
-            out.truncate(before + written);
-            true
-        }
-        Err(_) => false,
-    }
 }
 
 /// How often each symbol is in a sample, spread over the plane.

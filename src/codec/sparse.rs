@@ -52,6 +52,11 @@ impl Changes {
         (self.groups - self.changed) * 100 > self.groups * hundredths
     }
 
+    /// Bytes of the places.
+    pub(super) const fn len(&self) -> usize {
+        self.bitmap.len()
+    }
+
     /// The groups of `bytes` that differ, end to end.
     pub(super) fn gather(&self, bytes: &[u8], out: &mut Vec<u8>) {
         out.clear();
@@ -83,11 +88,11 @@ pub(super) const fn words_code(head: u8) -> u8 {
     head & !STEPS
 }
 
-/// Takes all of `stored` into exactly `raw`.
+/// Takes all of `stored` into exactly `raw`, which holds the base, or zeros.
 pub(super) fn decode(
     stored: &[u8],
-    base: Option<&[u8]>,
     scratch: &mut Vec<u8>,
+    there: &mut Vec<u8>,
     raw: &mut [u8],
 ) -> Option<()> {
     let (head, mut stored) = stored.split_first()?;
@@ -104,16 +109,9 @@ pub(super) fn decode(
         groups,
         changed,
     };
-    match base {
-        Some(base) => raw.copy_from_slice(base),
-        None => raw.fill(0),
-    }
-    let mut from = Vec::new();
-    changes.gather(raw, &mut from);
-    let mut there = vec![0; from.len()];
-    let from = (head & STEPS != 0).then_some(&*from);
-    dense::decode(words, stored, from, scratch, &mut there)?;
-    let mut there = &*there;
+    changes.gather(raw, there);
+    dense::decode(words, stored, head & STEPS != 0, scratch, there)?;
+    let mut there = &**there;
     for at in 0..groups {
         if changes.bitmap[at / 8] >> (at % 8) & 1 == 1 {
             let end = raw.len().min((at + 1) * GROUP);

@@ -114,8 +114,8 @@ macro_rules! kernels {
             }
         }
 
-        /// Makes words of planes again.
-        fn $merge(planes: &[u8], base: Option<&[u8]>, float: bool, raw: &mut [u8]) {
+        /// Makes words of planes again; as steps, they are added to what `raw` holds.
+        fn $merge(planes: &[u8], steps: bool, float: bool, raw: &mut [u8]) {
             const BITS: u32 = <$word>::BITS;
             let count = raw.len() / $width;
             let mut words = [0; BLOCK];
@@ -130,23 +130,22 @@ macro_rules! kernels {
                         *word |= <$word>::from(*byte) << shift;
                     }
                 }
-                let (to, _) = raw[range.clone()].as_chunks_mut::<$width>();
-                match base {
-                    None if float => {
+                let (to, _) = raw[range].as_chunks_mut::<$width>();
+                match steps {
+                    false if float => {
                         for (word, bytes) in words.iter().zip(to) {
                             *bytes = word.rotate_right(1).to_le_bytes();
                         }
                     }
-                    None => {
+                    false => {
                         for (word, bytes) in words.iter().zip(to) {
                             *bytes = word.to_le_bytes();
                         }
                     }
-                    Some(base) => {
-                        let (base, _) = base[range].as_chunks::<$width>();
+                    true => {
                         let magnitude = if float { <$word>::MAX >> 1 } else { 0 };
-                        for ((word, bytes), base) in words.iter().zip(to).zip(base) {
-                            let old = <$word>::from_le_bytes(*base).cast_signed();
+                        for (word, bytes) in words.iter().zip(to) {
+                            let old = <$word>::from_le_bytes(*bytes).cast_signed();
                             let old = old.cast_unsigned()
                                 ^ ((old >> (BITS - 1)).cast_unsigned() & magnitude);
                             let step = (*word >> 1) ^ (*word & 1).wrapping_neg();
@@ -185,8 +184,8 @@ pub(super) fn split(words: Words, raw: &[u8], base: Option<&[u8]>, planes: &mut 
     kernel(raw, base, words.is_float(), planes);
 }
 
-/// What [`split`] undoes.
-pub(super) fn merge(words: Words, planes: &[u8], base: Option<&[u8]>, raw: &mut [u8]) {
+/// What [`split`] undoes. Where the words are steps, `raw` holds the base's.
+pub(super) fn merge(words: Words, planes: &[u8], steps: bool, raw: &mut [u8]) {
     debug_assert!(raw.len() == planes.len() && raw.len().is_multiple_of(words.width()));
     if raw.is_empty() {
         return;
@@ -197,7 +196,7 @@ pub(super) fn merge(words: Words, planes: &[u8], base: Option<&[u8]>, raw: &mut 
         4 => merge_4,
         _ => merge_8,
     };
-    kernel(planes, base, words.is_float(), raw);
+    kernel(planes, steps, words.is_float(), raw);
 }
 
 #[cfg(test)]
@@ -208,8 +207,8 @@ mod tests {
     fn there_and_back(words: Words, raw: &[u8], base: Option<&[u8]>) -> Vec<u8> {
         let mut planes = vec![0; raw.len()];
         split(words, raw, base, &mut planes);
-        let mut back = vec![0; raw.len()];
-        merge(words, &planes, base, &mut back);
+        let mut back = base.map_or_else(|| vec![1; raw.len()], <[u8]>::to_vec);
+        merge(words, &planes, base.is_some(), &mut back);
         back
     }
 

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use zstd::zstd_safe::{
-    CCtx, CParameter, DCtx, DParameter, find_frame_compressed_size, get_frame_content_size,
+    CCtx, CParameter, DCtx, DParameter, compress_bound, find_frame_compressed_size,
+    get_frame_content_size,
 };
 
 /// Measured on agent states: 3 is where size stops falling faster than speed.
@@ -17,25 +18,47 @@ thread_local! {
     static DECODER: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
 }
 
-/// One frame, if it is shorter than the input by a sixteenth at least. What the base has already is
-/// referred to, not repeated.
-pub(super) fn encode(raw: &[u8], base: Option<&[u8]>, level: i32) -> Option<Vec<u8>> {
-    if raw.len() < SHORTEST {
-        return None;
+/// A compressor, and its buffers.
+#[derive(Default)]
+pub(super) struct ZstdCoder {
+    /// For frames without a base.
+    alone: Option<CCtx<'static>>,
+    out: Vec<u8>,
+}
+
+impl ZstdCoder {
+    /// One frame, if it is shorter than the input by a sixteenth at least. What the base has
+    /// already is referred to, not repeated.
+    pub(super) fn encode(&mut self, raw: &[u8], base: Option<&[u8]>, level: i32) -> Option<&[u8]> {
+        if raw.len() < SHORTEST {
+            return None;
+        }
+        self.out.clear();
+        self.out.reserve(compress_bound(raw.len()));
+        self.frame(raw, base, level)?;
+        let is_worth = self.out.len() <= raw.len() - raw.len() / 16;
+        is_worth.then_some(&*self.out)
     }
-    let mut context = CCtx::try_create()?;
-    context
-        .set_parameter(CParameter::CompressionLevel(level))
-        .ok()?;
-    if let Some(base) = base {
+
+    fn frame(&mut self, raw: &[u8], base: Option<&[u8]>, level: i32) -> Option<()> {
+        let level = CParameter::CompressionLevel(level);
+        let Some(base) = base else {
+            if self.alone.is_none() {
+                self.alone = CCtx::try_create();
+            }
+            let context = self.alone.as_mut()?;
+            context.set_parameter(level).ok()?;
+            return context.compress2(&mut self.out, raw).ok().map(drop);
+        };
+        // A context may not outlive what it refers to.
+        let mut context = CCtx::try_create()?;
+        context.set_parameter(level).ok()?;
         context
             .set_parameter(CParameter::WindowLog(WINDOW_LOG))
             .ok()?;
         context.ref_prefix(base).ok()?;
+        context.compress2(&mut self.out, raw).ok().map(drop)
     }
-    let mut stored = Vec::with_capacity(zstd::zstd_safe::compress_bound(raw.len()));
-    context.compress2(&mut stored, raw).ok()?;
-    (stored.len() <= raw.len() - raw.len() / 16).then_some(stored)
 }
 
 /// Decodes a frame whose content is exactly as long as `raw`. One that says another length, or

@@ -53,7 +53,7 @@ impl ExtentHeader {
     }
 }
 
-/// An extent as it is read: a checked header and its payload.
+/// An extent: its header, and its payload.
 #[derive(Debug)]
 pub(crate) struct Extent<'a> {
     /// What it says of itself.
@@ -75,6 +75,14 @@ impl<'a> Extent<'a> {
             return Err(Malformed::new("its padding is not what it must be"));
         }
         Ok(Self { header, payload })
+    }
+
+    /// What is written, in the place of what `out` holds: who writes many needs one buffer.
+    pub(crate) fn write_to(&self, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&self.header.to_bytes());
+        out.extend_from_slice(self.payload);
+        out.resize(self.header.extent_len(), 0);
     }
 }
 
@@ -145,9 +153,12 @@ fn payload_of_largest(rest: usize) -> usize {
     room(page)
 }
 
-/// Cuts the stored bytes of a chunk into extents, each exactly as long as its page takes.
-/// `header` gives what all of them share.
-pub(crate) fn cut_extents(header: ExtentHeader, stored: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
+/// Cuts the stored bytes of a chunk into extents, each exactly as long as its page takes: their
+/// headers, of which `header` gives what all of them share, and their payloads.
+pub(crate) fn cut_extents(
+    header: ExtentHeader,
+    stored: &[u8],
+) -> Result<Vec<Extent<'_>>, Malformed> {
     let mut payloads = Vec::new();
     let mut rest = stored;
     while !rest.is_empty() {
@@ -169,11 +180,7 @@ pub(crate) fn cut_extents(header: ExtentHeader, stored: &[u8]) -> Result<Vec<Vec
             payload_len,
             ..header
         };
-        let mut extent = Vec::with_capacity(extent_len(payload.len()));
-        extent.extend_from_slice(&header.to_bytes());
-        extent.extend_from_slice(payload);
-        extent.resize(extent_len(payload.len()), 0);
-        Ok(extent)
+        Ok(Extent { header, payload })
     });
     extents.collect()
 }
@@ -198,11 +205,21 @@ mod tests {
         }
     }
 
+    fn cut(stored: &[u8]) -> Vec<Vec<u8>> {
+        let extents = cut_extents(header(stored), stored).unwrap();
+        let mut bytes = vec![7];
+        let written = |extent: &Extent<'_>| {
+            extent.write_to(&mut bytes);
+            bytes.clone()
+        };
+        extents.iter().map(written).collect()
+    }
+
     proptest! {
         #[test]
         fn extents_fill_their_pages_and_join_to_the_stored_bytes(len in 1..=MAX_CHUNK_BYTES) {
             let stored: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
-            let extents = cut_extents(header(&stored), &stored).unwrap();
+            let extents = cut(&stored);
             let mut joined = Vec::new();
             for (part, bytes) in extents.iter().enumerate() {
                 prop_assert!((bytes.len() + PAGE_OVERHEAD_BYTES).is_power_of_two());
@@ -224,7 +241,7 @@ mod tests {
     #[test]
     fn a_full_chunk_is_one_extent() {
         let stored = vec![1; MAX_CHUNK_BYTES];
-        let extents = cut_extents(header(&stored), &stored).unwrap();
+        let extents = cut(&stored);
         assert_eq!(extents.len(), 1);
         assert_eq!(extents[0].len(), MAX_EXTENT_BYTES);
     }
@@ -232,7 +249,7 @@ mod tests {
     #[test]
     fn a_changed_header_or_padding_is_noticed() {
         let stored = vec![1; 100];
-        let extent = cut_extents(header(&stored), &stored).unwrap().remove(0);
+        let extent = cut(&stored).remove(0);
         for at in (0..EXTENT_HEADER_BYTES).chain(EXTENT_HEADER_BYTES + 100..extent.len()) {
             let mut damaged = extent.clone();
             damaged[at] ^= 4;

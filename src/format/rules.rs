@@ -330,10 +330,13 @@ fn a_cut_fills_its_pages_and_has_no_more_parts_than_the_limit() {
         MAX_CHUNK_BYTES - 1,
         MAX_CHUNK_BYTES,
     ] {
-        let extents = cut_extents(header(), &vec![1; len]).unwrap();
+        let stored = vec![1; len];
+        let extents = cut_extents(header(), &stored).unwrap();
         assert!(extents.len() <= MAX_PARTS);
         let mut payload = 0;
-        for (part, extent) in extents.iter().enumerate() {
+        for (part, cut) in extents.iter().enumerate() {
+            let mut extent = Vec::new();
+            cut.write_to(&mut extent);
             assert!((extent.len() + PAGE_OVERHEAD_BYTES).is_power_of_two());
             let read = ExtentHeader::from_bytes(&extent[..EXTENT_HEADER_BYTES]);
             if len <= 5000 {

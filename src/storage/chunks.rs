@@ -1,13 +1,11 @@
-//! Chunks: into extents and out again, counted and verified.
+//! Chunks: into extents, counted, and removed. `load` reads them.
 
 use super::records::Change;
 use super::rows::{Rows, Writes};
 use super::suspects::Harm;
 use crate::codec;
 use crate::error::{Error, Result};
-use crate::format::{
-    ChunkRef, ChunkRow, Extent, ExtentHeader, MAX_CHAIN_DEPTH, MAX_PARTS, cut_extents,
-};
+use crate::format::{ChunkRef, ChunkRow, ExtentHeader, MAX_CHAIN_DEPTH, MAX_PARTS, cut_extents};
 use crate::id::ChunkId;
 
 /// A chunk that the store does not have yet, encoded.
@@ -51,7 +49,7 @@ pub(crate) fn chunk_row(rows: &dyn Rows, id: &ChunkId) -> Result<Option<ChunkRow
         .map_err(|error| error.of(named(id)))
 }
 
-fn known_row(rows: &dyn Rows, id: &ChunkId) -> Result<ChunkRow> {
+pub(super) fn known_row(rows: &dyn Rows, id: &ChunkId) -> Result<ChunkRow> {
     chunk_row(rows, id)?.ok_or_else(|| Error::corrupt(named(id), "it is missing"))
 }
 
@@ -98,8 +96,10 @@ fn put_counted(change: &mut Change<'_>, chunk: &NewChunk, refs: u64, deltas: u32
         bases: chunk.bases.clone(),
     };
     let rows = change.rows();
+    let mut bytes = Vec::new();
     for (part, extent) in extents.iter().enumerate() {
-        rows.put_extent(extent_key(number, part), extent)?;
+        extent.write_to(&mut bytes);
+        rows.put_extent(extent_key(number, part), &bytes)?;
     }
     rows.put_chunk(&chunk.id, &row.to_bytes(&chunk.id))?;
     Ok(number)
@@ -244,169 +244,10 @@ pub(crate) fn sweep_chunk(rows: &mut dyn Writes, number: u64, id: &ChunkId) -> R
     Ok(Some(u64::from(row.stored_len)))
 }
 
-/// A chunk's raw bytes, verified: whatever is wrong with them is an error, and remembered.
-pub(crate) fn load_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
-    let id = chunk.chunk();
-    let loaded = known_row(rows, &id).and_then(|row| {
-        if row.raw_len != chunk.raw_len {
-            let why = format!("it has {} bytes, not {}", row.raw_len, chunk.raw_len);
-            return Err(Error::corrupt(named(&id), why));
-        }
-        let raw = read_chunk(rows, &id, &row)?;
-        check_hash(&id, &raw)?;
-        Ok(raw)
-    });
-    let loaded = loaded.map_err(|error| blame_base(rows, &id, error));
-    loaded.inspect_err(|error| rows.suspects().note_chunk(id, error))
-}
-
-/// The encoded bytes of a chunk, without the ids of its bases.
-pub(crate) fn load_encoded(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
-    let mut stored = stored_bytes(rows, id, row)?;
-    let ids = stored.len().min(32 * row.bases.len());
-    Ok(stored.split_off(ids))
-}
-
-/// The raw bytes that a row leads to, through its bases, which are not verified by themselves: the
-/// hash of what comes out vouches for all that went in.
-fn read_chunk(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
-    let stored = stored_bytes(rows, id, row)?;
-    let mut bases = Vec::with_capacity(row.bases.len());
-    for base in &row.bases {
-        let below = known_row(rows, base)?;
-        check_chain(id, row, &below)?;
-        bases.push(read_chunk(rows, base, &below)?);
-    }
-    decoded(id, row.codec, stored, &row.bases, &bases, row.raw_len)
-}
-
-/// A chain ends, and does not branch below its first chunk: so the bytes of no file, whoever made
-/// it, take more than a few dozen chunks' work to read.
-fn check_chain(id: &ChunkId, row: &ChunkRow, base: &ChunkRow) -> Result<()> {
-    if base.depth >= row.depth || base.bases.len() > 1 {
-        return Err(Error::corrupt(named(id), "its bases are no chain"));
-    }
-    Ok(())
-}
-
-/// The stored bytes of a chunk, all its parts.
-fn stored_bytes(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
-    let fault = |why: String| Error::corrupt(named(id), why);
-    if row.is_lost() {
-        return Err(fault("its bytes are lost".to_owned()));
-    }
-    let mut stored = Vec::with_capacity(row.stored_len as usize);
-    for part in 0..row.parts {
-        let key = extent_key(row.number, usize::from(part));
-        let found = rows.extent(key, &mut |bytes| {
-            let extent = Extent::from_bytes(bytes)
-                .map_err(|error| error.of(format!("part {part} of {}", named(id))))?;
-            if !matches_row(&extent.header, part, id, row) {
-                return Err(fault(format!("part {part} belongs to another chunk")));
-            }
-            stored.extend_from_slice(extent.payload);
-            Ok(())
-        })?;
-        if !found {
-            return Err(fault(format!("part {part} is missing")));
-        }
-    }
-    if stored.len() != row.stored_len as usize {
-        return Err(fault(format!(
-            "{} bytes are stored, not {}",
-            stored.len(),
-            row.stored_len
-        )));
-    }
-    Ok(stored)
-}
-
-/// The raw bytes of a chunk that is stored like this. Its id has yet to vouch for them.
-pub(super) fn decoded(
-    id: &ChunkId,
-    codec: u8,
-    mut stored: Vec<u8>,
-    bases: &[ChunkId],
-    base_bytes: &[Vec<u8>],
-    raw_len: u32,
-) -> Result<Vec<u8>> {
-    let fault = |why: String| Error::corrupt(named(id), why);
-    let (ids, encoded) = stored
-        .split_at_checked(32 * bases.len())
-        .ok_or_else(|| fault("it is too short".to_owned()))?;
-    if !ids
-        .chunks(32)
-        .eq(bases.iter().map(|base| &base.as_bytes()[..]))
-    {
-        return Err(fault("its bases are not those of its row".to_owned()));
-    }
-    if codec == codec::Codec::Raw.code() && bases.is_empty() {
-        if stored.len() != raw_len as usize {
-            return Err(fault("its stored length is not its raw length".to_owned()));
-        }
-        return Ok(std::mem::take(&mut stored));
-    }
-    let bytes: Vec<&[u8]> = base_bytes.iter().map(Vec::as_slice).collect();
-    codec::decode(codec, encoded, &bytes, raw_len as usize).map_err(|error| match error {
-        Error::Corrupt { why, .. } => fault(why),
-        other => other,
-    })
-}
-
-/// The bytes are those that were saved.
-pub(super) fn check_hash(id: &ChunkId, raw: &[u8]) -> Result<()> {
-    if blake3::hash(raw).as_bytes() != id.as_bytes() {
-        return Err(Error::corrupt(
-            named(id),
-            "its bytes are not what was saved",
-        ));
-    }
-    Ok(())
-}
-
-/// What is wrong with a delta may be wrong with its base: then that is named, and remembered too.
-fn blame_base(rows: &dyn Rows, id: &ChunkId, error: Error) -> Error {
-    let Ok(Some(row)) = chunk_row(rows, id) else {
-        return error;
-    };
-    for base in &row.bases {
-        let Ok(Some(below)) = chunk_row(rows, base) else {
-            rows.suspects().note_missing(*base);
-            return Error::corrupt(named(id), format!("its base, {}, has no row", named(base)));
-        };
-        if check_chain(id, &row, &below).is_err() {
-            return error;
-        }
-        let chunk = ChunkRef {
-            id: *base.as_bytes(),
-            raw_len: below.raw_len,
-        };
-        if let Err(Error::Corrupt { what, why }) = load_chunk(rows, &chunk) {
-            return Error::corrupt(named(id), format!("its base is damaged: {what}: {why}"));
-        }
-    }
-    error
-}
-
-fn matches_row(header: &ExtentHeader, part: u8, id: &ChunkId, row: &ChunkRow) -> bool {
-    let expected = ExtentHeader {
-        part,
-        parts: row.parts,
-        codec: row.codec,
-        bases: u8::try_from(row.bases.len()).unwrap_or(u8::MAX),
-        number: row.number,
-        chunk: *id,
-        raw_len: row.raw_len,
-        stored_len: row.stored_len,
-        payload_len: header.payload_len,
-    };
-    *header == expected
-}
-
-const fn extent_key(number: u64, part: usize) -> u64 {
+pub(super) const fn extent_key(number: u64, part: usize) -> u64 {
     number * MAX_PARTS as u64 + part as u64
 }
 
-fn named(id: &ChunkId) -> String {
+pub(super) fn named(id: &ChunkId) -> String {
     format!("chunk {id}")
 }

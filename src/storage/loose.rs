@@ -2,7 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::chunks::{NewChunk, check_hash, decoded};
+use super::chunks::NewChunk;
+use super::load::{check_hash, decoded};
 use super::raw::{LooseExtent, RawMedium};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, Extent, MAX_CHAIN_DEPTH};
@@ -116,9 +117,10 @@ impl LooseChunks {
             };
             bases.push(self.load_at(raw, &base, above + 1, failed)?.1);
         }
-        let stored = chunk.stored.clone();
+        let masters: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
         let (id, raw_len) = (&chunk.id, chunk.raw_len);
-        let bytes = decoded(id, chunk.codec, stored, &chunk.bases, &bases, raw_len)?;
+        let stored = &chunk.stored;
+        let bytes = decoded(id, chunk.codec, stored, &chunk.bases, &masters, raw_len)?;
         check_hash(id, &bytes)?;
         Ok((chunk, bytes))
     }

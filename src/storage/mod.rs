@@ -2,7 +2,7 @@
 //!
 //! [`Engine`] owns the database handle and can close and reopen it beneath whoever uses it; nothing
 //! above holds one of redb's guards across calls. Above it, [`Rows`] and [`Writes`] are the tables
-//! in plain bytes, and `records`, `chunks` and `nodes` what the format makes of them.
+//! in plain bytes, and `records`, `chunks`, `load` and `nodes` what the format makes of them.
 
 mod adapter;
 mod backend;
@@ -11,6 +11,7 @@ mod engine;
 mod file;
 mod guard;
 mod handle;
+mod load;
 mod loose;
 mod memory;
 mod nodes;
@@ -26,12 +27,12 @@ mod trees;
 
 pub use backend::{Backend, Medium};
 pub(crate) use chunks::{
-    NewChunk, chunk_row, count_chunk, load_chunk, load_encoded, lose_chunk, put_chunk,
-    replace_chunk, sweep_chunk,
+    NewChunk, chunk_row, count_chunk, lose_chunk, put_chunk, replace_chunk, sweep_chunk,
 };
 pub(crate) use engine::Engine;
 pub use file::FileMedium;
 pub(crate) use handle::{Durability, EngineOptions};
+pub(crate) use load::{load_chunk, load_chunk_to, load_encoded};
 pub(crate) use loose::LooseChunks;
 pub use memory::MemoryMedium;
 pub(crate) use nodes::{NodeSet, heal_nodes, load_node, release_manifest, retain_manifest};

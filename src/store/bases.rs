@@ -40,7 +40,7 @@ pub(super) struct Parent<'s> {
 #[derive(Debug)]
 pub(super) struct Base {
     pub(super) id: ChunkId,
-    pub(super) raw: Arc<[u8]>,
+    pub(super) raw: Arc<Vec<u8>>,
     /// The position of the delta.
     pub(super) position: u8,
     /// Stored bytes of the deltas down to the chunk without base, and of that one.
@@ -116,22 +116,27 @@ impl<'s> Parent<'s> {
             return Ok(None);
         }
         let read = self.store.read(|rows| {
-            let id = chunk.chunk();
-            let Some(row) = chunk_row(rows, &id)? else {
+            let Some(row) = chunk_row(rows, &chunk.chunk())? else {
                 return Ok(None);
             };
             // A chain does not branch: what has several bases is none.
             if row.bases.len() > 1 || row.position.max(row.depth) >= LIGHT_CHAIN - 1 {
                 return Ok(None);
             }
+            let position = row.position + 1;
+            let (id, row) = skipped(rows, chunk.chunk(), row, position)?;
+            let chunk = ChunkRef {
+                id: *id.as_bytes(),
+                raw_len: row.raw_len,
+            };
             let raw = match self.store.recent().get(&id) {
                 Some(raw) => raw,
-                None => load_chunk(rows, &chunk)?.into(),
+                None => Arc::new(load_chunk(rows, &chunk)?),
             };
             Ok(Some(Base {
                 id,
                 raw,
-                position: row.position + 1,
+                position,
                 chain: chain_bytes(rows, &row)?,
             }))
         });
@@ -171,6 +176,32 @@ fn unless_damaged<T>(found: Result<T>) -> Result<Option<T>> {
         Err(Error::Corrupt { .. } | Error::Io { .. }) => Ok(None),
         Err(other) => Err(other),
     }
+}
+
+/// What a delta at this position is written against, of the chain that ends with a chunk. Where all
+/// words differ, distance costs little and each delta below a full pass over the chunk: the base is
+/// at the position without its lowest bit (the tree of Fenwick 1994), so that a load takes as many
+/// deltas as the position has bits, three at most.
+fn skipped(
+    rows: &dyn Rows,
+    mut id: ChunkId,
+    mut row: ChunkRow,
+    position: u8,
+) -> Result<(ChunkId, ChunkRow)> {
+    while row.position > position & (position - 1)
+        && row.codec == Codec::Steps.code()
+        && let [base] = row.bases[..]
+    {
+        let below = chunk_row(rows, &base)?;
+        row = below.ok_or_else(|| Error::corrupt(format!("chunk {base}"), "it is missing"))?;
+        id = base;
+    }
+    Ok((id, row))
+}
+
+/// Whether something may come to be written against a delta at this position; 0 is none.
+pub(super) fn is_base(codec: Codec, position: u8) -> bool {
+    codec != Codec::Steps || position.is_multiple_of(2)
 }
 
 /// Stored bytes of the deltas of a chain, and of the chunk that it ends with.

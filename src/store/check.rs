@@ -4,7 +4,7 @@ use super::read::{Source, check_entries, reading};
 use super::walk::{each_chunk, each_group};
 use crate::error::{Error, Result};
 use crate::format::ChunkRef;
-use crate::storage::load_chunk;
+use crate::storage::load_chunk_to;
 
 /// Reads every byte of a checkpoint. Returns their number; memory is that of one chunk and of the
 /// list of them.
@@ -47,8 +47,9 @@ pub(super) fn check(checkpoint: Source<'_>) -> Result<u64> {
     check_entries(checkpoint, entries)?;
     chunks.sort_unstable_by_key(|chunk| chunk.id);
     chunks.dedup();
+    let mut raw = Vec::new();
     for chunk in &chunks {
-        reading(checkpoint, |rows| load_chunk(rows, chunk).map(drop))?;
+        reading(checkpoint, |rows| load_chunk_to(rows, chunk, &mut raw))?;
     }
     Ok(bytes)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::bases::{Base, Parent, Place};
+use super::bases::{Base, Parent, Place, is_base};
 use super::heal::{Presence, heal, recount};
 use super::request::Request;
 use crate::codec::{Codec, Encoder, Narrow, Texture};
@@ -94,7 +94,7 @@ impl<'s> Ingest<'s> {
     ) -> Result<ChunkRef> {
         let chunk = named(raw)?;
         match self.presence(&chunk)? {
-            Presence::Present => self.keep(&chunk, raw, None),
+            Presence::Present => self.store.recent().touch(&chunk.chunk()),
             // Without a base: that could be a delta against this very chunk.
             Presence::Damaged => {
                 let encoded = self.encode(&chunk, raw, texture, None)?;
@@ -188,7 +188,8 @@ impl<'s> Ingest<'s> {
             Some(place) => self.parent.base(place)?,
             None => None,
         };
-        let against = base.as_ref().map(|base| (base.id.as_bytes(), &*base.raw));
+        let against = base.as_ref();
+        let against = against.map(|base| (base.id.as_bytes(), base.raw.as_slice()));
         let mut encoded = self.encoder.encode(texture, raw, against);
         let is_refused = |base: &Base| {
             let delta = encoded.as_ref().filter(|encoded| encoded.with_base);
@@ -197,8 +198,13 @@ impl<'s> Ingest<'s> {
         if base.as_ref().is_some_and(is_refused) {
             encoded = self.encoder.encode(texture, raw, None);
         }
-        self.keep(chunk, raw, base.as_ref().map(|base| &base.id));
+        // Its bytes are given back first: what is kept of the chunk takes their place.
+        let base = base.map(|Base { id, position, .. }| (id, position));
+        let follows = base.as_ref().map(|(id, _)| *id);
         let base = base.filter(|_| encoded.as_ref().is_some_and(|encoded| encoded.with_base));
+        let codec = encoded.as_ref().map_or(Codec::Raw, |encoded| encoded.codec);
+        let position = base.map_or(0, |(_, position)| position);
+        self.keep(chunk, raw, follows, is_base(codec, position));
         let (codec, stored) = match encoded {
             Some(encoded) => (encoded.codec, encoded.bytes),
             None => (Codec::Raw, raw.to_vec()),
@@ -207,16 +213,20 @@ impl<'s> Ingest<'s> {
             id: chunk.chunk(),
             raw_len: chunk.raw_len,
             codec: codec.code(),
-            position: base.as_ref().map_or(0, |base| base.position),
-            bases: base.map(|base| base.id).into_iter().collect(),
+            position,
+            bases: base.map(|(id, _)| id).into_iter().collect(),
             stored,
         })
     }
 
-    /// Keeps a chunk's bytes in memory for the next save, in the place of its base's.
-    fn keep(&self, chunk: &ChunkRef, raw: &[u8], base: Option<&ChunkId>) {
-        if self.encoder.uses_bases() {
-            self.store.recent().put(chunk.chunk(), raw, base);
+    /// Keeps a chunk's bytes in memory for the next save, in the place of its base's; or those, if
+    /// they are still of more use.
+    fn keep(&self, chunk: &ChunkRef, raw: &[u8], base: Option<ChunkId>, is_base: bool) {
+        let recent = self.store.recent();
+        match base {
+            _ if !self.encoder.uses_bases() => {}
+            Some(base) if !is_base => recent.touch(&base),
+            base => recent.put(chunk.chunk(), raw, base.as_ref()),
         }
     }
 

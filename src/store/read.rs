@@ -16,7 +16,7 @@ use crate::format::{
 use crate::id::CheckpointId;
 use crate::name::printable;
 use crate::platform;
-use crate::storage::{Records, Rows, load_chunk};
+use crate::storage::{Records, Rows, load_chunk, load_chunk_to};
 use crate::store::Store;
 use crate::tensor::DType;
 
@@ -294,7 +294,7 @@ fn pieces(
             let pack = located
                 .pack
                 .ok_or_else(|| Error::corrupt("a manifest's group", "its pack is missing"))?;
-            let bytes = reading(checkpoint, |rows| load_chunk(rows, &pack))?;
+            let bytes: Vec<u8> = reading(checkpoint, |rows| load_chunk(rows, &pack))?;
             let offset = u64::from(*offset);
             visit(&slice(&bytes, offset + range.start, offset + range.end)?)
         }
@@ -302,9 +302,10 @@ fn pieces(
             let total = located.record.bytes;
             let first = range.start / MAX_CHUNK_BYTES as u64;
             let last = (range.end - 1) / MAX_CHUNK_BYTES as u64;
+            let mut bytes = Vec::new();
             for index in first..=last {
                 let covered = GRID.range(index, total);
-                let bytes = reading(checkpoint, |rows| {
+                reading(checkpoint, |rows| {
                     let chunk = chunk_at(rows, &located.record, index)?;
                     if u64::from(chunk.raw_len) != covered.end - covered.start {
                         return Err(Error::corrupt(
@@ -312,7 +313,7 @@ fn pieces(
                             "it is off the grid",
                         ));
                     }
-                    load_chunk(rows, &chunk)
+                    load_chunk_to(rows, &chunk, &mut bytes)
                 })?;
                 let from = range.start.max(covered.start) - covered.start;
                 let to = range.end.min(covered.end) - covered.start;

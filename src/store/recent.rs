@@ -18,7 +18,7 @@ struct Kept {
     bytes: usize,
     /// The save that runs, or ran last.
     save: u64,
-    chunks: HashMap<ChunkId, (u64, Arc<[u8]>)>,
+    chunks: HashMap<ChunkId, (u64, Arc<Vec<u8>>)>,
 }
 
 impl Recent {
@@ -42,9 +42,18 @@ impl Recent {
     }
 
     /// The bytes of a chunk, if they are kept.
-    pub(super) fn get(&self, id: &ChunkId) -> Option<Arc<[u8]>> {
+    pub(super) fn get(&self, id: &ChunkId) -> Option<Arc<Vec<u8>>> {
         let kept = self.kept();
         kept.chunks.get(id).map(|(_, bytes)| Arc::clone(bytes))
+    }
+
+    /// Takes note that this save has a chunk too.
+    pub(super) fn touch(&self, id: &ChunkId) {
+        let mut kept = self.kept();
+        let now = kept.save;
+        if let Some((save, _)) = kept.chunks.get_mut(id) {
+            *save = now;
+        }
     }
 
     /// Keeps the bytes of a chunk of this save, in the place of the one that it follows; and if
@@ -52,11 +61,13 @@ impl Recent {
     pub(super) fn put(&self, id: ChunkId, raw: &[u8], follows: Option<&ChunkId>) {
         let mut kept = self.kept();
         let save = kept.save;
+        let mut buffer = Vec::new();
         if let Some(before) = follows
             && kept.chunks.get(before).is_some_and(|(of, _)| *of < save)
             && let Some((_, bytes)) = kept.chunks.remove(before)
         {
             kept.bytes -= bytes.len();
+            buffer = Arc::into_inner(bytes).unwrap_or_default();
         }
         if let Some((of, _)) = kept.chunks.get_mut(&id) {
             *of = save;
@@ -68,7 +79,9 @@ impl Recent {
         kept.make_room(raw.len());
         if kept.bytes + raw.len() <= kept.budget {
             kept.bytes += raw.len();
-            kept.chunks.insert(id, (save, raw.into()));
+            buffer.clear();
+            buffer.extend_from_slice(raw);
+            kept.chunks.insert(id, (save, Arc::new(buffer)));
         }
     }
 }
@@ -114,7 +127,7 @@ mod tests {
         recent.put(id(5), &[5; 20], None);
         recent.put(id(6), &[6; 101], None);
         assert!(has(&[1, 4]) && !has(&[5]) && !has(&[6]));
-        assert_eq!(recent.get(&id(4)).as_deref(), Some(&[4; 50][..]));
+        assert_eq!(recent.get(&id(4)).as_deref(), Some(&vec![4; 50]));
         recent.put(id(7), &[7; 10], None);
         assert!(has(&[1, 4, 7]));
         // What follows another takes its place, and leaves the others theirs.

@@ -8,7 +8,7 @@ use super::report::{Findings, VerifyDepth, VerifyReport};
 use super::series::check_telemetry;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
-use crate::storage::{Records, Rows, load_chunk};
+use crate::storage::{Records, Rows, load_chunk_to};
 use crate::store::Store;
 
 impl Store {
@@ -92,9 +92,10 @@ impl Store {
             .map(|known| u64::from(known.chunk.raw_len))
             .sum();
         let mut bad = content.bad.clone();
+        let mut bytes = Vec::new();
         for known in chosen {
-            match self.read(|rows| load_chunk(rows, &known.chunk)) {
-                Ok(_) => {}
+            match self.read(|rows| load_chunk_to(rows, &known.chunk, &mut bytes)) {
+                Ok(()) => {}
                 Err(Error::Corrupt { what, why }) => {
                     bad.insert(known.chunk.chunk(), format!("{what}: {why}"));
                 }

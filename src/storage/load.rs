@@ -1,0 +1,227 @@
+//! Chunks out of their extents, through their chains, verified.
+
+use std::cell::Cell;
+
+use super::chunks::{chunk_row, extent_key, known_row, named};
+use super::rows::Rows;
+use crate::codec::{self, Codec};
+use crate::error::{Error, Result};
+use crate::format::{ChunkRef, ChunkRow, Extent, ExtentHeader};
+use crate::id::ChunkId;
+
+/// A chunk's raw bytes, verified: whatever is wrong with them is an error, and remembered.
+pub(crate) fn load_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
+    let mut raw = Vec::new();
+    load_chunk_to(rows, chunk, &mut raw)?;
+    Ok(raw)
+}
+
+/// [`load_chunk`] in the place of what `raw` holds: who loads many needs one buffer.
+pub(crate) fn load_chunk_to(rows: &dyn Rows, chunk: &ChunkRef, raw: &mut Vec<u8>) -> Result<()> {
+    let id = chunk.chunk();
+    let loaded = known_row(rows, &id).and_then(|row| {
+        if row.raw_len != chunk.raw_len {
+            let why = format!("it has {} bytes, not {}", row.raw_len, chunk.raw_len);
+            return Err(Error::corrupt(named(&id), why));
+        }
+        read_chunk(rows, &id, row, raw)?;
+        check_hash(&id, raw)
+    });
+    let loaded = loaded.map_err(|error| blame_base(rows, &id, error));
+    loaded.inspect_err(|error| rows.suspects().note_chunk(id, error))
+}
+
+/// The encoded bytes of a chunk, without the ids of its bases.
+pub(crate) fn load_encoded(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
+    let mut stored = Vec::new();
+    read_stored(rows, id, row, &mut stored)?;
+    let ids = stored.len().min(32 * row.bases.len());
+    Ok(stored.split_off(ids))
+}
+
+/// The raw bytes that a row leads to, through its bases, which are not verified by themselves: the
+/// hash of what comes out vouches for all that went in. A chain is decoded upwards in one buffer.
+fn read_chunk(rows: &dyn Rows, id: &ChunkId, row: ChunkRow, raw: &mut Vec<u8>) -> Result<()> {
+    let mut chain = vec![(*id, row)];
+    while let Some((id, row)) = chain.last()
+        && let [base] = row.bases[..]
+    {
+        let below = known_row(rows, &base)?;
+        check_chain(id, row, &below)?;
+        chain.push((base, below));
+    }
+    let mut stored = STORED.take();
+    let read = chain.iter().rev().try_for_each(|(id, row)| {
+        read_stored(rows, id, row, &mut stored)?;
+        if row.bases.len() > 1 {
+            *raw = read_copy(rows, id, row, &stored)?;
+            return Ok(());
+        }
+        decode_onto(id, row, &stored, raw)
+    });
+    STORED.set(stored);
+    read
+}
+
+/// The raw bytes of a chunk that has several bases.
+fn read_copy(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &[u8]) -> Result<Vec<u8>> {
+    let mut masters = Vec::with_capacity(row.bases.len());
+    for base in &row.bases {
+        let below = known_row(rows, base)?;
+        check_chain(id, row, &below)?;
+        let mut master = Vec::new();
+        read_chunk(rows, base, below, &mut master)?;
+        masters.push(master);
+    }
+    let masters: Vec<&[u8]> = masters.iter().map(Vec::as_slice).collect();
+    decoded(id, row.codec, stored, &row.bases, &masters, row.raw_len)
+}
+
+thread_local! {
+    /// Stored bytes on their way in; fresh pages for each chunk cost more than their copy.
+    static STORED: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A chain ends, and does not branch below its first chunk: so the bytes of no file, whoever made
+/// it, take more than a few dozen chunks' work to read.
+fn check_chain(id: &ChunkId, row: &ChunkRow, base: &ChunkRow) -> Result<()> {
+    if base.depth >= row.depth || base.bases.len() > 1 {
+        return Err(Error::corrupt(named(id), "its bases are no chain"));
+    }
+    Ok(())
+}
+
+/// The stored bytes of a chunk, all its parts, in the place of what `stored` holds.
+fn read_stored(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &mut Vec<u8>) -> Result<()> {
+    let fault = |why: String| Error::corrupt(named(id), why);
+    if row.is_lost() {
+        return Err(fault("its bytes are lost".to_owned()));
+    }
+    stored.clear();
+    for part in 0..row.parts {
+        let key = extent_key(row.number, usize::from(part));
+        let found = rows.extent(key, &mut |bytes| {
+            let extent = Extent::from_bytes(bytes)
+                .map_err(|error| error.of(format!("part {part} of {}", named(id))))?;
+            if !matches_row(&extent.header, part, id, row) {
+                return Err(fault(format!("part {part} belongs to another chunk")));
+            }
+            stored.extend_from_slice(extent.payload);
+            Ok(())
+        })?;
+        if !found {
+            return Err(fault(format!("part {part} is missing")));
+        }
+    }
+    if stored.len() != row.stored_len as usize {
+        return Err(fault(format!(
+            "{} bytes are stored, not {}",
+            stored.len(),
+            row.stored_len
+        )));
+    }
+    Ok(())
+}
+
+/// Decodes what is stored, in `raw`, which holds the bytes of the base if there is one. The id has
+/// yet to vouch for what comes out.
+fn decode_onto(id: &ChunkId, row: &ChunkRow, stored: &[u8], raw: &mut Vec<u8>) -> Result<()> {
+    if row.codec == Codec::Derived.code() {
+        let master = std::mem::take(raw);
+        let masters: &[&[u8]] = if row.bases.is_empty() {
+            &[]
+        } else {
+            &[&master]
+        };
+        *raw = decoded(id, row.codec, stored, &row.bases, masters, row.raw_len)?;
+        return Ok(());
+    }
+    let encoded = encoded_bytes(id, stored, &row.bases)?;
+    let with_base = !row.bases.is_empty();
+    let decoded = codec::decode_onto(row.codec, encoded, with_base, row.raw_len as usize, raw);
+    decoded.map_err(|error| named_in(id, error))
+}
+
+/// The raw bytes of what is stored. Its id has yet to vouch for them.
+pub(super) fn decoded(
+    id: &ChunkId,
+    codec: u8,
+    stored: &[u8],
+    bases: &[ChunkId],
+    base_bytes: &[&[u8]],
+    raw_len: u32,
+) -> Result<Vec<u8>> {
+    let encoded = encoded_bytes(id, stored, bases)?;
+    let decoded = codec::decode(codec, encoded, base_bytes, raw_len as usize);
+    decoded.map_err(|error| named_in(id, error))
+}
+
+fn named_in(id: &ChunkId, error: Error) -> Error {
+    match error {
+        Error::Corrupt { why, .. } => Error::corrupt(named(id), why),
+        other => other,
+    }
+}
+
+/// What follows the ids of the bases, which are those of the row.
+fn encoded_bytes<'a>(id: &ChunkId, stored: &'a [u8], bases: &[ChunkId]) -> Result<&'a [u8]> {
+    let fault = |why: &str| Error::corrupt(named(id), why);
+    let (ids, encoded) = stored
+        .split_at_checked(32 * bases.len())
+        .ok_or_else(|| fault("it is too short"))?;
+    let named_there = ids.chunks(32);
+    if !named_there.eq(bases.iter().map(|base| &base.as_bytes()[..])) {
+        return Err(fault("its bases are not those of its row"));
+    }
+    Ok(encoded)
+}
+
+/// The bytes are those that were saved.
+pub(super) fn check_hash(id: &ChunkId, raw: &[u8]) -> Result<()> {
+    if blake3::hash(raw).as_bytes() != id.as_bytes() {
+        return Err(Error::corrupt(
+            named(id),
+            "its bytes are not what was saved",
+        ));
+    }
+    Ok(())
+}
+
+/// What is wrong with a delta may be wrong with its base: then that is named, and remembered too.
+fn blame_base(rows: &dyn Rows, id: &ChunkId, error: Error) -> Error {
+    let Ok(Some(row)) = chunk_row(rows, id) else {
+        return error;
+    };
+    for base in &row.bases {
+        let Ok(Some(below)) = chunk_row(rows, base) else {
+            rows.suspects().note_missing(*base);
+            return Error::corrupt(named(id), format!("its base, {}, has no row", named(base)));
+        };
+        if check_chain(id, &row, &below).is_err() {
+            return error;
+        }
+        let chunk = ChunkRef {
+            id: *base.as_bytes(),
+            raw_len: below.raw_len,
+        };
+        if let Err(Error::Corrupt { what, why }) = load_chunk(rows, &chunk) {
+            return Error::corrupt(named(id), format!("its base is damaged: {what}: {why}"));
+        }
+    }
+    error
+}
+
+fn matches_row(header: &ExtentHeader, part: u8, id: &ChunkId, row: &ChunkRow) -> bool {
+    let expected = ExtentHeader {
+        part,
+        parts: row.parts,
+        codec: row.codec,
+        bases: u8::try_from(row.bases.len()).unwrap_or(u8::MAX),
+        number: row.number,
+        chunk: *id,
+        raw_len: row.raw_len,
+        stored_len: row.stored_len,
+        payload_len: header.payload_len,
+    };
+    *header == expected
+}

@@ -1,9 +1,10 @@
 //! Series of checkpoints, stored whole: bytes of the file over bytes of the checkpoints, and the
 //! speed of saving and loading them beside memcpy and BLAKE3 in the same run.
 //!
-//! `cargo bench --bench series -- FOLDER...`: each folder holds one series, `*.safetensors` or
-//! `*.json` by name. Every checkpoint is loaded again and compared. Files go to `CKPTDB_BENCH_DIR`,
-//! or the system's temporary folder, and are removed.
+//! `cargo bench --bench series -- [--compression=NAME,...] FOLDER...`: each folder holds one series,
+//! `*.safetensors`, `*.json`, `*.pt` or `*.zip`, in the order of their names. Every checkpoint is
+//! loaded again and compared. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder, and
+//! are removed.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
@@ -20,10 +21,16 @@ use ckptdb::{Compression, Options, Saved, Store};
 use safetensors::SafeTensors;
 
 fn main() {
-    let folders: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect();
+    let mut compressions = vec![Compression::None, Compression::Fast, Compression::Default];
+    let mut folders = Vec::new();
+    for argument in std::env::args().skip(1).filter(|text| text != "--bench") {
+        match argument.strip_prefix("--compression=") {
+            Some(names) => {
+                compressions = names.split(',').map(|name| name.parse().unwrap()).collect();
+            }
+            None => folders.push(argument),
+        }
+    }
     if folders.is_empty() {
         // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
         println!("name folders with series of checkpoints");
@@ -35,8 +42,8 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
     for folder in &folders {
-        for compression in [Compression::None, Compression::Fast, Compression::Default] {
-            measure(Path::new(folder), compression);
+        for compression in &compressions {
+            measure(Path::new(folder), *compression);
         }
     }
 }
@@ -46,8 +53,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     let is = |path: &PathBuf, kind: &str| path.extension().is_some_and(|found| found == kind);
-    let tensors = files.iter().any(|path| is(path, "safetensors"));
-    files.retain(|path| is(path, if tensors { "safetensors" } else { "json" }));
+    let kinds = ["safetensors", "json", "pt", "zip"];
+    let kind = kinds
+        .into_iter()
+        .find(|kind| files.iter().any(|path| is(path, kind)));
+    files.retain(|path| kind.is_some_and(|kind| is(path, kind)));
     files.sort();
     files
 }
@@ -60,10 +70,10 @@ fn save(store: &Store, iteration: u64, bytes: &[u8], compression: Compression) -
             let views = tensors.iter().collect::<Vec<_>>();
             save.tensors(views).commit().unwrap()
         }
-        Err(_) => {
-            let text = std::str::from_utf8(bytes).unwrap();
-            save.document_text("state", text).commit().unwrap()
-        }
+        Err(_) => match std::str::from_utf8(bytes) {
+            Ok(text) => save.document_text("state", text).commit().unwrap(),
+            Err(_) => save.file("state", bytes).commit().unwrap(),
+        },
     }
 }
 
@@ -102,6 +112,8 @@ fn measure(folder: &Path, compression: Compression) {
             for (name, view) in tensors.iter() {
                 assert!(loaded[name].1 == view.data(), "{name} of {iteration}");
             }
+        } else if std::str::from_utf8(&bytes).is_err() {
+            assert!(loaded["state"].1 == bytes, "{iteration}");
         }
     }
     drop(store);

@@ -35,9 +35,9 @@ pub use metric::Direction;
 pub use platform::{Clock, ManualClock, SystemClock};
 pub use storage::{Backend, FileMedium, Medium, MemoryMedium};
 pub use store::{
-    Checkpoint, Checkpoints, Compacted, Damage, Filter, Job, JobInfo, Options, Outcome, OwnedSave,
-    Pruned, Reclaimed, Repaired, Resumed, Salvaged, Save, Saved, SessionStats, Stats, Store,
-    Telemetry, VerifyDepth, VerifyReport,
+    Breakdown, Checkpoint, Checkpoints, Compacted, Damage, EntryStorage, Filter, Job, JobInfo,
+    Options, Outcome, OwnedSave, Pruned, Reclaimed, Recompressed, Repaired, Resumed, Salvaged,
+    Save, Saved, SessionStats, Stats, Store, Telemetry, Usage, VerifyDepth, VerifyReport,
 };
 pub use tensor::{DType, Tensor, TensorSlice};
 pub use time::Timestamp;

@@ -1,7 +1,7 @@
-//! Where bytes are cut and entries are grouped: pure arithmetic on lengths and names.
+//! Where bytes are cut and entries are grouped: pure arithmetic on bytes, lengths and names.
 
 mod boundary;
-mod grid;
+mod files;
 
 pub(crate) use boundary::is_boundary;
-pub(crate) use grid::Grid;
+pub(crate) use files::FileCutter;

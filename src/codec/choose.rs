@@ -37,6 +37,38 @@ impl Sample {
     }
 }
 
+/// Opaque bytes are taken for words where planes of these take less than so many parts of so many.
+const GUESS: (u64, u64) = (31, 32);
+
+/// The lowest bytes of floats have more entropy than this, in bits: text, which may repeat itself
+/// with the width of a word, has less.
+const NOISE: u64 = 7;
+
+impl Sample {
+    /// What opaque bytes are, if they look like floats: the tensors in an archive do.
+    pub(super) fn guess(&mut self, raw: &[u8]) -> Option<Words> {
+        let (bytes, of_bytes) = self.cost(Words::U8, raw, None);
+        let mut best = (bytes * GUESS.0 / GUESS.1, None);
+        for words in [Words::F32, Words::F16, Words::F64] {
+            let (cost, plain) = self.cost(words, raw, None);
+            // Samples of wider words are longer.
+            let cost = cost * of_bytes.max(1) / plain.max(1);
+            if cost < best.0 && self.lowest_is_noise(words) {
+                best = (cost, Some(words));
+            }
+        }
+        best.1
+    }
+
+    /// Whether the lowest bytes of the words that were looked at last have no pattern.
+    fn lowest_is_noise(&self, words: Words) -> bool {
+        let lowest = &self.planes[..self.raw.len() / words.width()];
+        let mut counts = [0; 256];
+        count(lowest, &mut counts);
+        entropy(&counts) > lowest.len() as u64 * NOISE * BIT
+    }
+}
+
 /// Runs of words, evenly spread over all of them.
 fn gather(bytes: &[u8], width: usize, out: &mut Vec<u8>) {
     out.clear();

@@ -1,5 +1,8 @@
 //! The choice of a codec for a chunk, and the encoding.
 
+use std::fmt;
+use std::str::FromStr;
+
 use super::choose::Sample;
 use super::derived::Narrow;
 use super::plane::Coders;
@@ -7,13 +10,15 @@ use super::sparse::{self, Changes};
 use super::words::Words;
 use super::zstd_codec::{self, ZstdCoder};
 use super::{Codec, dense, fit};
+use crate::error::Error;
 use crate::id::ChunkId;
+use crate::name::printable;
 use crate::tensor::DType;
 
 /// What a chunk holds, as far as it matters for the choice of a codec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Texture {
-    /// Text or opaque bytes.
+    /// Text, or opaque bytes: what they look like is found out.
     General,
     /// Numbers.
     Numeric(Words),
@@ -61,6 +66,40 @@ pub enum Compression {
     Default,
     /// The same, with more effort for each chunk.
     Max,
+}
+
+impl Compression {
+    /// All of them, by rising effort.
+    pub const ALL: [Self; 4] = [Self::None, Self::Fast, Self::Default, Self::Max];
+
+    /// Its name, as the command line and the configuration have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Fast => "fast",
+            Self::Default => "default",
+            Self::Max => "max",
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Compression {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let named = |compression: &Self| compression.name() == text;
+        Self::ALL.into_iter().find(named).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            let what = format!("compression `{}`", printable(text));
+            Error::invalid(what, format!("it is one of {names}"))
+        })
+    }
 }
 
 /// A chunk's encoded bytes.
@@ -130,7 +169,10 @@ impl Encoder {
         let base = base.filter(|_| self.uses_bases());
         let encoded = match (self.effort, texture) {
             (Compression::None, _) => None,
-            (_, Texture::General) => self.general(raw, base),
+            (_, Texture::General) => match self.sample.guess(raw) {
+                Some(words) => self.numeric(words, raw, base),
+                None => self.general(raw, base),
+            },
             (_, Texture::Numeric(words)) => self.numeric(words, raw, base),
         }?;
         let length = raw.len() as u64;

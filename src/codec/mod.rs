@@ -71,6 +71,19 @@ struct Scratch {
     prefix: Vec<u8>,
 }
 
+/// What a codec is called, by its code.
+pub(crate) const fn encoding_name(codec: u8) -> &'static str {
+    match Codec::from_code(codec) {
+        Some(Codec::Raw) => "raw",
+        Some(Codec::Zstd) => "zstd",
+        Some(Codec::Planes) => "planes",
+        Some(Codec::Steps) => "steps",
+        Some(Codec::Sparse) => "sparse",
+        Some(Codec::Derived) => "derived",
+        None => "unknown",
+    }
+}
+
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
@@ -200,5 +213,7 @@ fn fit<'a>(base: &'a [u8], bytes: usize, fitted: &'a mut Vec<u8>) -> &'a [u8] {
     }
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

@@ -244,3 +244,54 @@ fn what_is_not_one_frame_that_says_its_length_is_refused() {
     }
     assert_eq!(decode(codec.code(), &frame, &[], raw.len()).unwrap(), raw);
 }
+
+#[test]
+#[expect(clippy::cast_possible_truncation, reason = "shorter floats are wanted")]
+fn opaque_bytes_are_taken_for_floats_only_where_they_look_like_them() {
+    let bell = |at: usize| {
+        let bits = |from: usize| {
+            noise(from as u64, 8)
+                .iter()
+                .map(|byte| f64::from(*byte))
+                .sum::<f64>()
+        };
+        (bits(at) - 1020.0) / 5000.0
+    };
+    let values: Vec<f64> = (0..20_000).map(bell).collect();
+    let narrow = |value: &f64| *value as f32;
+    let singles: Vec<u8> = values
+        .iter()
+        .flat_map(|value| narrow(value).to_le_bytes())
+        .collect();
+    let halves: Vec<u8> = values
+        .iter()
+        .flat_map(|value| ((narrow(value).to_bits() >> 16) as u16).to_le_bytes())
+        .collect();
+    let doubles: Vec<u8> = values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    let text: Vec<u8> = values
+        .iter()
+        .flat_map(|value| format!("{value:.4}, ").into_bytes())
+        .collect();
+    let codec = |raw: &[u8]| there_and_back(Texture::General, raw, None, Compression::Default).0;
+    assert_eq!(codec(&singles), Codec::Planes);
+    assert_eq!(codec(&halves), Codec::Planes);
+    assert_eq!(codec(&doubles), Codec::Planes);
+    assert_eq!(codec(&text), Codec::Zstd);
+    assert_eq!(codec(&noise(3, 100_000)), Codec::Raw);
+    // A step later, in an archive or not, it is the steps that are stored.
+    let later: Vec<u8> = values
+        .iter()
+        .flat_map(|value| (narrow(value) * 1.0001).to_le_bytes())
+        .collect();
+    let (codec, bytes) = there_and_back(
+        Texture::General,
+        &later,
+        Some(&singles),
+        Compression::Default,
+    );
+    assert_eq!(codec, Codec::Steps);
+    assert!(bytes < singles.len() * 3 / 4, "{bytes}");
+}

@@ -33,6 +33,12 @@ pub const KEYS: &[Key] = &[
         "which way metrics are better",
     ),
     key(
+        "compression",
+        Kind::Choice(&["none", "fast", "default", "max"]),
+        "\"default\"",
+        "how much the encoding of what is new may cost",
+    ),
+    key(
         "triggers.iterations",
         Kind::CountOrOff,
         "10",

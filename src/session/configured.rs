@@ -33,6 +33,10 @@ impl SessionOptions {
                 Value::Directions(directions) => directions.clone(),
                 _ => defaults.metrics,
             },
+            compression: match of("compression") {
+                Value::Text(word) => Some(word.parse()?),
+                _ => defaults.compression,
+            },
             background: match of("session.background") {
                 Value::Text(word) => match word.as_str() {
                     "wait" => Some(Overlap::Wait),
@@ -208,6 +212,7 @@ fn texts(value: &Value) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::Compression;
     use crate::config::Config;
 
     fn options(text: &str) -> SessionOptions {
@@ -222,6 +227,7 @@ mod tests {
         assert_eq!(found.retention, None);
         assert_eq!(found.prune_every, wanted.prune_every);
         assert_eq!(found.background, wanted.background);
+        assert_eq!(found.compression, Some(Compression::Default));
         assert_eq!(found.min_free, wanted.min_free);
         assert_eq!(found.on_low_disk, wanted.on_low_disk);
         assert_eq!(found.hook_limit, wanted.hook_limit);
@@ -238,6 +244,7 @@ mod tests {
         let found = options(
             r#"
             metrics = { sharpe = "max" }
+            compression = "fast"
             [triggers]
             iterations = 500
             interval = "10m"
@@ -291,6 +298,7 @@ mod tests {
         assert!(retention.rules().contains(&Keep::Interrupts));
         assert!(retention.has_budget());
         assert_eq!(found.prune_every, 5);
+        assert_eq!(found.compression, Some(Compression::Fast));
         assert_eq!(found.min_free.of(1_000_000), 30_000);
         assert_eq!(found.on_low_disk, OnLowDisk::Refuse);
         assert_eq!(found.background, Some(Overlap::Replace));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::hook::Hook;
+use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::metric::Direction;
 use crate::name::check_word;
@@ -20,6 +21,8 @@ pub struct SessionOptions {
     pub prune_every: u64,
     /// Directions of metrics, declared when the session starts.
     pub metrics: BTreeMap<String, Direction>,
+    /// How its saves are encoded; as the store's options say, without.
+    pub compression: Option<Compression>,
     /// Whether saves run on a thread of their own, and what becomes of one that is due while
     /// another runs.
     pub background: Option<Overlap>,
@@ -48,6 +51,7 @@ impl Default for SessionOptions {
             retention: None,
             prune_every: 10,
             metrics: BTreeMap::new(),
+            compression: None,
             background: None,
             telemetry: true,
             telemetry_batch: 4096,

@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::pruner::Pruner;
 use super::spike::Watch;
 use super::worker::{Carried, Worker};
+use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::id::CheckpointId;
@@ -59,6 +60,7 @@ use crate::telemetry::Batch;
 pub struct Session {
     pub(super) job: Job,
     pub(super) triggers: Triggers,
+    pub(super) compression: Option<Compression>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) number: u64,
     pub(super) resumed: Option<Resumed>,
@@ -174,6 +176,7 @@ impl Job {
             telemetry: options.telemetry.then(Batch::default),
             telemetry_batch: options.telemetry_batch.max(1),
             hooks,
+            compression: options.compression,
             saver,
             overlap: options.background.unwrap_or(Overlap::Wait),
             watch: options.spike.map(Watch::new),

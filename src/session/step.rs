@@ -146,7 +146,11 @@ impl Session {
             self.wait();
         }
         let began = self.clock.elapsed();
-        let mut save = fill(self.job.save(iteration));
+        let mut save = self.job.save(iteration);
+        if let Some(compression) = self.compression {
+            save = save.compression(compression);
+        }
+        let mut save = fill(save);
         for (name, value) in metrics {
             save = save.metric(name, *value);
         }

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use super::heal::Presence;
-use super::walk::{chunk_at, group_of};
-use crate::codec::Codec;
+use super::recent::Recent;
+use super::walk::{each_chunk, group_of};
+use crate::codec::{Codec, Compression, Encoder, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, ChunkRow, Content, Group, MAX_CHAIN_DEPTH, Manifest};
 use crate::id::ChunkId;
-use crate::storage::{Records, Rows, chunk_row, load_chunk};
+use crate::storage::{NewChunk, Records, Rows, chunk_row, load_chunk};
 use crate::store::{Job, Store};
 
 /// One chunk in so many is stored without a base: a chain costs its whole length whenever its last
@@ -21,19 +22,36 @@ const LIGHT_CHAIN: u8 = MAX_CHAIN_DEPTH;
 /// Where a chunk belongs.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<'a> {
-    /// In an entry, so many chunks from its start.
-    Chunk(&'a str, u64),
+    /// In an entry.
+    Chunk(ChunkPlace<'a>),
     /// In the pack that this entry lies in.
     PackOf(&'a str),
+}
+
+/// A chunk's place in an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ChunkPlace<'a> {
+    pub(super) entry: &'a str,
+    /// Chunks before it.
+    pub(super) index: usize,
+    /// Bytes before it.
+    pub(super) start: u64,
+    /// Its own.
+    pub(super) bytes: usize,
 }
 
 /// The checkpoint that a save continues from.
 #[derive(Debug)]
 pub(super) struct Parent<'s> {
     store: &'s Store,
+    /// Whether chains may be as long as they can be, each delta against the one before: nothing is
+    /// smaller, and nothing slower to load.
+    long: bool,
     manifest: Option<Manifest>,
     /// The group that was looked at last: entries come in the order of their names.
     group: Option<Group>,
+    /// The entry that was looked at last: its chunks, and where each begins.
+    entry: Option<(String, Vec<(u64, ChunkRef)>)>,
 }
 
 /// A chunk that a new one may be written against.
@@ -43,23 +61,58 @@ pub(super) struct Base {
     pub(super) raw: Arc<Vec<u8>>,
     /// The position of the delta.
     pub(super) position: u8,
+    /// How deep the delta would be.
+    pub(super) depth: u8,
+    long: bool,
     /// Stored bytes of the deltas down to the chunk without base, and of that one.
     chain: (u64, u64),
 }
 
 impl Base {
+    /// The base that a chunk has, if it has one and that can be read.
+    pub(super) fn of(rows: &dyn Rows, row: &ChunkRow) -> Result<Option<Self>> {
+        let [id] = row.bases[..] else {
+            return Ok(None);
+        };
+        let read = chunk_row(rows, &id).and_then(|below| {
+            let Some(below) = below else {
+                return Ok(None);
+            };
+            let chunk = ChunkRef {
+                id: *id.as_bytes(),
+                raw_len: below.raw_len,
+            };
+            Ok(Some(Self {
+                id,
+                raw: Arc::new(load_chunk(rows, &chunk)?),
+                position: row.position,
+                depth: row.depth,
+                // It is there, so it was allowed.
+                long: true,
+                chain: (0, 0),
+            }))
+        });
+        unless_damaged(read).map(Option::flatten)
+    }
+
     /// Whether a delta of this codec and length may be written: a load takes no more than a few
     /// dense chunks, and of light ones no more bytes than a second chunk without base.
     pub(super) fn allows(&self, codec: Codec, stored: usize) -> bool {
         let (deltas, first) = self.chain;
-        let is_light = codec != Codec::Steps && deltas + stored as u64 <= first;
-        self.position < SHORT_CHAIN || is_light
+        // Text is short when it is worth it, and decodes fast.
+        let most = if codec == Codec::Zstd {
+            2 * first
+        } else {
+            first
+        };
+        let is_light = codec != Codec::Steps && deltas + stored as u64 <= most;
+        self.long || self.position < SHORT_CHAIN || is_light
     }
 }
 
 impl<'s> Parent<'s> {
     /// The parent of what is saved next: the checkpoint that is named, or else the job's head.
-    pub(super) fn of(job: &'s Job, named: Option<u64>) -> Result<Self> {
+    pub(super) fn of(job: &'s Job, named: Option<u64>, effort: Compression) -> Result<Self> {
         let store = job.store();
         let manifest = store.read(|rows| {
             let records = Records(rows);
@@ -71,19 +124,18 @@ impl<'s> Parent<'s> {
             let record = id.map(|id| records.checkpoint(id)).transpose()?;
             Ok(record.flatten().map(|record| record.saved.manifest))
         });
-        Ok(Self {
-            store,
-            manifest: unless_damaged(manifest)?.flatten(),
-            group: None,
-        })
+        let manifest = unless_damaged(manifest)?.flatten();
+        Ok(Self::with(store, manifest, effort))
     }
 
-    /// A save without a parent, or that shall not look at it.
-    pub(super) const fn none(store: &'s Store) -> Self {
+    /// The checkpoint with this manifest, if there is one.
+    pub(super) fn with(store: &'s Store, manifest: Option<Manifest>, effort: Compression) -> Self {
         Self {
             store,
-            manifest: None,
+            long: effort == Compression::Max,
+            manifest: manifest.filter(|_| effort >= Compression::Default),
             group: None,
+            entry: None,
         }
     }
 
@@ -106,7 +158,7 @@ impl<'s> Parent<'s> {
     /// The base that a delta at this place would be written against, if there is to be one.
     pub(super) fn base(&mut self, place: Place<'_>) -> Result<Option<Base>> {
         let chunk = match place {
-            Place::Chunk(name, index) => self.chunk(name, index)?,
+            Place::Chunk(place) => self.chunk(place)?,
             Place::PackOf(name) => self.pack(name)?,
         };
         let Some(chunk) = chunk else {
@@ -124,7 +176,11 @@ impl<'s> Parent<'s> {
                 return Ok(None);
             }
             let position = row.position + 1;
-            let (id, row) = skipped(rows, chunk.chunk(), row, position)?;
+            let (id, row) = if self.long {
+                (chunk.chunk(), row)
+            } else {
+                skipped(rows, chunk.chunk(), row, position)?
+            };
             let chunk = ChunkRef {
                 id: *id.as_bytes(),
                 raw_len: row.raw_len,
@@ -137,27 +193,51 @@ impl<'s> Parent<'s> {
                 id,
                 raw,
                 position,
+                depth: row.depth + 1,
+                long: self.long,
                 chain: chain_bytes(rows, &row)?,
             }))
         });
         Ok(unless_damaged(read)?.flatten())
     }
 
-    /// The parent's chunk `index` of an entry.
-    fn chunk(&mut self, name: &str, index: u64) -> Result<Option<ChunkRef>> {
-        let store = self.store;
-        let Some(group) = self.group(name)? else {
-            return Ok(None);
-        };
-        let Some(entry) = group.entries.iter().find(|entry| entry.name == name) else {
-            return Ok(None);
-        };
-        match &entry.content {
-            Content::Inline(_) | Content::Packed(_) => Ok(None),
-            Content::Chunks(_) | Content::Tree { .. } => {
-                unless_damaged(store.read(|rows| chunk_at(rows, entry, index)))
-            }
+    /// The parent's chunk at this place: of as many bytes after as many chunks, or else where it
+    /// begins.
+    fn chunk(&mut self, place: ChunkPlace<'_>) -> Result<Option<ChunkRef>> {
+        let chunks = self.chunks(place.entry)?;
+        let counted = chunks.get(place.index);
+        if let Some((_, chunk)) = counted.filter(|(_, chunk)| chunk.raw_len as usize == place.bytes)
+        {
+            return Ok(Some(*chunk));
         }
+        let after = chunks.partition_point(|(start, _)| *start <= place.start);
+        let covers =
+            |(start, chunk): &&(u64, ChunkRef)| place.start < start + u64::from(chunk.raw_len);
+        let below = after.checked_sub(1).and_then(|at| chunks.get(at));
+        Ok(below.filter(covers).map(|(_, chunk)| *chunk))
+    }
+
+    /// The chunks of the parent's entry of this name.
+    fn chunks(&mut self, name: &str) -> Result<&[(u64, ChunkRef)]> {
+        if self.entry.as_ref().is_none_or(|(known, _)| known != name) {
+            let store = self.store;
+            let group = self.group(name)?;
+            let entry = group.and_then(|group| group.entries.iter().find(|e| e.name == name));
+            let mut chunks = Vec::new();
+            if let Some(entry) = entry {
+                let mut start = 0;
+                let read = store.read(|rows| {
+                    each_chunk(rows, entry, &mut |chunk| {
+                        chunks.push((start, *chunk));
+                        start += u64::from(chunk.raw_len);
+                        Ok(())
+                    })
+                });
+                unless_damaged(read)?;
+            }
+            self.entry = Some((name.to_owned(), chunks));
+        }
+        Ok(self.entry.as_ref().map_or(&[], |(_, chunks)| chunks))
     }
 
     /// The parent's pack that this entry lies in.
@@ -199,9 +279,47 @@ fn skipped(
     Ok((id, row))
 }
 
-/// Whether something may come to be written against a delta at this position; 0 is none.
-pub(super) fn is_base(codec: Codec, position: u8) -> bool {
-    codec != Codec::Steps || position.is_multiple_of(2)
+/// Encodes a chunk, against a base if that is shorter and allowed.
+pub(super) fn encoded(
+    encoder: &mut Encoder,
+    chunk: &ChunkRef,
+    raw: &[u8],
+    texture: Texture,
+    base: Option<&Base>,
+) -> NewChunk {
+    let against = base.map(|base| (base.id.as_bytes(), base.raw.as_slice()));
+    let mut encoded = encoder.encode(texture, raw, against);
+    let is_refused = |base: &Base| {
+        let delta = encoded.as_ref().filter(|encoded| encoded.with_base);
+        delta.is_some_and(|delta| !base.allows(delta.codec, delta.bytes.len()))
+    };
+    if base.is_some_and(is_refused) {
+        encoded = encoder.encode(texture, raw, None);
+    }
+    let base = base.filter(|_| encoded.as_ref().is_some_and(|encoded| encoded.with_base));
+    let (codec, stored) = match encoded {
+        Some(encoded) => (encoded.codec, encoded.bytes),
+        None => (Codec::Raw, raw.to_vec()),
+    };
+    NewChunk {
+        id: chunk.chunk(),
+        raw_len: chunk.raw_len,
+        codec: codec.code(),
+        position: base.map_or(0, |base| base.position),
+        bases: base.map(|base| base.id).into_iter().collect(),
+        stored,
+    }
+}
+
+/// Keeps a new chunk's bytes in memory for the next save, in the place of its base's; or these, if
+/// nothing will be written against it.
+pub(super) fn keep(recent: &Recent, chunk: &NewChunk, raw: &[u8], base: Option<Base>) {
+    let is_base = chunk.codec != Codec::Steps.code() || chunk.position.is_multiple_of(2);
+    // Its bytes are given back first: what is kept of the chunk takes their place.
+    match base.map(|base| base.id) {
+        Some(base) if !is_base => recent.touch(&base),
+        base => recent.put(chunk.id, raw, base.as_ref()),
+    }
 }
 
 /// Stored bytes of the deltas of a chain, and of the chunk that it ends with.

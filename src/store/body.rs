@@ -5,10 +5,10 @@ use std::io::{self, Read};
 
 use safetensors::View;
 
-use super::bases::Place;
+use super::bases::{ChunkPlace, Place};
 use super::ingest::Ingest;
 use super::manifest::{Body, texture_of};
-use crate::codec::Texture;
+use crate::chunking::FileCutter;
 use crate::error::{Error, Result};
 use crate::format::{KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
 use crate::name::printable;
@@ -39,8 +39,8 @@ pub(super) fn body_of(
 ) -> Result<Body> {
     let texture = texture_of(kind);
     match source {
-        Source::Bytes(bytes) => body_of_slice(ingest, name, &bytes, texture),
-        Source::View(view) => body_of_slice(ingest, name, &view.data(), texture),
+        Source::Bytes(bytes) => body_of_slice(ingest, name, kind, &bytes),
+        Source::View(view) => body_of_slice(ingest, name, kind, &view.data()),
         Source::Reader(reader) => {
             // One byte more than fits is enough to notice; an endless reader must end.
             let most = expected.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
@@ -51,19 +51,17 @@ pub(super) fn body_of(
             if buffer.len() < SMALL_ENTRY_BYTES {
                 return Ok(Body::Small(buffer.clone()));
             }
+            let mut cuts = Cuts::new(name, kind);
             let mut chunks = Vec::new();
-            while !buffer.is_empty() {
+            loop {
                 read_up_to(&mut reader, buffer, MAX_CHUNK_BYTES).map_err(failed)?;
-                let place = Place::Chunk(name, chunks.len() as u64);
-                chunks.push(ingest.chunk(buffer, texture, place)?);
-                let last = buffer.len() < MAX_CHUNK_BYTES;
-                buffer.clear();
-                if !last {
-                    // Only the next byte tells whether there is another chunk.
-                    read_up_to(&mut reader, buffer, 1).map_err(failed)?;
+                if buffer.is_empty() {
+                    return Ok(Body::Large(chunks));
                 }
+                let place = cuts.next(buffer);
+                chunks.push(ingest.chunk(&buffer[..place.bytes], texture, Place::Chunk(place))?);
+                buffer.drain(..place.bytes);
             }
-            Ok(Body::Large(chunks))
         }
     }
 }
@@ -71,16 +69,55 @@ pub(super) fn body_of(
 fn body_of_slice(
     ingest: &mut Ingest<'_>,
     name: &str,
+    kind: &KindRecord,
     bytes: &[u8],
-    texture: Texture,
 ) -> Result<Body> {
     if bytes.len() < SMALL_ENTRY_BYTES {
         return Ok(Body::Small(bytes.to_vec()));
     }
-    let chunks = (0..).zip(bytes.chunks(MAX_CHUNK_BYTES));
-    let chunks =
-        chunks.map(|(index, chunk)| ingest.chunk(chunk, texture, Place::Chunk(name, index)));
-    chunks.collect::<Result<_>>().map(Body::Large)
+    let mut cuts = Cuts::new(name, kind);
+    let (mut rest, mut chunks) = (bytes, Vec::new());
+    while !rest.is_empty() {
+        let place = cuts.next(rest);
+        let (chunk, after) = rest.split_at(place.bytes);
+        chunks.push(ingest.chunk(chunk, texture_of(kind), Place::Chunk(place))?);
+        rest = after;
+    }
+    Ok(Body::Large(chunks))
+}
+
+/// Cuts an entry into chunks, from its first byte to its last.
+struct Cuts<'a> {
+    next: ChunkPlace<'a>,
+    /// Of a file; what else there is is cut on a grid.
+    file: Option<FileCutter>,
+}
+
+impl<'a> Cuts<'a> {
+    fn new(entry: &'a str, kind: &KindRecord) -> Self {
+        let is_file = *kind == KindRecord::File;
+        Self {
+            next: ChunkPlace {
+                entry,
+                index: 0,
+                start: 0,
+                bytes: 0,
+            },
+            file: is_file.then(|| FileCutter::new(MAX_CHUNK_BYTES)),
+        }
+    }
+
+    /// The next chunk. `rest` is what is left of the entry, or as much of it as a chunk may have.
+    fn next(&mut self, rest: &[u8]) -> ChunkPlace<'a> {
+        let bytes = match &mut self.file {
+            Some(cutter) => cutter.next(rest),
+            None => rest.len().min(MAX_CHUNK_BYTES),
+        };
+        let place = ChunkPlace { bytes, ..self.next };
+        self.next.index += 1;
+        self.next.start += bytes as u64;
+        place
+    }
 }
 
 /// Fills `buffer` up to `len` bytes, or to the reader's end.

@@ -81,7 +81,7 @@ impl Checkpoint {
         &self.record
     }
 
-    fn source(&self) -> read::Source<'_> {
+    pub(super) fn source(&self) -> read::Source<'_> {
         read::Source {
             store: &self.store,
             id: self.info.id,

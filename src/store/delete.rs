@@ -57,10 +57,12 @@ impl Store {
             let mut line = JobLine::known(change, record.saved.job)?;
             revive_job(change, &mut line)?;
             record.later.deleted = None;
-            // On the current line if the head continues it, or it continues the head.
+            // On the current line if the head continues it, or it continues the head; unless a
+            // rollback has left it behind.
             if let Some(head) = line.record.head {
                 let (older, newer) = (head.id.min(id.get()), head.id.max(id.get()));
-                record.later.abandoned = !descends(change.records(), newer, older)?;
+                let is_left = newer == id.get() && record.later.abandoned;
+                record.later.abandoned = is_left || !descends(change.records(), newer, older)?;
             }
             check_iteration_free(change, &line, &record)?;
             free_tags(change, &line, &mut record)?;

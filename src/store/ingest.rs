@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::bases::{Base, Parent, Place, is_base};
+use super::bases::{Parent, Place, encoded, keep};
 use super::heal::{Presence, heal, recount};
 use super::request::Request;
-use crate::codec::{Codec, Encoder, Narrow, Texture};
+use crate::codec::{Encoder, Narrow, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES, Manifest};
 use crate::id::ChunkId;
@@ -60,11 +60,7 @@ impl<'s> Ingest<'s> {
         let compression = request.compression.unwrap_or(store.options().compression);
         let encoder = Encoder::new(compression);
         store.recent().begin();
-        let parent = if encoder.uses_bases() {
-            Parent::of(job, request.parent)?
-        } else {
-            Parent::none(store)
-        };
+        let parent = Parent::of(job, request.parent, compression)?;
         Ok(Self {
             store,
             encoder,
@@ -188,46 +184,11 @@ impl<'s> Ingest<'s> {
             Some(place) => self.parent.base(place)?,
             None => None,
         };
-        let against = base.as_ref();
-        let against = against.map(|base| (base.id.as_bytes(), base.raw.as_slice()));
-        let mut encoded = self.encoder.encode(texture, raw, against);
-        let is_refused = |base: &Base| {
-            let delta = encoded.as_ref().filter(|encoded| encoded.with_base);
-            delta.is_some_and(|delta| !base.allows(delta.codec, delta.bytes.len()))
-        };
-        if base.as_ref().is_some_and(is_refused) {
-            encoded = self.encoder.encode(texture, raw, None);
+        let new = encoded(&mut self.encoder, chunk, raw, texture, base.as_ref());
+        if self.encoder.uses_bases() {
+            keep(self.store.recent(), &new, raw, base);
         }
-        // Its bytes are given back first: what is kept of the chunk takes their place.
-        let base = base.map(|Base { id, position, .. }| (id, position));
-        let follows = base.as_ref().map(|(id, _)| *id);
-        let base = base.filter(|_| encoded.as_ref().is_some_and(|encoded| encoded.with_base));
-        let codec = encoded.as_ref().map_or(Codec::Raw, |encoded| encoded.codec);
-        let position = base.map_or(0, |(_, position)| position);
-        self.keep(chunk, raw, follows, is_base(codec, position));
-        let (codec, stored) = match encoded {
-            Some(encoded) => (encoded.codec, encoded.bytes),
-            None => (Codec::Raw, raw.to_vec()),
-        };
-        Ok(NewChunk {
-            id: chunk.chunk(),
-            raw_len: chunk.raw_len,
-            codec: codec.code(),
-            position,
-            bases: base.map(|(id, _)| id).into_iter().collect(),
-            stored,
-        })
-    }
-
-    /// Keeps a chunk's bytes in memory for the next save, in the place of its base's; or those, if
-    /// they are still of more use.
-    fn keep(&self, chunk: &ChunkRef, raw: &[u8], base: Option<ChunkId>, is_base: bool) {
-        let recent = self.store.recent();
-        match base {
-            _ if !self.encoder.uses_bases() => {}
-            Some(base) if !is_base => recent.touch(&base),
-            base => recent.put(chunk.chunk(), raw, base.as_ref()),
-        }
+        Ok(new)
     }
 
     /// Counts bytes that lie in the checkpoint's own record.

@@ -244,7 +244,34 @@ impl JobLine {
                 self.move_line(change, id, !belongs)?;
             }
         }
+        self.leave_deleted(change, &line)?;
         self.recompute(change)
+    }
+
+    /// What is deleted is left behind too, or on the line again, should it come back.
+    fn leave_deleted(&self, change: &mut Change<'_>, line: &[u64]) -> Result<()> {
+        let mut deleted = Vec::new();
+        each_commit(
+            change.records().0,
+            self.number,
+            IndexKind::Deleted,
+            &mut |id| {
+                deleted.push(id);
+                Ok(ControlFlow::Continue(()))
+            },
+        )?;
+        for id in deleted {
+            let abandoned = line.binary_search(&id).is_err();
+            match change.records().checkpoint(id) {
+                Ok(Some(mut checkpoint)) if checkpoint.later.abandoned != abandoned => {
+                    checkpoint.later.abandoned = abandoned;
+                    change.put_checkpoint(id, &checkpoint)?;
+                }
+                Ok(_) | Err(Error::Corrupt { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use super::walk::{chunk_at, each_group, group_of};
 use crate::checkpoint::{EntryInfo, EntryKind};
-use crate::chunking::Grid;
 use crate::error::{Error, Result};
 use crate::format::{
     CheckpointRecord, ChunkRef, Content, EntryRecord, Group, KindRecord, MAX_CHUNK_BYTES,
@@ -19,8 +18,6 @@ use crate::platform;
 use crate::storage::{Records, Rows, load_chunk, load_chunk_to};
 use crate::store::Store;
 use crate::tensor::DType;
-
-const GRID: Grid = Grid::new(MAX_CHUNK_BYTES);
 
 /// A checkpoint to read from.
 #[derive(Clone, Copy)]
@@ -299,29 +296,21 @@ fn pieces(
             visit(&slice(&bytes, offset + range.start, offset + range.end)?)
         }
         Content::Chunks(_) | Content::Tree { .. } => {
-            let total = located.record.bytes;
-            let first = range.start / MAX_CHUNK_BYTES as u64;
-            let last = (range.end - 1) / MAX_CHUNK_BYTES as u64;
             let mut bytes = Vec::new();
-            for index in first..=last {
-                let covered = GRID.range(index, total);
-                reading(checkpoint, |rows| {
-                    let chunk = chunk_at(rows, &located.record, index)?;
-                    if u64::from(chunk.raw_len) != covered.end - covered.start {
-                        return Err(Error::corrupt(
-                            "an entry's chunk list",
-                            "it is off the grid",
-                        ));
-                    }
-                    load_chunk_to(rows, &chunk, &mut bytes)
+            let mut at = range.start;
+            while at < range.end {
+                let begins = reading(checkpoint, |rows| {
+                    let (chunk, begins) = chunk_at(rows, &located.record, at)?;
+                    load_chunk_to(rows, &chunk, &mut bytes).map(|()| begins)
                 })?;
-                let from = range.start.max(covered.start) - covered.start;
-                let to = range.end.min(covered.end) - covered.start;
-                if from == 0 && to == bytes.len() as u64 {
+                let ends = begins + bytes.len() as u64;
+                let to = range.end.min(ends);
+                if at == begins && to == ends {
                     visit(&bytes)?;
                 } else {
-                    visit(&slice(&bytes, from, to)?)?;
+                    visit(&slice(&bytes, at - begins, to - begins)?)?;
                 }
+                at = to;
             }
             Ok(())
         }

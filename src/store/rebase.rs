@@ -132,7 +132,8 @@ fn alive_below(rows: &dyn Rows, row: &ChunkRow) -> Result<Option<(ChunkId, Chunk
     Ok(None)
 }
 
-fn write(engine: &Engine, chunks: &[NewChunk]) -> Result<()> {
+/// Writes chunks anew that are named as often as before; only their bytes are others.
+pub(super) fn write(engine: &Engine, chunks: &[NewChunk]) -> Result<()> {
     if chunks.is_empty() {
         return Ok(());
     }

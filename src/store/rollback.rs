@@ -70,7 +70,8 @@ pub(super) fn go_back(
     if record.later.deleted.is_some() {
         return Err(Error::Deleted { id });
     }
-    if head != Some(to) || cut {
+    let is_rollback = head != Some(to) || cut;
+    if is_rollback {
         change.log(Action::Rollback {
             job: line.number,
             from: head,
@@ -78,7 +79,8 @@ pub(super) fn go_back(
             reason: reason.chars().take(MOST_REASON / 4).collect(),
         })?;
     }
-    if head != Some(to) {
+    // Of the head too: what is deleted is left behind, and does not come back as the head.
+    if is_rollback {
         line.roll_back(change, to)?;
     }
     if cut {

@@ -1,9 +1,7 @@
 //! Through a manifest: to a group by name, to a chunk by place, to all of them in order.
 
 use crate::error::{Error, Result};
-use crate::format::{
-    ChunkRef, Content, EntryRecord, Group, MAX_CHUNK_BYTES, MAX_TREE_DEPTH, Manifest, Node,
-};
+use crate::format::{ChunkRef, Content, EntryRecord, Group, MAX_TREE_DEPTH, Manifest, Node};
 use crate::id::NodeId;
 use crate::storage::{Rows, load_node};
 
@@ -67,40 +65,51 @@ pub(super) fn group_of(rows: &dyn Rows, manifest: &Manifest, name: &str) -> Resu
     }
 }
 
-/// Chunk `index` of an entry, by the shortest way through its tree.
-pub(super) fn chunk_at(rows: &dyn Rows, entry: &EntryRecord, index: u64) -> Result<ChunkRef> {
+/// The chunk of an entry that has the byte at `offset`, and where it begins; by the shortest way
+/// through the entry's tree.
+pub(super) fn chunk_at(
+    rows: &dyn Rows,
+    entry: &EntryRecord,
+    offset: u64,
+) -> Result<(ChunkRef, u64)> {
     let short = || Error::corrupt("an entry's chunk list", "it is too short");
-    let nth = |chunks: &[ChunkRef], index: u64| {
-        usize::try_from(index)
-            .ok()
-            .and_then(|i| chunks.get(i).copied())
-            .ok_or_else(short)
-    };
+    let mut begins = 0;
     let (root, depth) = match &entry.content {
-        Content::Chunks(chunks) => return nth(chunks, index),
+        Content::Chunks(chunks) => return listed(chunks, begins, offset).ok_or_else(short),
         Content::Tree { root, depth } => (NodeId::new(*root), *depth),
         Content::Inline(_) | Content::Packed(_) => return Err(short()),
     };
     let mut id = root;
-    let mut left = index * MAX_CHUNK_BYTES as u64;
     for _ in 0..depth.min(MAX_TREE_DEPTH) {
         let Node::Spans(children) = load_node(rows, &id)? else {
             return Err(misplaced(&id));
         };
         let mut below = None;
         for child in children {
-            if left < child.bytes {
+            if offset - begins < child.bytes {
                 below = Some(child.node);
                 break;
             }
-            left -= child.bytes;
+            begins += child.bytes;
         }
         id = NodeId::new(below.ok_or_else(short)?);
     }
     match load_node(rows, &id)? {
-        Node::List(chunks) => nth(&chunks, left / MAX_CHUNK_BYTES as u64),
+        Node::List(chunks) => listed(&chunks, begins, offset).ok_or_else(short),
         _ => Err(misplaced(&id)),
     }
+}
+
+/// Of chunks of which the first begins at `begins`, the one that has the byte at `offset`.
+fn listed(chunks: &[ChunkRef], mut begins: u64, offset: u64) -> Option<(ChunkRef, u64)> {
+    for chunk in chunks {
+        let ends = begins.checked_add(u64::from(chunk.raw_len))?;
+        if offset < ends {
+            return Some((*chunk, begins));
+        }
+        begins = ends;
+    }
+    None
 }
 
 /// Every chunk of an entry, in order.

@@ -323,6 +323,44 @@ fn an_ancestor_of_the_head_that_comes_back_is_on_the_current_line_again() {
     clean(&store);
 }
 
+/// It was the head again, and `latest` what the rollback had gone away from.
+#[test]
+fn what_a_rollback_left_behind_stays_so_when_it_was_deleted_and_comes_back() {
+    for deleted_first in [false, true] {
+        let store = Store::in_memory().unwrap();
+        let job = store.job("NQ").unwrap();
+        let save = |iteration: u64| {
+            let saved = job
+                .save(iteration)
+                .bytes("s", &noise(iteration, 40))
+                .commit();
+            saved.unwrap().checkpoint.id
+        };
+        let [one, two, three, four] = [1, 2, 3, 4].map(save);
+        let delete = || {
+            store.delete(four, true).unwrap();
+            store.delete(two, false).unwrap();
+        };
+        if deleted_first {
+            delete();
+            job.rollback(one, "it broke").unwrap();
+        } else {
+            job.rollback(one, "it broke").unwrap();
+            delete();
+        }
+        for id in [four, two] {
+            assert!(store.undelete(id).unwrap().abandoned, "{deleted_first}");
+        }
+        assert_eq!(job.latest().unwrap().unwrap().id, one);
+        // Back on the line that they are of, they are on it too.
+        store.delete(two, false).unwrap();
+        job.rollback(three, "it did not").unwrap();
+        assert!(!store.undelete(two).unwrap().abandoned);
+        assert_eq!(job.latest().unwrap().unwrap().id, three);
+        clean(&store);
+    }
+}
+
 #[test]
 fn long_entries_that_share_their_lists_survive_each_others_end() {
     let store = Store::in_memory().unwrap();
@@ -333,8 +371,8 @@ fn long_entries_that_share_their_lists_survive_each_others_end() {
     other[30 << 20] ^= 1;
     for (iteration, data) in (1..).zip([&long, &other, &long]) {
         let saved = job.save(iteration).bytes("long", data).commit().unwrap();
-        let new = [60 << 20, 1_048_496, 0][usize::try_from(iteration).unwrap() - 1];
-        assert_eq!(saved.new_bytes, new);
+        let most = [60 << 20, 1_048_496, 0][usize::try_from(iteration).unwrap() - 1];
+        assert!(saved.new_bytes <= most, "{}", saved.new_bytes);
     }
     store.delete(job.at(1).unwrap().unwrap().id, false).unwrap();
     store.reclaim(true).unwrap();

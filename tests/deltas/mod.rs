@@ -377,3 +377,257 @@ fn check_loads(store: &Store, reference: &str, iteration: u64) {
         "{reference}"
     );
 }
+
+#[test]
+fn no_load_takes_more_than_three_dense_deltas() {
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    let depth = |iteration| {
+        let saved = save(&job, iteration).checkpoint.storage().unwrap();
+        assert_eq!(saved[0].encodings.len(), 1);
+        saved[0].depth
+    };
+    let depths: Vec<u8> = (0..16).map(depth).collect();
+    assert_eq!(depths[..8], [0, 1, 1, 2, 1, 2, 2, 3]);
+    assert_eq!(depths[..8], depths[8..]);
+    // With the most effort, chains are as long as they can be.
+    let slow = store.job("slow").unwrap();
+    let deep = |iteration| {
+        let weights = walk(2, iteration, WORDS);
+        let save = slow
+            .save(iteration)
+            .tensor("weights", vector(DType::F32, &weights));
+        let saved = save.compression(Compression::Max).commit().unwrap();
+        saved.checkpoint.storage().unwrap()[0].depth
+    };
+    let depths: Vec<u8> = (0..40).map(deep).collect();
+    assert_eq!(depths[..32], (0..32).collect::<Vec<u8>>());
+    assert_eq!(depths[32..], (0..8).collect::<Vec<u8>>());
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+#[test]
+fn a_recompression_makes_what_was_saved_in_a_hurry_as_small_as_the_rest_and_changes_nothing_else() {
+    let hasty = Options {
+        compression: Compression::None,
+        ..options()
+    };
+    let store = Store::create_in(Arc::new(MemoryMedium::default()), hasty).unwrap();
+    let job = store.job("NQ").unwrap();
+    let saved: Vec<Saved> = (0..12).map(|iteration| save(&job, iteration)).collect();
+    let other = store.job("other").unwrap();
+    let fork = saved[3].checkpoint.fork("fork").unwrap();
+    saved[5].checkpoint.delete(false).unwrap();
+    let before = store.stats().unwrap().stored_bytes;
+    let mut told = (0, 0);
+    let done = store
+        .recompress(Compression::Default, &mut |done, total| {
+            assert!(done <= total);
+            told = (done, total);
+        })
+        .unwrap();
+    assert!(told.0 == told.1 && told.0 > 0, "{told:?}");
+    assert_eq!(done.chunks, 11);
+    assert!(done.rewritten > 9, "{done:?}");
+    let after = store.stats().unwrap().stored_bytes;
+    assert_eq!(before - after, done.before - done.after);
+    assert!(after < before * 4 / 5, "{after} of {before}");
+    let left: Vec<u64> = (0..12).filter(|iteration| *iteration != 5).collect();
+    check(&store, &job, &left);
+    for was in saved.iter().filter(|was| was.checkpoint.iteration != 5) {
+        let found = store.resolve(&was.checkpoint.id.to_string()).unwrap();
+        assert_eq!(found.content, was.checkpoint.content);
+        assert_eq!(found.parent, was.checkpoint.parent);
+    }
+    assert!(fork.read("weights").unwrap() == weights(3));
+    // Once more, there is nothing left to gain.
+    let again = store
+        .recompress(Compression::Default, &mut |_, _| {})
+        .unwrap();
+    assert_eq!((again.rewritten, again.before), (0, 0));
+    // What was deleted comes back; what is dropped takes nothing else with it.
+    let back = store.undelete(saved[5].checkpoint.id).unwrap();
+    assert!(back.read("weights").unwrap() == weights(5));
+    save(&other, 20);
+    store.recompress(Compression::Max, &mut |_, _| {}).unwrap();
+    for was in &saved[..9] {
+        store.delete(was.checkpoint.id, false).unwrap();
+    }
+    store.reclaim(true).unwrap();
+    check(&store, &job, &[9, 10, 11]);
+    check(&store, &other, &[20]);
+}
+
+/// A ring of experience in a tensor: a stretch of it is written anew between two saves.
+#[test]
+fn a_replay_buffer_of_which_one_percent_is_new_takes_about_one_percent() {
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    let (rows, row) = (20_000, 24 * 4);
+    let mut ring = noise(1, rows * row);
+    let mut head = 0;
+    for iteration in 0..6_u64 {
+        let save = job
+            .save(iteration)
+            .tensor("replay.observations", vector(DType::F32, &ring));
+        let saved = save.commit().unwrap();
+        if iteration > 0 {
+            let part = ring.len() as u64 / 100;
+            assert!(saved.stored_bytes < part * 5 / 4, "{}", saved.stored_bytes);
+        }
+        let new = noise(2 + iteration, rows / 100 * row);
+        for (at, bytes) in (head..).zip(new.chunks(row)) {
+            let at = at % rows * row;
+            ring[at..at + row].copy_from_slice(bytes);
+        }
+        head += rows / 100;
+    }
+}
+
+#[test]
+fn what_can_not_be_compressed_takes_no_more_than_its_bytes() {
+    for compression in Compression::ALL {
+        let store = store();
+        let job = store.job("NQ").unwrap();
+        for iteration in 0..3 {
+            let data = noise(iteration, 3_000_000);
+            let save = job
+                .save(iteration)
+                .tensor("random", vector(DType::F32, &data))
+                .file("noise.bin", &*data);
+            let saved = save.compression(compression).commit().unwrap();
+            assert!(saved.stored_bytes <= saved.new_bytes, "{compression}");
+        }
+        let used = store.stats().unwrap().stored_bytes;
+        assert!(used <= 18_000_000, "{compression}: {used}");
+    }
+}
+
+#[test]
+fn the_bytes_of_a_store_are_explained() {
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    for iteration in 0..3 {
+        let weights = weights(iteration);
+        let copy = rounded(&weights);
+        let save = job
+            .save(iteration)
+            .tensor("weights", vector(DType::F32, &weights))
+            .tensor("copy", vector(DType::Bf16, &copy))
+            .tensor("bias", vector(DType::F32, &weights[..400]))
+            .document_text("state", &format!("{{\"step\": {iteration}}}"));
+        save.commit().unwrap();
+    }
+    save(&store.job("other").unwrap(), 2);
+    let breakdown = store.breakdown().unwrap();
+    let stats = store.stats().unwrap();
+    for table in [&breakdown.encodings, &breakdown.kinds] {
+        let sum = |of: fn(&ckptdb::Usage) -> u64| table.values().map(of).sum::<u64>();
+        assert_eq!(sum(|usage| usage.chunks), stats.chunks, "{table:?}");
+        assert_eq!(sum(|usage| usage.raw_bytes), stats.unique_bytes);
+        assert_eq!(sum(|usage| usage.stored_bytes), stats.stored_bytes);
+    }
+    let keys: Vec<_> = breakdown.kinds.keys().map(String::as_str).collect();
+    assert_eq!(keys, ["BF16", "F32", "small"]);
+    assert_eq!(breakdown.encodings["derived"].chunks, 3);
+    // The weights, and the packs of what is small.
+    assert_eq!(breakdown.encodings["steps"].chunks, 4);
+    let other = breakdown.jobs["other"];
+    assert_eq!((other.chunks, other.raw_bytes), (1, 4 * WORDS as u64));
+    let newest = job.latest().unwrap().unwrap();
+    let storage = newest.storage().unwrap();
+    let names: Vec<_> = storage.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, ["bias", "copy", "state", "weights"]);
+    assert!(storage[0].packed && storage[2].packed && !storage[3].packed);
+    assert!(storage[1].encodings.contains("derived"));
+    assert_eq!(storage[1].stored_bytes, 33);
+    assert!(storage[3].encodings.contains("steps"));
+    assert_eq!(storage[3].depth, 1);
+}
+
+/// An archive of stored members, as `torch.save` and `zipfile` write them, with their data aligned.
+fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, data) in members {
+        bytes.extend_from_slice(b"PK\x03\x04\x14\0\0\0\0\0");
+        bytes.resize(bytes.len() + 16, 0);
+        let padding = (64 - (bytes.len() + 4 + name.len()) % 64) % 64;
+        for length in [name.len(), padding] {
+            bytes.extend_from_slice(&u16::try_from(length).unwrap().to_le_bytes());
+        }
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.resize(bytes.len() + padding, b'Z');
+        bytes.extend_from_slice(data);
+    }
+    bytes
+}
+
+#[test]
+fn tensors_in_an_archive_share_and_delta_as_if_they_were_outside() {
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    let frozen = walk(9, 0, 300_000);
+    let model = |iteration: u64| {
+        // The first member grows, so that all others move.
+        let pickle = vec![b'.'; usize::try_from(100 + 64 * iteration).unwrap()];
+        archive(&[
+            ("archive/data.pkl", &pickle),
+            ("archive/data/0", &frozen),
+            ("archive/data/1", &weights(iteration)),
+            ("archive/data/2", &rounded(&weights(iteration))),
+        ])
+    };
+    let mut alone = 0;
+    for iteration in 0..6 {
+        let file = model(iteration);
+        let saved = job
+            .save(iteration)
+            .file("model.pt", &*file)
+            .commit()
+            .unwrap();
+        if iteration == 0 {
+            alone = saved.stored_bytes;
+        } else {
+            let changed = weights(0).len() as u64 * 3 / 2;
+            assert!(saved.new_bytes < changed * 5 / 4, "{}", saved.new_bytes);
+            assert!(
+                saved.stored_bytes < changed * 3 / 4,
+                "{}",
+                saved.stored_bytes
+            );
+        }
+        assert!(saved.checkpoint.read("model.pt").unwrap() == file);
+        for start in [0, 70_001, 1_200_300] {
+            let range = start..start + 150_000_u64;
+            let part = saved
+                .checkpoint
+                .read_range("model.pt", range.clone())
+                .unwrap();
+            let [from, to] = [range.start, range.end].map(|at| usize::try_from(at).unwrap());
+            assert!(part == file[from..to], "{start}");
+        }
+    }
+    assert!(alone > 1_000_000);
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+#[test]
+fn a_file_shares_what_it_had_wherever_new_bytes_come_in() {
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    let mut file = noise(4, 6_000_000);
+    job.save(0).file("replay.bin", &*file).commit().unwrap();
+    for (iteration, at) in (1..).zip([3_000_000, 10, 5_999_990]) {
+        file.splice(at..at, noise(at as u64, 1_000));
+        // Through a reader that gives little at a time.
+        let reader = std::io::Read::chain(&file[..17], &file[17..]);
+        let saved = job
+            .save(iteration)
+            .file("replay.bin", reader)
+            .commit()
+            .unwrap();
+        assert!(saved.new_bytes < 2_200_000, "{at}: {}", saved.new_bytes);
+        assert!(saved.checkpoint.read("replay.bin").unwrap() == file);
+    }
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}

@@ -460,7 +460,9 @@ impl Twin {
 
     fn go_back(&mut self, base: usize) {
         let job = self.checkpoints[base].job;
-        for i in [self.live(job, false), self.live(job, true)].concat() {
+        let is_of_job = |i: &usize| self.checkpoints[*i].job == job;
+        let of_job: Vec<usize> = (0..self.checkpoints.len()).filter(is_of_job).collect();
+        for i in of_job {
             self.checkpoints[i].abandoned = !self.descends(base, i);
         }
     }
@@ -493,14 +495,16 @@ impl Twin {
             }
             self.jobs[job].removed = false;
         }
-        if let Some(head) = self.head(job) {
-            self.checkpoints[i].abandoned = !self.descends(head.max(i), head.min(i));
-        }
+        let was_left = self.checkpoints[i].abandoned;
+        let abandoned = self.head(job).map_or(was_left, |head| {
+            (i > head && was_left) || !self.descends(head.max(i), head.min(i))
+        });
         let iteration = self.checkpoints[i].iteration;
         let taken = |other: &usize| self.checkpoints[*other].iteration == iteration;
-        if !self.checkpoints[i].abandoned && self.live(job, false).iter().any(taken) {
+        if !abandoned && self.live(job, false).iter().any(taken) {
             return Outcome::Refused;
         }
+        self.checkpoints[i].abandoned = abandoned;
         let tags = self.checkpoints[i].tags.clone();
         let free: BTreeSet<u8> = tags
             .into_iter()

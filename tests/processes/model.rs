@@ -63,7 +63,7 @@ impl Model {
                 self.latest.remove(&job);
             }
             Operation::Reclaim => self.rows.retain(|_, row| !row.deleted),
-            Operation::Open | Operation::Compact | Operation::Reopen => {}
+            Operation::Open | Operation::Compact | Operation::Recompress | Operation::Reopen => {}
         }
     }
 

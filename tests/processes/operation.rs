@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ckptdb::{CheckpointId, Result, Store};
+use ckptdb::{CheckpointId, Compression, Result, Store};
 
 use crate::content::{State, job_name};
 
@@ -22,6 +22,8 @@ pub(crate) enum Operation {
     Undelete(u64),
     Reclaim,
     Compact,
+    /// Everything is encoded anew, with the most effort.
+    Recompress,
     /// Closing and opening again.
     Reopen,
 }
@@ -62,6 +64,7 @@ impl Operation {
             Self::Undelete(id) => drop(store.undelete(CheckpointId::new(*id))?),
             Self::Reclaim => drop(store.reclaim(true)?),
             Self::Compact => drop(store.compact()?),
+            Self::Recompress => drop(store.recompress(Compression::Max, &mut |_, _| {})?),
             Self::Open => {}
             Self::Reopen => store.reopen()?,
         }
@@ -80,6 +83,7 @@ impl fmt::Display for Operation {
             Self::Undelete(id) => write!(f, "undelete {id}"),
             Self::Reclaim => write!(f, "reclaim"),
             Self::Compact => write!(f, "compact"),
+            Self::Recompress => write!(f, "recompress"),
             Self::Reopen => write!(f, "reopen"),
         }
     }
@@ -99,6 +103,7 @@ impl FromStr for Operation {
             ["undelete", id] => Self::Undelete(id.parse()?),
             ["reclaim"] => Self::Reclaim,
             ["compact"] => Self::Compact,
+            ["recompress"] => Self::Recompress,
             ["reopen"] => Self::Reopen,
             _ => panic!("no operation: {text}"),
         })

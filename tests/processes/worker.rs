@@ -96,6 +96,7 @@ impl Worker {
             800..860 => self.comes_back().map(Operation::Undelete),
             860..920 => Some(Operation::Reclaim),
             920..940 => Some(Operation::Compact),
+            940..960 => Some(Operation::Recompress),
             _ => Some(Operation::Reopen),
         };
         if self.live.len() > KEPT
@@ -149,7 +150,11 @@ impl Worker {
                 self.heads.clear();
             }
             Operation::Reclaim => self.deleted.clear(),
-            Operation::Open | Operation::Merge(..) | Operation::Compact | Operation::Reopen => {}
+            Operation::Open
+            | Operation::Merge(..)
+            | Operation::Compact
+            | Operation::Recompress
+            | Operation::Reopen => {}
         }
     }
 

@@ -78,7 +78,8 @@ fn on_a_full_disk_retention_makes_room_and_what_it_protects_stays() {
             clock.advance(Duration::from_secs(100));
             if iteration == 12 {
                 session.wait();
-                medium.limits.set_capacity(used(&medium));
+                // The engine doubles a small file, beside the ballast, or not at all.
+                medium.limits.set_capacity(used(&medium) * 5 / 4);
             }
             let weights = noise(iteration, 150_000);
             let step = session.step(iteration, &none(), |save| save.bytes("w", &weights));

@@ -197,11 +197,12 @@ impl<'r> Explorer<'r> {
         let mut random = Random::new(self.random.word());
         // Codes that neither the run nor the lives before this one used.
         let fresh = 200 + 2 * u8::try_from(trail.len()).expect("trails are short");
-        let lived = caught(|| life(&disk, &self.run.clock, state, &mut random, fresh));
+        let op = draw(&mut random, &state.model, Theme::Small, fresh);
+        let lived = caught(|| life(&disk, &self.run.clock, state, &op, &mut random, fresh));
         let through = match lived {
             Ok(through) => through,
             Err(wrong) => {
-                self.report(trail, &format!("going on: {wrong:?}"));
+                self.report(trail, &format!("going on with {op:?}: {wrong:?}"));
                 return;
             }
         };
@@ -227,14 +228,14 @@ fn life(
     disk: &Disk,
     clock: &Arc<ManualClock>,
     state: &Allowed,
+    op: &Op,
     random: &mut Random,
     fresh: u8,
 ) -> Checked<Vec<Allowed>> {
     let at = state.model.commits.last().copied().unwrap_or_default() + 1_000;
     clock.set(Timestamp::from_millis(at));
     let store = Store::open_in(Arc::new(disk.clone()), options(clock))?;
-    let op = draw(random, &state.model, Theme::Small, fresh);
-    let through = perform(&store, &op, &state.model, at)?;
+    let through = perform(&store, op, &state.model, at)?;
     disk.acknowledge(1);
     let mut now = last(&through).clone();
     let job = *random.pick(&JOBS);

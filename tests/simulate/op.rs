@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ckptdb::policy::{Keep, Retention};
-use ckptdb::{CheckpointId, DType, Direction, Result, Store, TensorSlice};
+use ckptdb::{CheckpointId, Compression, DType, Direction, Result, Store, TensorSlice};
 
 use crate::model::{Known, LOSS, Model, Recipe, STEPS, canonical};
 
@@ -91,6 +91,8 @@ pub(crate) enum Op {
         count: u16,
     },
     Compact,
+    /// Everything is encoded anew, with the most effort.
+    Recompress,
     Reopen,
 }
 
@@ -118,6 +120,7 @@ pub(crate) const KINDS: &[&str] = &[
     "annotate",
     "declare",
     "compact",
+    "recompress",
     "reopen",
 ];
 
@@ -151,6 +154,7 @@ impl Op {
             Self::Fork { .. } => "fork",
             Self::Log { .. } => "log",
             Self::Compact => "compact",
+            Self::Recompress => "recompress",
             Self::Reopen => "reopen",
         }
     }
@@ -196,6 +200,7 @@ impl Op {
                 store.job(job)?.append(&batch)?;
             }
             Self::Compact => drop(store.compact()?),
+            Self::Recompress => drop(store.recompress(Compression::Max, &mut |_, _| {})?),
             Self::Reopen => store.reopen()?,
         }
         Ok(None)
@@ -255,7 +260,7 @@ impl Op {
                 let job = after.open_job(job);
                 after.log(job, &points(*first, *count));
             }
-            Self::Compact | Self::Reopen => return vec![before.clone()],
+            Self::Compact | Self::Recompress | Self::Reopen => return vec![before.clone()],
         }
         vec![after]
     }
@@ -401,7 +406,7 @@ impl Model {
 
     /// A checkpoint becomes the head.
     fn go_back(&mut self, job: usize, base: u64) {
-        for other in [self.live(job, false), self.live(job, true)].concat() {
+        for other in self.ids(|known| known.job == job) {
             self.known(other).abandoned = !self.descends(base, other);
         }
     }
@@ -430,7 +435,8 @@ impl Model {
         let job = self.known(id).job;
         self.jobs[job].removed = false;
         if let Some(head) = self.head(job) {
-            self.known(id).abandoned = !self.descends(head.max(id), head.min(id));
+            let is_left = id > head && self.known(id).abandoned;
+            self.known(id).abandoned = is_left || !self.descends(head.max(id), head.min(id));
         }
         let tags = std::mem::take(&mut self.known(id).tags);
         let free = tags

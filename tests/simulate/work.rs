@@ -36,6 +36,8 @@ pub(crate) fn draw(random: &mut Random, model: &Model, theme: Theme, fresh: u8) 
             22 => some(random, model, |known| known.note.is_none())
                 .map(|id| Op::Annotate { id, note: fresh }),
             23 => declare(random, model),
+            // Told apart without a draw: the seeds of old findings stay what they were.
+            24 if fresh.is_multiple_of(2) => Some(Op::Recompress),
             24 => Some(Op::Compact),
             25 => prune(random, model),
             26 => some(random, model, |_| true).map(|id| Op::GoBack { id }),

@@ -67,7 +67,7 @@ pub(crate) enum Command {
     /// Free the space of deleted checkpoints whose undo window is over.
     Reclaim(commands::reclaim::Args),
     /// Shrink the file to what it holds.
-    Compact,
+    Compact(commands::compact::Args),
     /// Check what is stored against its hashes; changes nothing.
     Verify(commands::verify::Args),
     /// Mend the store in place; names what can't be.

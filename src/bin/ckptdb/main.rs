@@ -116,7 +116,7 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         Command::Telemetry(args) => commands::telemetry::run(args, store, style),
         Command::Doctor(args) => commands::doctor::run(args, store, style),
         Command::Reclaim(args) => commands::reclaim::run(args, store, style),
-        Command::Compact => commands::compact::run(store, style),
+        Command::Compact(args) => commands::compact::run(args, store, style),
         Command::Verify(args) => commands::verify::run(args, store, style),
         Command::Repair => commands::repair::run(store, style),
         Command::Resume(args) => commands::resume::run(args, store, style),

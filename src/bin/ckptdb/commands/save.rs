@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use ckptdb::interop;
 use ckptdb::name::printable;
-use ckptdb::{Direction, Error, Event, Saved, Store};
+use ckptdb::session::SessionOptions;
+use ckptdb::{Compression, Direction, Error, Event, Saved, Store};
 use serde_json::{Value, json};
 
 use super::annotate::attribute;
@@ -12,7 +13,7 @@ use crate::failure::{Exit, Failure};
 use crate::global::Global;
 use crate::lookup;
 use crate::output::{Progress, Style, human, json};
-use crate::store_path;
+use crate::{settings, store_path};
 
 /// Options of `save`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +49,10 @@ pub(crate) struct Args {
     /// The checkpoint that it continues [default: the job's latest].
     #[arg(long, value_name = "REF")]
     parent: Option<String>,
+    /// How much the encoding of what is new may cost: none, fast, default or max [default: what
+    /// the configuration says].
+    #[arg(long, value_name = "EFFORT")]
+    compression: Option<Compression>,
     /// Create the store if there is none.
     #[arg(long)]
     create: bool,
@@ -67,6 +72,12 @@ struct Source {
     /// The entry's name, or the prefix of several; empty for the file's own.
     name: String,
     path: PathBuf,
+}
+
+/// What the configuration says for the job.
+fn configured(job: &str) -> Result<Compression, Failure> {
+    let options = SessionOptions::from_settings(&settings::load()?.settings(job))?;
+    Ok(options.compression.unwrap_or_default())
 }
 
 /// Saves the checkpoint and says what it took.
@@ -97,7 +108,11 @@ fn save(args: &Args, store: &Store, sources: &[Source]) -> Result<Saved, Failure
         .as_deref()
         .map(|text| lookup::checkpoint(store, text))
         .transpose()?;
-    let mut save = job.save(args.iteration);
+    let compression = match args.compression {
+        Some(compression) => compression,
+        None => configured(&args.job)?,
+    };
+    let mut save = job.save(args.iteration).compression(compression);
     for source in sources {
         save = interop::add_path(save, &source.name, &source.path)?;
     }

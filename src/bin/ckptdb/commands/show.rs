@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use ckptdb::name::printable;
-use ckptdb::{Checkpoint, CheckpointId, EntryInfo, EntryKind, Event, JobInfo, Store};
-use serde_json::json;
+use ckptdb::{Checkpoint, CheckpointId, EntryInfo, EntryKind, EntryStorage, Event, JobInfo, Store};
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::lookup;
@@ -28,8 +28,10 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
     let checkpoint = find(store, &args.reference)?;
     let entries = checkpoint.entries()?;
+    let storage = checkpoint.storage()?;
     if style.json {
-        let entries: Vec<_> = entries.iter().map(json::entry).collect();
+        let entries = entries.iter().zip(&storage);
+        let entries: Vec<_> = entries.map(|(entry, of)| stored(entry, of)).collect();
         let body = json!({ "checkpoint": json::checkpoint(&checkpoint), "entries": entries });
         return style.document("show", &body);
     }
@@ -42,7 +44,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     if !entries.is_empty() {
         writeln!(out)?;
         let shown = if args.entries { entries.len() } else { ENTRIES };
-        entry_table(entries.iter().take(shown)).write(&mut out, style)?;
+        entry_table(entries.iter().zip(&storage).take(shown)).write(&mut out, style)?;
         let more = entries.len().saturating_sub(shown) as u64;
         if more > 0 {
             writeln!(out, "  ...  {} more (--entries)", human::thousands(more))?;
@@ -145,14 +147,35 @@ fn metric_lines(store: &Store, checkpoint: &Checkpoint) -> Result<Vec<String>, F
     Ok(lines)
 }
 
-fn entry_table<'a>(entries: impl Iterator<Item = &'a EntryInfo>) -> Table {
+/// An entry, and how it is stored.
+fn stored(entry: &EntryInfo, storage: &EntryStorage) -> Value {
+    let mut value = json::entry(entry);
+    value["stored_bytes"] = json!(storage.stored_bytes);
+    value["encodings"] = json!(storage.encodings);
+    value["packed"] = json!(storage.packed);
+    value["depth"] = json!(storage.depth);
+    value
+}
+
+/// `steps, 2 deep`, or `planes in a pack`.
+fn how(storage: &EntryStorage) -> String {
+    let names: Vec<&str> = storage.encodings.iter().map(String::as_str).collect();
+    let place = if storage.packed { " in a pack" } else { "" };
+    let depth = match storage.depth {
+        0 => String::new(),
+        depth => format!(", {depth} deep"),
+    };
+    format!("{}{place}{depth}", names.join(" and "))
+}
+
+fn entry_table<'a>(entries: impl Iterator<Item = (&'a EntryInfo, &'a EntryStorage)>) -> Table {
     let mut table = Table::new(2)
         .wrapped("ENTRY")
         .left("KIND")
         .left("DTYPE")
         .left("SHAPE");
-    table = table.right("SIZE");
-    for entry in entries {
+    table = table.right("SIZE").right("STORED").left("AS");
+    for (entry, storage) in entries {
         let (dtype, shape) = match &entry.kind {
             EntryKind::Tensor { dtype, shape } => (dtype.name().to_owned(), format!("{shape:?}")),
             EntryKind::Document | EntryKind::File => (String::new(), String::new()),
@@ -163,6 +186,8 @@ fn entry_table<'a>(entries: impl Iterator<Item = &'a EntryInfo>) -> Table {
             dtype.into(),
             shape.into(),
             human::size(entry.bytes).into(),
+            human::size(storage.stored_bytes).into(),
+            how(storage).into(),
         ]);
     }
     table

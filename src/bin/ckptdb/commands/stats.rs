@@ -1,13 +1,15 @@
 //! `stats`: what the store holds and what it takes.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
-use ckptdb::{Stats, Store};
+use ckptdb::name::printable;
+use ckptdb::{Breakdown, Stats, Store, Usage};
 use serde_json::{Value, json};
 
 use super::jobs;
 use crate::failure::Failure;
-use crate::output::{Style, human, json};
+use crate::output::{Style, Table, human, json};
 
 /// Prints the store's statistics.
 pub(crate) fn run(store: &Store, style: &Style) -> Result<(), Failure> {
@@ -17,8 +19,9 @@ pub(crate) fn run(store: &Store, style: &Style) -> Result<(), Failure> {
 /// Prints the store's statistics, for whoever has a store open.
 pub(crate) fn print(store: &Store, style: &Style) -> Result<(), Failure> {
     let stats = store.stats()?;
+    let breakdown = store.breakdown()?;
     if style.json {
-        return style.document("stats", &document(store, &stats));
+        return style.document("stats", &document(store, &stats, &breakdown));
     }
     let mut out = style.out();
     writeln!(out, "{}", style.strong(&store.path().display().to_string()))?;
@@ -29,7 +32,33 @@ pub(crate) fn print(store: &Store, style: &Style) -> Result<(), Failure> {
         writeln!(out)?;
         jobs::table(&stats.per_job, 2, style).write(&mut out, style)?;
     }
+    let tables = [
+        ("STORED AS", &breakdown.encodings),
+        ("KIND", &breakdown.kinds),
+        ("OF JOB", &breakdown.jobs),
+    ];
+    for (title, usages) in tables.into_iter().filter(|(_, usages)| !usages.is_empty()) {
+        writeln!(out)?;
+        usage_table(title, usages).write(&mut out, style)?;
+    }
     Ok(out.flush()?)
+}
+
+fn usage_table(title: &'static str, usages: &BTreeMap<String, Usage>) -> Table {
+    let mut table = Table::new(2)
+        .wrapped(title)
+        .right("CHUNKS")
+        .right("UNIQUE")
+        .right("STORED");
+    for (name, usage) in usages {
+        table.row(vec![
+            printable(name).into(),
+            human::thousands(usage.chunks).into(),
+            human::size(usage.raw_bytes).into(),
+            human::size(usage.stored_bytes).into(),
+        ]);
+    }
+    table
 }
 
 fn facts(stats: &Stats) -> Vec<(&'static str, String)> {
@@ -53,6 +82,10 @@ fn facts(stats: &Stats) -> Vec<(&'static str, String)> {
         ("logical", human::size(stats.logical_bytes)),
         ("unique", with_ratio(stats.unique_bytes)),
         ("stored", with_ratio(stats.stored_bytes)),
+        (
+            "overhead",
+            human::size(stats.allocated_bytes.saturating_sub(stats.stored_bytes)),
+        ),
         ("on disk", human::size(stats.allocated_bytes)),
     ];
     if stats.file_bytes != stats.allocated_bytes {
@@ -69,7 +102,21 @@ fn facts(stats: &Stats) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn document(store: &Store, stats: &Stats) -> Value {
+fn usages(usages: &BTreeMap<String, Usage>) -> Value {
+    let value = |usage: &Usage| {
+        json!({
+            "chunks": usage.chunks,
+            "raw_bytes": usage.raw_bytes,
+            "stored_bytes": usage.stored_bytes,
+        })
+    };
+    usages
+        .iter()
+        .map(|(name, usage)| (name.clone(), value(usage)))
+        .collect()
+}
+
+fn document(store: &Store, stats: &Stats, breakdown: &Breakdown) -> Value {
     json!({
         "path": store.path().display().to_string(),
         "store": stats.store.to_string(),
@@ -86,6 +133,9 @@ fn document(store: &Store, stats: &Stats) -> Value {
         "file_bytes": stats.file_bytes,
         "allocated_bytes": stats.allocated_bytes,
         "reclaimable_bytes": stats.reclaimable_bytes,
+        "encodings": usages(&breakdown.encodings),
+        "kinds": usages(&breakdown.kinds),
+        "stored_by_job": usages(&breakdown.jobs),
         "per_job": stats.per_job.iter().map(json::job).collect::<Vec<_>>(),
     })
 }

@@ -1,0 +1,230 @@
+//! Where files are cut: at what they hold, so that bytes that come in or go move no cut but those
+//! beside them.
+//!
+//! Inside an archive (`.pt`, `.npz`, the `.zip` of Stable Baselines, archives in these) a cut lies
+//! where the data of a stored member begins: a tensor's words are then aligned in its chunk, and at
+//! the same place as in the archive before. Elsewhere the cut is where a rolling hash of the bytes
+//! says so (`FastCDC`, Xia et al., USENIX ATC 2016).
+
+use std::sync::LazyLock;
+
+use memchr::memmem;
+
+/// No chunk is shorter, but the last, and what lies between the long members of an archive.
+const SHORTEST: usize = 64 << 10;
+/// What most chunks are about as long as.
+const USUAL: usize = 256 << 10;
+/// Bits of the hash that must be zero: more before the usual length, fewer after, so that lengths
+/// lie closer together (normalized chunking, level 2).
+const BEFORE: u64 = u64::MAX << (64 - 20);
+const AFTER: u64 = u64::MAX << (64 - 16);
+
+/// The header before a member of a zip archive (PKWARE APPNOTE 4.3.7), without its name and extra
+/// field.
+const MEMBER: &[u8; 4] = b"PK\x03\x04";
+const MEMBER_BYTES: usize = 30;
+
+/// Random words for bytes, the same everywhere.
+static GEAR: LazyLock<[u64; 256]> = LazyLock::new(|| {
+    let mut words = [0; 256];
+    let mut random = blake3::Hasher::new_derive_key("ckptdb: cuts of files, 1").finalize_xof();
+    for word in &mut words {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        *word = u64::from_le_bytes(bytes);
+    }
+    words
+});
+
+/// Cuts one file, from its first byte to its last.
+#[derive(Debug)]
+pub(crate) struct FileCutter {
+    longest: usize,
+    /// Whether the next chunk begins with a stored member's data.
+    in_member: bool,
+}
+
+impl FileCutter {
+    /// No chunk is to be longer than this.
+    pub(crate) const fn new(longest: usize) -> Self {
+        Self {
+            longest,
+            in_member: false,
+        }
+    }
+
+    /// Length of the next chunk. `rest` is all that is left of the file, or so much of it as a
+    /// chunk may have.
+    pub(crate) fn next(&mut self, rest: &[u8]) -> usize {
+        let rest = &rest[..rest.len().min(self.longest)];
+        let mut in_member = self.in_member;
+        let mut members = memmem::find_iter(rest, MEMBER)
+            .filter_map(|at| Some((at, member(&rest[at..])?)))
+            .peekable();
+        while let Some((at, (data, is_stored))) = members.next() {
+            in_member |= is_stored;
+            let cut = at + data;
+            let end = members.peek().map_or(rest.len(), |(next, _)| *next);
+            let is_long = end >= cut + SHORTEST;
+            if cut < rest.len() && (cut >= SHORTEST || is_long) {
+                self.in_member = is_stored;
+                return cut;
+            }
+        }
+        self.in_member = in_member;
+        if in_member { rest.len() } else { by_hash(rest) }
+    }
+}
+
+/// Where a member's data begins, counted from its header, and whether it is stored as it is. None
+/// if these bytes are no such header: their lengths and method then make no sense.
+fn member(bytes: &[u8]) -> Option<(usize, bool)> {
+    let header = bytes.get(..MEMBER_BYTES)?;
+    let number = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+    let (needs, method) = (number(4), number(8));
+    let (name, extra) = (usize::from(number(26)), usize::from(number(28)));
+    let is_sound = needs <= 63 && matches!(method, 0 | 8 | 12 | 14 | 93 | 95) && name > 0;
+    is_sound.then_some((MEMBER_BYTES + name + extra, method == 0))
+}
+
+fn by_hash(rest: &[u8]) -> usize {
+    if rest.len() <= SHORTEST {
+        return rest.len();
+    }
+    let gear = &*GEAR;
+    let mut hash = 0_u64;
+    // 64 bytes are in the hash at a time; what is before the first possible cut fills it.
+    let roll = |hash: u64, byte: u8| (hash << 1).wrapping_add(gear[usize::from(byte)]);
+    for byte in &rest[SHORTEST - 64..SHORTEST] {
+        hash = roll(hash, *byte);
+    }
+    let usual = USUAL.min(rest.len());
+    for (range, mask) in [(SHORTEST..usual, BEFORE), (usual..rest.len(), AFTER)] {
+        for at in range {
+            hash = roll(hash, rest[at]);
+            if hash & mask == 0 {
+                return at + 1;
+            }
+        }
+    }
+    rest.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LONGEST: usize = 1_000_000;
+
+    fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+        let mut noise = vec![0; bytes];
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&seed.to_le_bytes());
+        hasher.finalize_xof().fill(&mut noise);
+        noise
+    }
+
+    /// The places of all cuts.
+    fn cuts(bytes: &[u8]) -> Vec<usize> {
+        let mut cutter = FileCutter::new(LONGEST);
+        let (mut at, mut cuts) = (0, Vec::new());
+        while at < bytes.len() {
+            let next = cutter.next(&bytes[at..]);
+            assert!(next > 0 && next <= LONGEST);
+            at += next;
+            cuts.push(at);
+        }
+        cuts
+    }
+
+    /// A stored member with a name of this length.
+    fn archive(members: &[Vec<u8>]) -> (Vec<u8>, Vec<usize>) {
+        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
+        for (number, data) in members.iter().enumerate() {
+            let name = format!("archive/data/{number}");
+            bytes.extend_from_slice(MEMBER);
+            bytes.extend_from_slice(&[20, 0, 8, 8, 0, 0]);
+            bytes.resize(bytes.len() + 16, 0);
+            let padding = (64 - (bytes.len() + 4 + name.len()) % 64) % 64;
+            bytes.extend_from_slice(&u16::try_from(name.len()).unwrap().to_le_bytes());
+            bytes.extend_from_slice(&u16::try_from(padding).unwrap().to_le_bytes());
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.resize(bytes.len() + padding, b'Z');
+            starts.push(bytes.len());
+            bytes.extend_from_slice(data);
+        }
+        (bytes, starts)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn bytes_that_come_in_move_only_the_cuts_beside_them(
+            seed in any::<u64>(),
+            at in 0..3_000_000_usize,
+            new in 1..5_000_usize,
+        ) {
+            let old = noise(seed, 3_000_000);
+            let mut changed = old.clone();
+            changed.splice(at..at, noise(!seed, new));
+            let kept = |cuts: &[usize], moved: usize| -> std::collections::BTreeSet<usize> {
+                let far = |cut: &&usize| **cut <= at || **cut > at + moved;
+                let back = |cut: &usize| if *cut <= at { *cut } else { *cut - moved };
+                cuts.iter().filter(far).map(back).collect()
+            };
+            let (before, after) = (kept(&cuts(&old), 0), kept(&cuts(&changed), new));
+            let differ = before.symmetric_difference(&after).count();
+            prop_assert!(differ <= 8, "{differ} of {}", before.len());
+        }
+
+        #[test]
+        fn any_bytes_are_cut(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..300),
+            at in 0..300_usize,
+        ) {
+            bytes.splice(at.min(bytes.len())..at.min(bytes.len()), *MEMBER);
+            prop_assert_eq!(cuts(&bytes), vec![bytes.len()]);
+            let long = bytes.repeat(3_000);
+            prop_assert_eq!(cuts(&long).last().copied(), Some(long.len()));
+        }
+    }
+
+    #[test]
+    fn chunks_are_about_as_long_as_they_should_be() {
+        let cuts = cuts(&noise(5, 40_000_000));
+        let average = 40_000_000 / cuts.len();
+        assert!((200_000..400_000).contains(&average), "{average}");
+        // What never changes is cut where it must be.
+        assert_eq!(FileCutter::new(LONGEST).next(&vec![7; 3_000_000]), LONGEST);
+    }
+
+    #[test]
+    fn the_data_of_members_begins_chunks_even_where_an_archive_is_in_another() {
+        let members = [200_000, 3_000, 1_500_000, 64, 90_000, 2_400_000].map(|len| noise(9, len));
+        let (inner, starts) = archive(&members);
+        let found = cuts(&inner);
+        // Every cut is at the data of a long member, or far enough from the one before.
+        let (mut at, mut expected) = (0, Vec::new());
+        while at < inner.len() {
+            let is_cut = |(start, data): &(&usize, &Vec<u8>)| {
+                **start > at && (**start >= at + SHORTEST || data.len() >= SHORTEST)
+            };
+            let far = starts
+                .iter()
+                .zip(&members)
+                .find(is_cut)
+                .map(|(start, _)| start);
+            let grid = (at + LONGEST).min(inner.len());
+            at = far.map_or(grid, |start| grid.min(*start));
+            expected.push(at);
+        }
+        assert_eq!(found, expected);
+        assert!(found.contains(&starts[2]) && found.contains(&starts[5]));
+        let (outer, outer_starts) = archive(&[noise(1, 70_001), inner]);
+        let shifted = cuts(&outer);
+        let moved: Vec<usize> = found.iter().map(|cut| cut + outer_starts[1]).collect();
+        assert!(shifted.ends_with(&moved), "{shifted:?}, {moved:?}");
+    }
+}

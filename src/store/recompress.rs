@@ -1,0 +1,240 @@
+//! Writing anew what is stored already, with more effort than a save had time for.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::bases::{Base, ChunkPlace, Parent, Place, encoded};
+use super::heal::Presence;
+use super::manifest::texture_of;
+use super::rebase::write;
+use super::sweep::sweep;
+use super::walk::{each_chunk, each_group};
+use crate::codec::{Codec, Compression, Encoder, Texture};
+use crate::error::{Error, Result};
+use crate::format::{CheckpointRecord, ChunkRef, ChunkRow, Content, Group};
+use crate::id::ChunkId;
+use crate::storage::{NewChunk, Records, Rows, chunk_row, load_chunk_to};
+use crate::store::{Filter, Store};
+
+/// Stored bytes that are written in one transaction.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// What a recompression did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recompressed {
+    /// Chunks that were looked at.
+    pub chunks: u64,
+    /// Those that got shorter, and were written anew.
+    pub rewritten: u64,
+    /// Stored bytes of these, before.
+    pub before: u64,
+    /// And after.
+    pub after: u64,
+}
+
+/// A chunk that a checkpoint names, and where.
+struct Named {
+    chunk: ChunkRef,
+    texture: Texture,
+    /// The entry, or one that the pack holds.
+    entry: String,
+    /// How many of its chunks are before it, and how many bytes; none for a pack.
+    before: Option<(usize, u64)>,
+}
+
+struct Recompress<'s> {
+    store: &'s Store,
+    encoder: Encoder,
+    seen: HashSet<ChunkId>,
+    pending: Vec<NewChunk>,
+    pending_bytes: usize,
+    done: Recompressed,
+}
+
+impl Store {
+    /// Encodes the chunks of all live checkpoints anew, each against the one at its place in the
+    /// parent, and keeps what is shorter. Ids, manifests and content hashes stay; what was saved
+    /// with less effort, or before its parent was there, becomes as small as if it were saved now.
+    /// [`Compression::Max`] makes chains as long as they can be: they are smaller, and slower to
+    /// load. [`Store::compact`] then gives the space back.
+    ///
+    /// Many chunks a transaction; saves wait for one checkpoint at most. Whenever it is cut off,
+    /// what was written stays, and the next goes on. `progress` is told raw bytes, done and in all.
+    ///
+    /// # Errors
+    /// From the disk; what can't be read is left as it is.
+    pub fn recompress(
+        &self,
+        compression: Compression,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Recompressed> {
+        let mut work = Recompress {
+            store: self,
+            encoder: Encoder::new(compression),
+            seen: HashSet::new(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            done: Recompressed::default(),
+        };
+        let filter = Filter {
+            abandoned: true,
+            ..Filter::default()
+        };
+        // By id: a checkpoint comes after what it continues.
+        let mut all = BTreeMap::new();
+        for found in self.list(&filter)? {
+            let found = found?;
+            all.insert(found.id.get(), found.logical_bytes);
+        }
+        let (mut bytes, total) = (0, all.values().sum());
+        for (id, logical_bytes) in all {
+            let _turn = self.turn();
+            work.checkpoint(id, compression)?;
+            bytes += logical_bytes;
+            progress(bytes, total);
+        }
+        let _turn = self.turn();
+        sweep(self.engine(), compression)?;
+        Ok(work.done)
+    }
+}
+
+impl Recompress<'_> {
+    fn checkpoint(&mut self, id: u64, effort: Compression) -> Result<()> {
+        let store = self.store;
+        let read = store.read(|rows| {
+            let record = Records(rows).known_checkpoint(id)?;
+            let parent = match record.saved.parent {
+                Some(parent) => Records(rows).checkpoint(parent).ok().flatten(),
+                None => None,
+            };
+            Ok((named(rows, &record)?, parent))
+        });
+        let (all, parent) = match read {
+            // It was dropped meanwhile, or is damaged: verify says so.
+            Err(Error::Corrupt { .. }) => return Ok(()),
+            read => read?,
+        };
+        let manifest = parent.map(|record| record.saved.manifest);
+        let mut parent = Parent::with(store, manifest, effort);
+        for named in all {
+            self.chunk(&named, &mut parent)?;
+        }
+        // The next checkpoint's chunks may be written against these.
+        self.flush()
+    }
+
+    fn chunk(&mut self, named: &Named, parent: &mut Parent<'_>) -> Result<()> {
+        let id = named.chunk.chunk();
+        if !self.seen.insert(id) || self.store.presence(&id)? != Presence::Present {
+            return Ok(());
+        }
+        let mut raw = Vec::new();
+        let read = self.store.read(|rows| {
+            let row = chunk_row(rows, &id)?;
+            load_chunk_to(rows, &named.chunk, &mut raw).map(|()| row)
+        });
+        let row = match read {
+            Ok(Some(row)) => row,
+            Ok(None) | Err(Error::Corrupt { .. } | Error::Io { .. }) => return Ok(()),
+            Err(other) => return Err(other),
+        };
+        self.done.chunks += 1;
+        // Nothing is shorter than what is derived.
+        if row.codec == Codec::Derived.code() {
+            return Ok(());
+        }
+        let place = match named.before {
+            Some((index, start)) => Place::Chunk(ChunkPlace {
+                entry: &named.entry,
+                index,
+                start,
+                bytes: raw.len(),
+            }),
+            None => Place::PackOf(&named.entry),
+        };
+        let base = match parent.base(place)?.filter(|base| fits(base, &id, &row)) {
+            Some(base) => Some(base),
+            None => self.store.read(|rows| Base::of(rows, &row))?,
+        };
+        let texture = named.texture;
+        let new = encoded(
+            &mut self.encoder,
+            &named.chunk,
+            &raw,
+            texture,
+            base.as_ref(),
+        );
+        if new.stored.len() < row.stored_len as usize {
+            self.done.rewritten += 1;
+            self.done.before += u64::from(row.stored_len);
+            self.done.after += new.stored.len() as u64;
+            self.pending_bytes += new.stored.len();
+            self.pending.push(new);
+        }
+        if self.pending_bytes >= BATCH_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.pending_bytes = 0;
+        write(self.store.engine(), &std::mem::take(&mut self.pending))
+    }
+}
+
+/// Whether a chunk may be written against this one. What is a delta against the chunk lies deeper
+/// than it, and has to stay so; and then the base can't lie above it.
+fn fits(base: &Base, id: &ChunkId, row: &ChunkRow) -> bool {
+    let stays = base.depth <= row.depth && base.position <= row.position;
+    base.id != *id && (row.deltas == 0 || stays)
+}
+
+/// The chunks of a checkpoint, in the order of its entries.
+fn named(rows: &dyn Rows, record: &CheckpointRecord) -> Result<Vec<Named>> {
+    let mut all = Vec::new();
+    each_group(rows, &record.saved.manifest, &mut |group| {
+        all.extend(pack(group));
+        for entry in &group.entries {
+            let (mut index, mut start) = (0, 0);
+            each_chunk(rows, entry, &mut |chunk| {
+                all.push(Named {
+                    chunk: *chunk,
+                    texture: texture_of(&entry.kind),
+                    entry: entry.name.clone(),
+                    before: Some((index, start)),
+                });
+                index += 1;
+                start += u64::from(chunk.raw_len);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// A group's pack, which is what most of its bytes are.
+fn pack(group: &Group) -> Option<Named> {
+    let is_packed = |content: &Content| matches!(content, Content::Packed(_));
+    let mut textures: Vec<(Texture, u64)> = Vec::new();
+    let packed = group
+        .entries
+        .iter()
+        .filter(|entry| is_packed(&entry.content));
+    for entry in packed.clone() {
+        let texture = texture_of(&entry.kind);
+        match textures.iter_mut().find(|(known, _)| *known == texture) {
+            Some((_, bytes)) => *bytes += entry.bytes,
+            None => textures.push((texture, entry.bytes)),
+        }
+    }
+    let (texture, _) = textures.into_iter().max_by_key(|(_, bytes)| *bytes)?;
+    Some(Named {
+        chunk: group.pack?,
+        texture,
+        entry: packed.map(|entry| entry.name.clone()).next()?,
+        before: None,
+    })
+}

@@ -1,7 +1,7 @@
 //! Series of checkpoints, stored whole: bytes of the file over bytes of the checkpoints, and the
 //! speed of saving and loading them beside memcpy and BLAKE3 in the same run.
 //!
-//! `cargo bench --bench series -- [--compression=NAME,...] FOLDER...`: each folder holds one series,
+//! `cargo bench --bench series -- [--compression=NAME,...] FOLDER...`: each folder holds a series,
 //! `*.safetensors`, `*.json`, `*.pt` or `*.zip`, in the order of their names. Every checkpoint is
 //! loaded again and compared. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder, and
 //! are removed.

@@ -32,7 +32,6 @@ pub(super) struct ManifestBuilder {
     group: Group,
     group_bytes: usize,
     pack: Vec<u8>,
-    pack_textures: Vec<(Texture, usize)>,
     groups: Vec<NameChild>,
     nodes: NodeSet,
     entries: u64,
@@ -147,24 +146,10 @@ impl ManifestBuilder {
                 .map_err(|_| Error::invalid("a pack", "it is too long"))?;
             entry.content = Content::Packed(offset);
             self.pack.extend_from_slice(&data);
-            self.note_texture(&entry.kind, data.len());
         }
         self.group_bytes += entry_bytes;
         self.group.entries.push(entry);
         Ok(())
-    }
-
-    /// A pack is what most of its bytes are.
-    fn note_texture(&mut self, kind: &KindRecord, bytes: usize) {
-        let texture = texture_of(kind);
-        match self
-            .pack_textures
-            .iter_mut()
-            .find(|(known, _)| *known == texture)
-        {
-            Some((_, known)) => *known += bytes,
-            None => self.pack_textures.push((texture, bytes)),
-        }
     }
 
     /// Where an entry of these chunks finds them.
@@ -227,12 +212,8 @@ impl ManifestBuilder {
     fn seal_pack(&mut self, ingest: &mut Ingest<'_>) -> Result<()> {
         if !self.pack.is_empty() {
             let pack = std::mem::take(&mut self.pack);
-            let textures = std::mem::take(&mut self.pack_textures).into_iter();
-            let most = textures.max_by_key(|(_, bytes)| *bytes);
-            let texture = most.map_or(Texture::General, |(texture, _)| texture);
-            let is_packed = |entry: &&EntryRecord| matches!(entry.content, Content::Packed(_));
-            let first = self.group.entries.iter().find(is_packed);
-            let place = Place::PackOf(first.map_or("", |first| &first.name));
+            let (texture, first) = packed(&self.group).unwrap_or((Texture::General, ""));
+            let place = Place::PackOf(first);
             self.group.pack = Some(ingest.chunk(&pack, texture, place)?);
         }
         Ok(())
@@ -319,6 +300,22 @@ impl ManifestBuilder {
             first,
         })
     }
+}
+
+/// What a group's pack is: what most of its bytes are; and the first entry in it.
+pub(super) fn packed(group: &Group) -> Option<(Texture, &str)> {
+    let is_packed = |entry: &&EntryRecord| matches!(entry.content, Content::Packed(_));
+    let mut textures: Vec<(Texture, u64)> = Vec::new();
+    for entry in group.entries.iter().filter(is_packed) {
+        let texture = texture_of(&entry.kind);
+        match textures.iter_mut().find(|(known, _)| *known == texture) {
+            Some((_, bytes)) => *bytes += entry.bytes,
+            None => textures.push((texture, entry.bytes)),
+        }
+    }
+    let (texture, _) = textures.into_iter().max_by_key(|(_, bytes)| *bytes)?;
+    let first = group.entries.iter().find(is_packed)?;
+    Some((texture, &first.name))
 }
 
 /// What kind of bytes an entry of this kind has.

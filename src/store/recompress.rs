@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::bases::{Base, ChunkPlace, Parent, Place, encoded};
 use super::heal::Presence;
-use super::manifest::texture_of;
+use super::manifest::{packed, texture_of};
 use super::rebase::write;
 use super::sweep::sweep;
 use super::walk::{each_chunk, each_group};
 use crate::codec::{Codec, Compression, Encoder, Texture};
 use crate::error::{Error, Result};
-use crate::format::{CheckpointRecord, ChunkRef, ChunkRow, Content, Group};
+use crate::format::{CheckpointRecord, ChunkRef, ChunkRow, Group};
 use crate::id::ChunkId;
 use crate::storage::{NewChunk, Records, Rows, chunk_row, load_chunk_to};
 use crate::store::{Filter, Store};
@@ -88,8 +88,11 @@ impl Store {
         }
         let (mut bytes, total) = (0, all.values().sum());
         for (id, logical_bytes) in all {
-            let _turn = self.turn();
-            work.checkpoint(id, compression)?;
+            {
+                // Given back before `progress` is told, which may use the store.
+                let _turn = self.turn();
+                work.checkpoint(id, compression)?;
+            }
             bytes += logical_bytes;
             progress(bytes, total);
         }
@@ -215,26 +218,13 @@ fn named(rows: &dyn Rows, record: &CheckpointRecord) -> Result<Vec<Named>> {
     Ok(all)
 }
 
-/// A group's pack, which is what most of its bytes are.
+/// A group's pack.
 fn pack(group: &Group) -> Option<Named> {
-    let is_packed = |content: &Content| matches!(content, Content::Packed(_));
-    let mut textures: Vec<(Texture, u64)> = Vec::new();
-    let packed = group
-        .entries
-        .iter()
-        .filter(|entry| is_packed(&entry.content));
-    for entry in packed.clone() {
-        let texture = texture_of(&entry.kind);
-        match textures.iter_mut().find(|(known, _)| *known == texture) {
-            Some((_, bytes)) => *bytes += entry.bytes,
-            None => textures.push((texture, entry.bytes)),
-        }
-    }
-    let (texture, _) = textures.into_iter().max_by_key(|(_, bytes)| *bytes)?;
+    let (texture, first) = packed(group)?;
     Some(Named {
         chunk: group.pack?,
         texture,
-        entry: packed.map(|entry| entry.name.clone()).next()?,
+        entry: first.to_owned(),
         before: None,
     })
 }

@@ -150,7 +150,10 @@ impl fmt::Display for Reason {
             Self::Best(metric, rank, of) => write!(f, "best {metric} ({rank}/{of})"),
             Self::Every(every) => write!(f, "every {every}"),
             Self::Nearest(multiple) => write!(f, "nearest to {multiple}"),
-            Self::Within(time) => write!(f, "within {} s", time.as_secs()),
+            Self::Within(time) => {
+                f.write_str("within ")?;
+                write_time(f, *time)
+            }
             Self::Event(event) => write!(f, "event {event}"),
             Self::Interrupt => f.write_str("interrupt, and no session has completed since"),
             Self::Tag(tag) => write!(f, "tag {}", printable(tag)),
@@ -165,9 +168,32 @@ impl fmt::Display for Reason {
     }
 }
 
+/// In the largest unit that it is whole in, as it is written in ckptdb.toml.
+fn write_time(f: &mut fmt::Formatter<'_>, time: Duration) -> fmt::Result {
+    let seconds = time.as_secs();
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60)];
+    let whole = units
+        .into_iter()
+        .find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
+    match whole {
+        Some((unit, of)) => write!(f, "{}{unit}", seconds / of),
+        None => write!(f, "{seconds}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_shown_in_the_largest_unit_that_they_are_whole_in() {
+        let shown = |seconds| Reason::Within(Duration::from_secs(seconds)).to_string();
+        assert_eq!(shown(0), "within 0s");
+        assert_eq!(shown(90), "within 90s");
+        assert_eq!(shown(120), "within 2m");
+        assert_eq!(shown(43_200), "within 12h");
+        assert_eq!(shown(7 * 86_400), "within 7d");
+    }
 
     #[test]
     fn a_family_means_all_of_its_events_and_an_event_only_itself() {

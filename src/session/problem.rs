@@ -28,7 +28,8 @@ pub enum ProblemKind {
     Hook,
     /// Retention could not be applied.
     PruneFailed,
-    /// Telemetry could not be appended; it stays in memory, and the next step tries again.
+    /// Telemetry could not be appended; it stays in memory, and is tried again with the next save
+    /// or when there is twice as much. Or so much waited that it was thinned.
     Telemetry,
     /// A metric showed that training broke.
     Spike,

@@ -6,6 +6,9 @@ use super::problem::{Problem, ProblemKind};
 use super::start::{Saver, Session};
 use crate::telemetry::Batch;
 
+/// Values that wait in memory at most, while the store can't be written to: 16 to 32 MiB.
+const MOST_PENDING: usize = 1 << 20;
+
 impl Session {
     pub(super) fn log_values(&mut self, iteration: u64, values: &BTreeMap<String, f64>) {
         if values.is_empty() {
@@ -24,6 +27,12 @@ impl Session {
         };
         if turned_back {
             batch.cut_from(iteration);
+        }
+        if batch.len() >= MOST_PENDING {
+            batch.thin();
+            let message = "too much telemetry waits: of what waits, each second value is dropped";
+            let problem = Problem::new(iteration, ProblemKind::Telemetry, message);
+            self.problems.push(problem);
         }
         // One that can't be recorded takes none of the others with it.
         let mut fault = None;
@@ -45,7 +54,7 @@ impl Session {
             _ => false,
         };
         // After a failure, the next save takes all along, in order.
-        if many >= self.telemetry_batch && !is_busy && self.owed.is_none() {
+        if many >= self.telemetry_due && !is_busy && self.owed.is_none() {
             self.append_telemetry(iteration);
         }
     }
@@ -59,8 +68,11 @@ impl Session {
             let message = format!("telemetry stays in memory: {error}");
             let problem = Problem::new(iteration, ProblemKind::Telemetry, message);
             self.problems.push(problem);
+            // Seldom enough that all tries together cost about as much as the points.
+            self.telemetry_due = batch.len().saturating_mul(2).clamp(1, MOST_PENDING);
             return;
         }
         *batch = Batch::default();
+        self.telemetry_due = self.telemetry_batch;
     }
 }

@@ -77,6 +77,8 @@ pub struct Session {
     pub(super) telemetry: Option<Batch>,
     pub(super) carried: Carried,
     pub(super) telemetry_batch: usize,
+    /// How many values wait when they are to be appended: more after an append failed.
+    pub(super) telemetry_due: usize,
     pub(super) hooks: Hooks,
     pub(super) saver: Saver,
     pub(super) overlap: Overlap,
@@ -175,6 +177,7 @@ impl Job {
             carried,
             telemetry: options.telemetry.then(Batch::default),
             telemetry_batch: options.telemetry_batch.max(1),
+            telemetry_due: options.telemetry_batch.max(1),
             hooks,
             compression: options.compression,
             saver,

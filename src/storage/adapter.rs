@@ -255,3 +255,62 @@ impl StorageBackend for Adapter {
         Ok(self.0.backend.unlock()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::backend::Medium;
+    use super::super::memory::MemoryMedium;
+    use super::*;
+
+    fn adapter() -> (MemoryMedium, Adapter) {
+        let medium = MemoryMedium::new(vec![1; 8192]);
+        let condition = Condition::new(medium.open().unwrap(), 0).unwrap();
+        (medium, Adapter(Arc::new(condition)))
+    }
+
+    #[test]
+    fn what_is_cut_off_does_nothing_any_more() {
+        let (medium, adapter) = adapter();
+        adapter.write(0, &[2; 4096]).unwrap();
+        assert!(adapter.0.holds_back());
+        assert!(adapter.0.seal_if_unchanged());
+        adapter.len().unwrap_err();
+        adapter.read(0, &mut [0; 8]).unwrap_err();
+        adapter.write(0, &[2; 4096]).unwrap_err();
+        adapter.set_len(4096).unwrap_err();
+        adapter.sync_data().unwrap_err();
+        assert_eq!(medium.to_vec(), [1; 8192]);
+    }
+
+    #[test]
+    fn what_is_held_back_is_read_and_reaches_the_medium_when_it_is_accepted() {
+        let (medium, adapter) = adapter();
+        adapter.write(0, &[2; 4096]).unwrap();
+        let mut read = [0; 8192];
+        adapter.read(0, &mut read).unwrap();
+        assert_eq!((read[4095], read[4096]), (2, 1));
+        assert_eq!(medium.to_vec(), [1; 8192]);
+        adapter.0.accept().unwrap();
+        assert!(!adapter.0.holds_back());
+        assert_eq!(
+            medium.to_vec()[..4097],
+            [[2; 4096].as_slice(), &[1]].concat()
+        );
+        // From then on, nothing is held back, and closing goes on to the end.
+        adapter.write(4096, &[3; 4096]).unwrap();
+        assert_eq!(medium.to_vec()[4096..], [3; 4096]);
+        assert!(!adapter.0.seal_if_unchanged());
+        adapter.read(0, &mut read).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_written_or_synced_after_a_failed_sync() {
+        let (medium, adapter) = adapter();
+        adapter.0.accept().unwrap();
+        adapter.0.sync_failed.store(true, Ordering::SeqCst);
+        adapter.write(0, &[2; 4096]).unwrap_err();
+        adapter.sync_data().unwrap_err();
+        assert!(adapter.0.is_broken() || adapter.0.sync_failed());
+        assert_eq!(medium.to_vec(), [1; 8192]);
+    }
+}

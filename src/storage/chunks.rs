@@ -251,3 +251,55 @@ pub(super) const fn extent_key(number: u64, part: usize) -> u64 {
 pub(super) fn named(id: &ChunkId) -> String {
     format!("chunk {id}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::format::Identity;
+    use crate::storage::{Durability, Engine, EngineOptions, MemoryMedium, Room};
+
+    /// A store with one chunk that nothing names.
+    fn with_chunk() -> (Engine, ChunkId) {
+        let options = EngineOptions {
+            cache_bytes: 1 << 20,
+            ballast_bytes: 0,
+        };
+        let identity = Identity {
+            format: 1,
+            store: [7; 16],
+            created_at: 0,
+            writer: "test".to_owned(),
+        };
+        let raw = [5_u8; 3000];
+        let chunk = NewChunk::alone(ChunkId::new(*blake3::hash(&raw).as_bytes()), &raw);
+        let id = chunk.id;
+        let medium = Arc::new(MemoryMedium::default());
+        let engine = Engine::create(medium, options, &identity, |rows| {
+            let mut change = Change::first(rows, 0);
+            put_chunk(&mut change, &chunk)?;
+            change.finish()
+        });
+        (engine.unwrap(), id)
+    }
+
+    #[test]
+    fn a_count_is_what_was_set_and_what_nothing_names_is_staged() {
+        let (engine, id) = with_chunk();
+        let set = |uses| {
+            let kind = (Durability::Durable, Room::Ordinary);
+            let set = engine.write(kind.0, kind.1, |rows| count_chunk(rows, &id, uses));
+            set.unwrap();
+            let read = |rows: &dyn Rows| Ok((known_row(rows, &id)?, rows.staged(9)?));
+            let (row, staged) = engine.read(read).unwrap();
+            assert_eq!((row.refs, row.deltas), uses);
+            assert_eq!((row.raw_len, row.parts), (3000, 1), "all else is as it was");
+            staged.len()
+        };
+        assert_eq!(set((3, 2)), 0);
+        assert_eq!(set((0, 2)), 1);
+        assert_eq!(set((0, 0)), 1);
+        assert_eq!(set((1, 0)), 0);
+    }
+}

@@ -225,3 +225,26 @@ fn matches_row(header: &ExtentHeader, part: u8, id: &ChunkId, row: &ChunkRow) ->
     };
     *header == expected
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_falls_with_each_base_and_does_not_branch_below_its_first_chunk() {
+        let row = |depth, bases: usize| ChunkRow {
+            depth,
+            bases: vec![ChunkId::new([1; 32]); bases],
+            ..ChunkRow::lost(1, 0, 1, 8)
+        };
+        let id = ChunkId::new([2; 32]);
+        let check = |above: ChunkRow, below: ChunkRow| check_chain(&id, &above, &below);
+        check(row(2, 1), row(1, 1)).unwrap();
+        check(row(1, 2), row(0, 0)).unwrap();
+        // As deep, or deeper.
+        check(row(2, 1), row(2, 1)).unwrap_err();
+        check(row(1, 1), row(2, 1)).unwrap_err();
+        // A copy of others is no base.
+        check(row(2, 1), row(1, 2)).unwrap_err();
+    }
+}

@@ -2,6 +2,7 @@
 //! not be read and put together again.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 use crate::id::ChunkId;
@@ -12,7 +13,6 @@ use crate::sync::{Mutex, MutexGuard};
 #[derive(Debug)]
 pub(super) struct Recent(Mutex<Kept>);
 
-#[derive(Debug)]
 struct Kept {
     budget: usize,
     bytes: usize,
@@ -83,6 +83,17 @@ impl Recent {
             buffer.extend_from_slice(raw);
             kept.chunks.insert(id, (save, Arc::new(buffer)));
         }
+    }
+}
+
+impl fmt::Debug for Kept {
+    /// Without the bytes: whoever prints a store does not mean those.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept")
+            .field("budget", &self.budget)
+            .field("bytes", &self.bytes)
+            .field("chunks", &self.chunks.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -103,6 +103,32 @@ impl Batch {
         self.columns.retain(|_, column| !column.is_empty());
     }
 
+    /// Drops each second value of every metric; the first one stays.
+    pub(crate) fn thin(&mut self) {
+        let mut is_used = vec![false; self.rows.len()];
+        for column in self.columns.values_mut() {
+            let mut stays = false;
+            column.retain(|_| {
+                stays = !stays;
+                stays
+            });
+            for (row, _) in column {
+                is_used[*row as usize] = true;
+            }
+        }
+        let place = |next: &mut u32, used: &bool| {
+            let at = *next;
+            *next += u32::from(*used);
+            Some(at)
+        };
+        let places: Vec<u32> = is_used.iter().scan(0, place).collect();
+        let mut used = is_used.iter();
+        self.rows.retain(|_| used.next().copied().unwrap_or(false));
+        for (row, _) in self.columns.values_mut().flatten() {
+            *row = places[*row as usize];
+        }
+    }
+
     /// Rows that were logged before these, of the same segment.
     pub(super) fn prepend(&mut self, mut before: Self) {
         let shift = u32::try_from(before.rows.len()).unwrap_or(u32::MAX);
@@ -171,6 +197,27 @@ mod tests {
         batch.log(0, [("a", 1.0)]).unwrap_err();
         batch.log(2, [("no\nname", 1.0)]).unwrap_err();
         assert_eq!(batch.len(), 3);
+    }
+
+    #[test]
+    fn thinned_metrics_keep_each_second_value_of_their_own() {
+        let mut batch = Batch::default();
+        for i in 0..10_u32 {
+            batch.log(i.into(), [("a", f64::from(i))]).unwrap();
+            // Only where the other's values go.
+            if i % 4 == 1 {
+                batch.log(i.into(), [("b", f64::from(i))]).unwrap();
+            }
+        }
+        batch.thin();
+        let points = |name: &str| -> Vec<(u64, f64)> {
+            let of = |(row, value): &(u32, f64)| (batch.rows[*row as usize], *value);
+            batch.columns[name].iter().map(of).collect()
+        };
+        let even = [(0, 0.0), (2, 2.0), (4, 4.0), (6, 6.0), (8, 8.0)];
+        assert_eq!(points("a"), even);
+        assert_eq!(points("b"), [(1, 1.0), (9, 9.0)]);
+        assert_eq!(batch.rows, [0, 1, 2, 4, 6, 8, 9]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ const SOUND: u8 = 0;
 const FULL: u8 = 1;
 const SYNC_FAILS: u8 = 2;
 const FULL_ONCE: u8 = 3;
+const UNREADABLE: u8 = 4;
 
 /// A medium with a fault that can be switched on and off.
 #[derive(Debug)]
@@ -61,6 +62,7 @@ impl Backend for FaultBackend {
         self.inner.len()
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.check(UNREADABLE, io::ErrorKind::Other)?;
         self.inner.read(offset, out)
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -205,4 +207,68 @@ fn a_save_that_finds_no_room_ends_the_undo_windows_and_the_next_one_fits() {
     assert_eq!((stats.deleted, stats.checkpoints), (0, 2));
     job.save(4).bytes("s", &noise(4, 200_000)).commit().unwrap();
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+/// An entry's bytes, and what happens when half of them have been read.
+struct Halfway<'a, F> {
+    rest: &'a [u8],
+    half: usize,
+    then: Option<F>,
+}
+
+impl<F: FnOnce()> io::Read for Halfway<'_, F> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = self.rest.read(out)?;
+        if self.rest.len() < self.half
+            && let Some(then) = self.then.take()
+        {
+            then();
+        }
+        Ok(count)
+    }
+}
+
+#[test]
+fn a_save_whose_stages_another_operations_failure_has_undone_is_refused_and_can_be_repeated() {
+    let fault = Arc::new(AtomicU8::new(SOUND));
+    let medium = FaultMedium {
+        inner: MemoryMedium::default(),
+        fault: Arc::clone(&fault),
+    };
+    let options = Options {
+        cache_bytes: 64 << 10,
+        ..Options::default()
+    };
+    let store = Store::create_in(Arc::new(medium), options).unwrap();
+    let job = store.job("NQ").unwrap();
+    let weights = noise(1, 3 << 20);
+    let first = job
+        .save(1)
+        .bytes("w", &weights)
+        .commit()
+        .unwrap()
+        .checkpoint;
+    let bytes = noise(2, 40 << 20);
+    let long = |then| Halfway {
+        rest: &bytes,
+        half: bytes.len() / 2,
+        then,
+    };
+    // Another thread's load meets a disk that does not read, which ends the open database.
+    let fail = || {
+        fault.store(UNREADABLE, Ordering::SeqCst);
+        first.load().unwrap_err();
+        fault.store(SOUND, Ordering::SeqCst);
+    };
+    let refused = job.save(2).file("long", long(Some(fail))).commit();
+    assert!(
+        matches!(refused, Err(Error::Interrupted { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(job.latest().unwrap().unwrap().iteration, 1);
+    first.verify().unwrap();
+    let saved = job.save(2).file("long", long(None)).commit().unwrap();
+    saved.checkpoint.verify().unwrap();
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert_eq!((report.damage.len(), report.orphans), (0, 0));
 }

@@ -55,23 +55,19 @@ fn refused_untouched(path: &Path, content: &[u8]) -> Error {
 fn what_is_not_a_store_is_refused_untouched() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.ckptdb");
-    assert!(matches!(
-        refused_untouched(&path, b""),
-        Error::NotAStore { .. }
-    ));
-    assert!(matches!(
-        refused_untouched(&path, b"re"),
-        Error::NotAStore { .. }
-    ));
-    assert!(matches!(
-        refused_untouched(&path, &[b'x'; 10_000]),
-        Error::NotAStore { .. }
-    ));
     let text = b"a text file that is longer than a header and tells nothing";
-    assert!(matches!(
-        refused_untouched(&path, text),
-        Error::NotAStore { .. }
-    ));
+    let files: [(&[u8], &str); 4] = [
+        (b"", "it is empty"),
+        (b"re", "it is too short"),
+        (&[b'x'; 10_000], "it does not begin like one"),
+        (text, "it does not begin like one"),
+    ];
+    for (content, reason) in files {
+        match refused_untouched(&path, content) {
+            Error::NotAStore { why, .. } => assert_eq!(why, reason),
+            other => panic!("{other:?}"),
+        }
+    }
     assert!(matches!(
         Store::open(folder.path()),
         Err(Error::NotAStore { .. })

@@ -30,6 +30,7 @@ const ROLES: &[(&str, fn())] = &[
     ("rotation", quota::run_rotation),
     ("trainer", stories::run_trainer),
     ("market", signals::run_market),
+    ("after", signals::run_after),
     ("deaf", signals::run_deaf),
 ];
 

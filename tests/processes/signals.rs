@@ -92,6 +92,22 @@ pub(crate) fn run_deaf() {
     }
 }
 
+/// The role: its session ends, and it goes on with something else.
+pub(crate) fn run_after() {
+    let path: PathBuf = argument("CKPTDB_TEST_STORE");
+    let store = Store::open(path).unwrap();
+    for _ in 0..2 {
+        let job = store.job("over").unwrap();
+        let session = job.session(options(false)).unwrap();
+        let state = weights(0);
+        session.finish(0, &BTreeMap::new(), |save| save.bytes("weights", &state));
+    }
+    tell("begun");
+    loop {
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
 fn start(role: &str, path: &Path, beside: bool) -> Process {
     let mut command = child::command(role);
     command
@@ -179,4 +195,19 @@ fn who_asks_twice_does_not_wait() {
     drop(session);
     let sessions = store.job("deaf").unwrap().sessions().unwrap();
     assert_eq!((sessions.vanished, sessions.interrupted), (2, 1));
+}
+
+#[test]
+fn after_the_last_session_signals_end_the_process_as_before() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("store.ckptdb");
+    drop(Store::create(&path).unwrap());
+    for signal in [Signal::INT, Signal::TERM, Signal::USR1] {
+        let mut process = start("after", &path, false);
+        send(&process, signal);
+        assert_eq!(process.wait().signal(), Some(signal.as_raw()));
+    }
+    let store = Store::open(&path).unwrap();
+    let sessions = store.job("over").unwrap().sessions().unwrap();
+    assert_eq!((sessions.completed, sessions.vanished), (6, 0));
 }

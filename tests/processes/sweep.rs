@@ -67,6 +67,9 @@ fn operations(name: &str, ids: &[u64]) -> (Vec<Operation>, Operation, u64) {
         }
         "delete" => (vec![], Operation::Delete(ids[1]), 1),
         "undelete" => (deleted, Operation::Undelete(ids[0]), 1),
+        "rollback" => (vec![], Operation::Rollback(ids[1]), 1),
+        "fork" => (vec![], Operation::Fork(ids[2]), 1),
+        "log" => (vec![], Operation::Log(1, 3_000), 1),
         "reclaim" => (deleted, Operation::Reclaim, 1),
         "compact" => {
             let prepared = [deleted, vec![Operation::Reclaim]].concat();
@@ -316,6 +319,13 @@ fn every_call_of_a_repeated_save_can_fail() {
 fn every_call_of_a_delete_and_of_an_undelete_can_fail() {
     sweep("delete", 100);
     sweep("undelete", 100);
+}
+
+#[test]
+fn every_call_of_a_rollback_a_fork_and_a_batch_of_telemetry_can_fail() {
+    sweep("rollback", 50);
+    sweep("fork", 50);
+    sweep("log", 50);
 }
 
 #[test]

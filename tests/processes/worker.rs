@@ -8,7 +8,8 @@ use ckptdb::{Filter, Store};
 
 use crate::child::{argument, tell};
 use crate::content::{Random, Size, State};
-use crate::operation::Operation;
+use crate::model::logged;
+use crate::operation::{FORK, Operation};
 
 /// Jobs that a worker saves to.
 pub(crate) const JOBS: u8 = 2;
@@ -26,6 +27,8 @@ struct Worker {
     deleted: Vec<(u64, u8, u64)>,
     /// The heads that it saved itself: their states can be saved once more.
     heads: BTreeMap<u8, (u64, State)>,
+    /// The last iteration with telemetry.
+    logged: u64,
 }
 
 /// The role: `CKPTDB_TEST_STORE`, `CKPTDB_TEST_SEED`, and the first iteration that no state has
@@ -40,6 +43,7 @@ pub(crate) fn run() {
         live: Vec::new(),
         deleted: Vec::new(),
         heads: BTreeMap::new(),
+        logged: 0,
     };
     worker.look();
     tell("< 0");
@@ -59,6 +63,8 @@ pub(crate) fn run() {
 impl Worker {
     /// Finds what there is.
     fn look(&mut self) {
+        self.logged = logged(&self.store);
+        (self.live, self.deleted) = (Vec::new(), Vec::new());
         for deleted in [false, true] {
             let filter = Filter {
                 abandoned: true,
@@ -83,7 +89,11 @@ impl Worker {
         let job = u8::try_from(self.random.below(u64::from(JOBS))).unwrap();
         let head = self.heads.get(&job).copied();
         let chosen = match draw {
-            0..560 => None,
+            0..460 => None,
+            460..480 => Some(self.log()),
+            480..510 => self.forked(),
+            510..530 => Some(Operation::Prune(job)).filter(|_| self.has(job)),
+            530..560 => self.returns(),
             560..620 => head.map(|(id, state)| Operation::Merge(id, state)),
             620..680 => head.map(|(id, state)| {
                 let revision = state.revision + 1;
@@ -107,6 +117,33 @@ impl Worker {
         chosen.unwrap_or_else(|| self.save(job))
     }
 
+    fn has(&self, job: u8) -> bool {
+        self.live.iter().any(|row| row.1 == job)
+    }
+
+    /// A batch that ends within a block, or takes several.
+    fn log(&mut self) -> Operation {
+        let magnitude = self.random.below(12);
+        let count = 1 + self.random.below(1 << magnitude);
+        Operation::Log(self.logged + 1, self.logged + count)
+    }
+
+    /// A fork of any checkpoint, or the end of the fork that there is.
+    fn forked(&mut self) -> Option<Operation> {
+        if self.has(FORK) {
+            return Some(Operation::DeleteFork);
+        }
+        let source = self.random.pick(&self.live);
+        source.map(|(id, ..)| Operation::Fork(id))
+    }
+
+    /// A rollback to any checkpoint, on the line or left behind.
+    fn returns(&mut self) -> Option<Operation> {
+        let to = self.random.pick(&self.live);
+        to.filter(|row| row.1 != FORK)
+            .map(|(id, ..)| Operation::Rollback(id))
+    }
+
     fn save(&mut self, job: u8) -> Operation {
         let size = match self.random.below(400) {
             0 => Size::Huge,
@@ -125,6 +162,10 @@ impl Worker {
     /// A deleted checkpoint whose iteration was not saved anew.
     fn comes_back(&mut self) -> Option<u64> {
         let (id, job, iteration) = self.random.pick(&self.deleted)?;
+        if job == FORK {
+            // Its job is another one than that which has the name by now.
+            return None;
+        }
         let is_anew = |row: &(u64, u8, u64)| (row.1, row.2) == (job, iteration);
         (!self.live.iter().any(is_anew)).then_some(id)
     }
@@ -149,6 +190,9 @@ impl Worker {
                 // It may continue the head, and be the head again.
                 self.heads.clear();
             }
+            Operation::Rollback(_) => self.heads.clear(),
+            Operation::Log(_, last) => self.logged = last,
+            Operation::Fork(_) | Operation::DeleteFork | Operation::Prune(_) => self.look(),
             Operation::Reclaim => self.deleted.clear(),
             Operation::Open
             | Operation::Merge(..)

@@ -203,3 +203,34 @@ fn options_that_make_no_sense_and_metrics_without_direction_are_refused_at_the_s
     }
     assert_eq!(job.sessions().unwrap().started, 0);
 }
+
+#[test]
+fn telemetry_that_can_not_be_written_is_thinned_and_told() {
+    const STEPS: u64 = 300_000;
+    let (store, _clock, medium) = limited();
+    let job = store.job("NQ").unwrap();
+    let mut session = job.session(every(u64::MAX)).unwrap();
+    session.step(0, &none(), |save| state(save, 0));
+    medium.limits.kill_after(0);
+    let mut told = 0;
+    for iteration in 1..=STEPS {
+        let values = ["a", "b", "c", "d"].map(|name| (name.to_owned(), 1.0));
+        let step = session.step(iteration, &values.into(), |save| state(save, iteration));
+        let is_telemetry = |kind| kind == ProblemKind::Telemetry;
+        assert!(
+            step.problems.iter().all(|p| is_telemetry(p.kind)),
+            "{step:?}"
+        );
+        told += step.problems.len();
+    }
+    assert!((5..=20).contains(&told), "told {told} times");
+    medium.limits.revive();
+    store.reopen().unwrap();
+    session.finish(STEPS, &none(), |save| state(save, STEPS));
+    let points = job.telemetry().unwrap().points("d", 0..=STEPS).unwrap();
+    let (first, last) = (points[0].iteration, points[points.len() - 1].iteration);
+    assert_eq!((first, last), (1, STEPS));
+    // 2^18 of each filled the room; half of them were dropped.
+    let kept = STEPS - (1 << 17);
+    assert_eq!(points.len() as u64, kept);
+}

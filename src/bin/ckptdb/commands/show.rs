@@ -89,6 +89,9 @@ fn facts(
     if let Some(parent) = checkpoint.parent {
         facts.push(("parent", parent_label(store, parent)));
     }
+    if let Some(source) = checkpoint.forked_from {
+        facts.push(("forked from", parent_label(store, source)));
+    }
     if !checkpoint.tags.is_empty() {
         let tags: Vec<_> = checkpoint.tags.iter().map(|tag| printable(tag)).collect();
         facts.push(("tags", tags.join(", ")));
@@ -119,7 +122,7 @@ fn sizes(checkpoint: &Checkpoint) -> String {
     )
 }
 
-/// The parent by name while it is there.
+/// Another checkpoint by name while it is there.
 fn parent_label(store: &Store, parent: CheckpointId) -> String {
     match store.resolve(&parent.to_string()) {
         Ok(found) => human::labelled(&found),

@@ -17,6 +17,7 @@ pub(crate) fn checkpoint(info: &CheckpointInfo) -> Value {
         "iteration": info.iteration,
         "saved_at": human::rfc3339(info.saved_at),
         "parent": info.parent.map(ckptdb::CheckpointId::get),
+        "forked_from": info.forked_from.map(ckptdb::CheckpointId::get),
         "events": events,
         "metrics": metrics(&info.metrics),
         "attributes": attributes(&info.attributes),

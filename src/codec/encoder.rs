@@ -72,6 +72,11 @@ impl Compression {
     /// All of them, by rising effort.
     pub const ALL: [Self; 4] = [Self::None, Self::Fast, Self::Default, Self::Max];
 
+    /// Whether chunks are written against others.
+    pub(crate) fn uses_bases(self) -> bool {
+        self >= Self::Default
+    }
+
     /// Its name, as the command line and the configuration have it.
     pub const fn name(self) -> &'static str {
         match self {
@@ -155,7 +160,7 @@ impl Encoder {
 
     /// Whether it has a use for bases.
     pub(crate) fn uses_bases(&self) -> bool {
-        self.effort >= Compression::Default
+        self.effort.uses_bases()
     }
 
     /// Encodes raw bytes by the codec that suits them. A base comes with its id, which then stands

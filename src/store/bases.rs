@@ -44,8 +44,6 @@ pub(super) struct ChunkPlace<'a> {
 #[derive(Debug)]
 pub(super) struct Parent<'s> {
     store: &'s Store,
-    /// Whether chains may be as long as they can be, each delta against the one before: nothing is
-    /// smaller, and nothing slower to load.
     long: bool,
     manifest: Option<Manifest>,
     /// The group that was looked at last: entries come in the order of their names.
@@ -69,6 +67,45 @@ pub(super) struct Base {
 }
 
 impl Base {
+    /// The base of a delta that follows this chunk of the parent, if there is to be one.
+    pub(super) fn after(store: &Store, chunk: &ChunkRef, long: bool) -> Result<Option<Self>> {
+        if store.presence(&chunk.chunk())? != Presence::Present {
+            return Ok(None);
+        }
+        let read = store.read(|rows| {
+            let Some(row) = chunk_row(rows, &chunk.chunk())? else {
+                return Ok(None);
+            };
+            // A chain does not branch: what has several bases is none.
+            if row.bases.len() > 1 || row.position.max(row.depth) >= LIGHT_CHAIN - 1 {
+                return Ok(None);
+            }
+            let position = row.position + 1;
+            let (id, row) = if long {
+                (chunk.chunk(), row)
+            } else {
+                skipped(rows, chunk.chunk(), row, position)?
+            };
+            let chunk = ChunkRef {
+                id: *id.as_bytes(),
+                raw_len: row.raw_len,
+            };
+            let raw = match store.recent().get(&id) {
+                Some(raw) => raw,
+                None => Arc::new(load_chunk(rows, &chunk)?),
+            };
+            Ok(Some(Self {
+                id,
+                raw,
+                position,
+                depth: row.depth + 1,
+                long,
+                chain: chain_bytes(rows, &row)?,
+            }))
+        });
+        Ok(unless_damaged(read)?.flatten())
+    }
+
     /// The base that a chunk has, if it has one and that can be read.
     pub(super) fn of(rows: &dyn Rows, row: &ChunkRow) -> Result<Option<Self>> {
         let [id] = row.bases[..] else {
@@ -132,7 +169,7 @@ impl<'s> Parent<'s> {
     pub(super) fn with(store: &'s Store, manifest: Option<Manifest>, effort: Compression) -> Self {
         Self {
             store,
-            long: effort == Compression::Max,
+            long: has_long_chains(effort),
             manifest: manifest.filter(|_| effort >= Compression::Default),
             group: None,
             entry: None,
@@ -155,50 +192,20 @@ impl<'s> Parent<'s> {
         Ok(self.group.as_ref())
     }
 
+    /// The chunk of the parent at this place, if it has one.
+    pub(super) fn at(&mut self, place: Place<'_>) -> Result<Option<ChunkRef>> {
+        match place {
+            Place::Chunk(place) => self.chunk(place),
+            Place::PackOf(name) => self.pack(name),
+        }
+    }
+
     /// The base that a delta at this place would be written against, if there is to be one.
     pub(super) fn base(&mut self, place: Place<'_>) -> Result<Option<Base>> {
-        let chunk = match place {
-            Place::Chunk(place) => self.chunk(place)?,
-            Place::PackOf(name) => self.pack(name)?,
-        };
-        let Some(chunk) = chunk else {
-            return Ok(None);
-        };
-        if self.store.presence(&chunk.chunk())? != Presence::Present {
-            return Ok(None);
+        match self.at(place)? {
+            Some(chunk) => Base::after(self.store, &chunk, self.long),
+            None => Ok(None),
         }
-        let read = self.store.read(|rows| {
-            let Some(row) = chunk_row(rows, &chunk.chunk())? else {
-                return Ok(None);
-            };
-            // A chain does not branch: what has several bases is none.
-            if row.bases.len() > 1 || row.position.max(row.depth) >= LIGHT_CHAIN - 1 {
-                return Ok(None);
-            }
-            let position = row.position + 1;
-            let (id, row) = if self.long {
-                (chunk.chunk(), row)
-            } else {
-                skipped(rows, chunk.chunk(), row, position)?
-            };
-            let chunk = ChunkRef {
-                id: *id.as_bytes(),
-                raw_len: row.raw_len,
-            };
-            let raw = match self.store.recent().get(&id) {
-                Some(raw) => raw,
-                None => Arc::new(load_chunk(rows, &chunk)?),
-            };
-            Ok(Some(Base {
-                id,
-                raw,
-                position,
-                depth: row.depth + 1,
-                long: self.long,
-                chain: chain_bytes(rows, &row)?,
-            }))
-        });
-        Ok(unless_damaged(read)?.flatten())
     }
 
     /// The parent's chunk at this place: of as many bytes after as many chunks, or else where it
@@ -247,6 +254,12 @@ impl<'s> Parent<'s> {
             matches!(entry.content, Content::Packed(_)).then_some(group.pack)?
         }))
     }
+}
+
+/// Whether chains may be as long as they can be, each delta against the one before: nothing is
+/// smaller, and nothing slower to load.
+pub(super) fn has_long_chains(effort: Compression) -> bool {
+    effort == Compression::Max
 }
 
 /// What is damaged is of no use as a base, and no reason to fail.

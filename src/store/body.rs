@@ -2,12 +2,15 @@
 
 use std::borrow::Cow;
 use std::io::{self, Read};
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use safetensors::View;
 
 use super::bases::{ChunkPlace, Place};
-use super::ingest::Ingest;
+use super::intake::{Intake, Span};
 use super::manifest::{Body, texture_of};
+use super::pipeline::Raw;
 use crate::chunking::FileCutter;
 use crate::error::{Error, Result};
 use crate::format::{KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
@@ -28,60 +31,140 @@ pub(super) struct Part<'a> {
     pub(super) source: Source<'a>,
 }
 
-/// Reads an entry's bytes: short ones whole, longer ones chunk by chunk through `buffer`.
-pub(super) fn body_of(
-    ingest: &mut Ingest<'_>,
-    name: &str,
-    kind: &KindRecord,
-    expected: Option<u64>,
-    source: Source<'_>,
-    buffer: &mut Vec<u8>,
-) -> Result<Body> {
-    let texture = texture_of(kind);
-    match source {
-        Source::Bytes(bytes) => body_of_slice(ingest, name, kind, &bytes),
-        Source::View(view) => body_of_slice(ingest, name, kind, &view.data()),
-        Source::Reader(reader) => {
-            // One byte more than fits is enough to notice; an endless reader must end.
-            let most = expected.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
-            let mut reader = reader.take(most);
-            let failed = |error| reading(name, error);
-            buffer.clear();
-            read_up_to(&mut reader, buffer, SMALL_ENTRY_BYTES).map_err(failed)?;
-            if buffer.len() < SMALL_ENTRY_BYTES {
-                return Ok(Body::Small(buffer.clone()));
-            }
-            let mut cuts = Cuts::new(name, kind);
-            let mut chunks = Vec::new();
-            loop {
-                read_up_to(&mut reader, buffer, MAX_CHUNK_BYTES).map_err(failed)?;
-                if buffer.is_empty() {
-                    return Ok(Body::Large(chunks));
-                }
-                let place = cuts.next(buffer);
-                chunks.push(ingest.chunk(&buffer[..place.bytes], texture, Place::Chunk(place))?);
-                buffer.drain(..place.bytes);
-            }
+/// The bytes of an entry that is to be taken in.
+pub(super) enum Data<'e> {
+    Bytes(&'e [u8]),
+    View(&'e dyn View),
+    Reader(&'e mut dyn Read),
+}
+
+/// An entry that is to be taken in.
+pub(super) struct Item<'e> {
+    pub(super) name: &'e str,
+    pub(super) kind: &'e KindRecord,
+    /// As in [`Part`].
+    pub(super) bytes: Option<u64>,
+    pub(super) data: Data<'e>,
+}
+
+/// Bytes in memory: the caller's, or made when they are asked for.
+#[derive(Clone)]
+pub(super) enum Memory<'e> {
+    Lent(&'e [u8]),
+    Made(Arc<Vec<u8>>),
+}
+
+impl<'e> Memory<'e> {
+    /// Some of them.
+    pub(super) fn part(&self, range: Range<usize>) -> Raw<'e> {
+        match self {
+            Self::Lent(bytes) => Raw::Lent(bytes.get(range).unwrap_or_default()),
+            Self::Made(bytes) => Raw::Shared(Arc::clone(bytes), range),
         }
     }
 }
 
-fn body_of_slice(
-    ingest: &mut Ingest<'_>,
+impl Deref for Memory<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Made(bytes) => bytes,
+        }
+    }
+}
+
+impl<'e> Item<'e> {
+    pub(super) fn of<'p: 'e>((name, part): (&'e String, &'e mut Part<'p>)) -> Self {
+        let (kind, bytes) = (&part.kind, part.bytes);
+        let data = match &mut part.source {
+            Source::Bytes(bytes) => Data::Bytes(bytes),
+            Source::View(view) => Data::View(&**view),
+            Source::Reader(reader) => Data::Reader(reader),
+        };
+        Self {
+            name,
+            kind,
+            bytes,
+            data,
+        }
+    }
+
+    /// How many bytes it has, as far as that is known.
+    pub(super) fn len(&self) -> Option<u64> {
+        match self.data {
+            Data::Bytes(bytes) => Some(bytes.len() as u64),
+            Data::View(_) | Data::Reader(_) => self.bytes,
+        }
+    }
+
+    /// Its bytes, if they are in memory or can be made there.
+    pub(super) fn memory(&self) -> Option<Memory<'e>> {
+        match self.data {
+            Data::Bytes(bytes) => Some(Memory::Lent(bytes)),
+            Data::View(view) => Some(match view.data() {
+                Cow::Borrowed(bytes) => Memory::Lent(bytes),
+                Cow::Owned(bytes) => Memory::Made(Arc::new(bytes)),
+            }),
+            Data::Reader(_) => None,
+        }
+    }
+}
+
+/// Takes in an entry's bytes: short ones whole, longer ones chunk by chunk.
+pub(super) fn body_of<'e>(
+    intake: &mut Intake<'_, '_, 'e>,
+    item: Item<'e>,
+    buffer: &mut Vec<u8>,
+) -> Result<Body> {
+    if let Some(bytes) = item.memory() {
+        return body_in_memory(intake, item.name, item.kind, &bytes);
+    }
+    let Data::Reader(reader) = item.data else {
+        return Ok(Body::Small(Vec::new()));
+    };
+    let texture = texture_of(item.kind);
+    // One byte more than fits is enough to notice; an endless reader must end.
+    let most = item.bytes.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
+    let mut reader = reader.take(most);
+    let failed = |error| reading(item.name, error);
+    buffer.clear();
+    read_up_to(&mut reader, buffer, SMALL_ENTRY_BYTES).map_err(failed)?;
+    if buffer.len() < SMALL_ENTRY_BYTES {
+        return Ok(Body::Small(buffer.clone()));
+    }
+    let mut cuts = Cuts::new(item.name, item.kind);
+    let mut chunks = Span::default();
+    loop {
+        read_up_to(&mut reader, buffer, MAX_CHUNK_BYTES).map_err(failed)?;
+        if buffer.is_empty() {
+            return Ok(Body::Large(chunks));
+        }
+        let place = cuts.next(buffer);
+        let rest = buffer.split_off(place.bytes);
+        let raw = Raw::Own(std::mem::replace(buffer, rest));
+        chunks.add(intake.chunk(raw, texture, Place::Chunk(place))?);
+    }
+}
+
+/// [`body_of`] for bytes in memory.
+pub(super) fn body_in_memory<'e>(
+    intake: &mut Intake<'_, '_, 'e>,
     name: &str,
     kind: &KindRecord,
-    bytes: &[u8],
+    bytes: &Memory<'e>,
 ) -> Result<Body> {
     if bytes.len() < SMALL_ENTRY_BYTES {
         return Ok(Body::Small(bytes.to_vec()));
     }
     let mut cuts = Cuts::new(name, kind);
-    let (mut rest, mut chunks) = (bytes, Vec::new());
-    while !rest.is_empty() {
-        let place = cuts.next(rest);
-        let (chunk, after) = rest.split_at(place.bytes);
-        chunks.push(ingest.chunk(chunk, texture_of(kind), Place::Chunk(place))?);
-        rest = after;
+    let (mut at, mut chunks) = (0, Span::default());
+    while at < bytes.len() {
+        let place = cuts.next(&bytes[at..]);
+        let raw = bytes.part(at..at + place.bytes);
+        at += place.bytes;
+        chunks.add(intake.chunk(raw, texture_of(kind), Place::Chunk(place))?);
     }
     Ok(Body::Large(chunks))
 }
@@ -132,16 +215,6 @@ pub(super) fn reading(name: &str, source: io::Error) -> Error {
         operation: "reading the bytes of entry".to_owned(),
         path: printable(name).into(),
         source,
-    }
-}
-
-impl Body {
-    /// How many bytes came.
-    pub(super) fn len(&self) -> u64 {
-        match self {
-            Self::Small(data) => data.len() as u64,
-            Self::Large(chunks) => chunks.iter().map(|chunk| u64::from(chunk.raw_len)).sum(),
-        }
     }
 }
 

@@ -43,6 +43,9 @@ pub struct Options {
     pub recent_bytes: usize,
     /// How entries are encoded.
     pub compression: Compression,
+    /// Threads that encode the chunks of a large save, beside the one that saves. 1 or less leaves
+    /// all to that one.
+    pub threads: usize,
     /// Dates checkpoints.
     pub clock: Arc<dyn Clock>,
 }
@@ -55,6 +58,9 @@ impl Default for Options {
             undo_window: Duration::from_hours(1),
             recent_bytes: 64 << 20,
             compression: Compression::Default,
+            threads: std::thread::available_parallelism()
+                .map_or(1, usize::from)
+                .min(8),
             clock: Arc::new(SystemClock),
         }
     }

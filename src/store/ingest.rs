@@ -1,17 +1,17 @@
-//! A save's bytes on their way in: cut, hashed, looked up, encoded, staged.
+//! A save's chunks once they are prepared: counted, staged, and published with the checkpoint.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use super::bases::{Parent, Place, encoded, keep};
+use super::bases::{Parent, Place};
 use super::heal::{Presence, heal, recount};
+use super::pipeline::{Fresh, Prepared, Worker};
 use super::request::Request;
-use crate::codec::{Encoder, Narrow, Texture};
+use crate::codec::Compression;
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, MAX_CHUNK_BYTES, Manifest};
+use crate::format::{ChunkRef, Manifest};
 use crate::id::ChunkId;
 use crate::storage::{Change, Durability, NewChunk, Room, put_chunk, sweep_chunk};
 use crate::store::{Job, Store};
-use crate::tensor::DType;
 
 /// New chunks up to so many bytes go with the last transaction; more are staged before it. An
 /// eighth of the default cache: beyond that, the engine writes its pages twice.
@@ -38,10 +38,10 @@ pub(super) struct Tally {
 #[derive(Debug)]
 pub(super) struct Ingest<'s> {
     store: &'s Store,
-    encoder: Encoder,
+    compression: Compression,
     parent: Parent<'s>,
-    /// Chunks of this save that the store had not: staged ones with their numbers.
-    fresh: HashMap<ChunkId, Option<u64>>,
+    /// Chunks of this save that the store had not.
+    fresh: Fresh,
     pending: Vec<NewChunk>,
     pending_bytes: usize,
     /// Chunks that the store has, but damaged.
@@ -58,14 +58,13 @@ impl<'s> Ingest<'s> {
     pub(super) fn new(job: &'s Job, request: &Request) -> Result<Self> {
         let store = job.store();
         let compression = request.compression.unwrap_or(store.options().compression);
-        let encoder = Encoder::new(compression);
         store.recent().begin();
         let parent = Parent::of(job, request.parent, compression)?;
         Ok(Self {
             store,
-            encoder,
+            compression,
             parent,
-            fresh: HashMap::new(),
+            fresh: Fresh::default(),
             pending: Vec::new(),
             pending_bytes: 0,
             healing: Vec::new(),
@@ -76,119 +75,65 @@ impl<'s> Ingest<'s> {
         })
     }
 
+    /// What prepares its chunks.
+    pub(super) fn worker(&self) -> impl Fn() -> Worker<'s> + use<'s> {
+        let (store, compression, fresh) = (self.store, self.compression, self.fresh.clone());
+        move || Worker::new(store, compression, fresh.clone())
+    }
+
+    /// Threads that prepare chunks, if there are many.
+    pub(super) fn threads(&self) -> usize {
+        self.store.options().threads
+    }
+
     /// Whether it has a use for bases.
     pub(super) fn uses_bases(&self) -> bool {
-        self.encoder.uses_bases()
+        self.compression.uses_bases()
     }
 
-    /// Takes a chunk's raw bytes in, unless the store has them.
-    pub(super) fn chunk(
-        &mut self,
-        raw: &[u8],
-        texture: Texture,
-        place: Place<'_>,
-    ) -> Result<ChunkRef> {
-        let chunk = named(raw)?;
-        match self.presence(&chunk)? {
-            Presence::Present => self.store.recent().touch(&chunk.chunk()),
-            // Without a base: that could be a delta against this very chunk.
-            Presence::Damaged => {
-                let encoded = self.encode(&chunk, raw, texture, None)?;
-                self.heal_later(encoded)?;
-            }
-            Presence::Absent => {
-                let encoded = self.encode(&chunk, raw, texture, Some(place))?;
-                self.take(encoded)?;
-            }
-        }
-        Ok(chunk)
+    /// The chunk of the parent at this place.
+    pub(super) fn parent(&mut self, place: Place<'_>) -> Result<Option<ChunkRef>> {
+        self.parent.at(place)
     }
 
-    /// Takes in a chunk that is these chunks, rounded: they have been taken in before.
-    pub(super) fn copy(
-        &mut self,
-        raw: &[u8],
-        narrow: Narrow,
-        wide: &[&[u8]],
-        masters: &[ChunkRef],
-    ) -> Result<ChunkRef> {
-        let chunk = named(raw)?;
-        match self.presence(&chunk)? {
-            Presence::Present => {}
-            Presence::Damaged => {
-                let encoded = self.encode(&chunk, raw, Texture::of(DType::Bf16), None)?;
-                self.heal_later(encoded)?;
-            }
-            Presence::Absent => {
-                let bases: Vec<ChunkId> = masters.iter().map(ChunkRef::chunk).collect();
-                let encoded = match Encoder::derive(narrow, raw, wide, &bases) {
-                    Some(encoded) => NewChunk {
-                        id: chunk.chunk(),
-                        raw_len: chunk.raw_len,
-                        codec: encoded.codec.code(),
-                        bases,
-                        // Nothing is to be written against it.
-                        position: u8::MAX,
-                        stored: encoded.bytes,
-                    },
-                    None => self.encode(&chunk, raw, Texture::of(DType::Bf16), None)?,
-                };
-                self.take(encoded)?;
-            }
-        }
-        Ok(chunk)
-    }
-
-    /// What the store has of a chunk, or this save has taken in.
-    fn presence(&mut self, chunk: &ChunkRef) -> Result<Presence> {
-        let id = chunk.chunk();
-        let presence = if self.fresh.contains_key(&id) {
-            Presence::Present
-        } else {
-            self.store.presence(&id)?
-        };
+    /// Takes in a chunk, in the order in which they were cut.
+    pub(super) fn take_in(&mut self, prepared: Prepared) -> Result<()> {
+        let Prepared {
+            chunk,
+            presence,
+            new,
+        } = prepared;
+        let raw_len = u64::from(chunk.raw_len);
         self.tally.chunks += 1;
-        match presence {
-            Presence::Present | Presence::Damaged => {
-                self.tally.shared_bytes += u64::from(chunk.raw_len);
-            }
-            Presence::Absent => {
+        // It may have come twice before the first was taken in.
+        let new = new.filter(|new| !self.fresh.has(&new.id));
+        match (presence, new) {
+            (Presence::Absent, Some(new)) => {
                 self.tally.new_chunks += 1;
-                self.tally.new_bytes += u64::from(chunk.raw_len);
+                self.tally.new_bytes += raw_len;
+                self.take(new)
+            }
+            (Presence::Damaged, Some(new)) => {
+                self.tally.shared_bytes += raw_len;
+                self.heal_later(new)
+            }
+            (_, None) | (Presence::Present, _) => {
+                self.tally.shared_bytes += raw_len;
+                Ok(())
             }
         }
-        Ok(presence)
     }
 
     /// Keeps a chunk that the store has not, for the last transaction or a stage before it.
     fn take(&mut self, chunk: NewChunk) -> Result<()> {
         self.tally.stored_bytes += chunk.stored.len() as u64;
         self.pending_bytes += chunk.stored.len();
-        self.fresh.insert(chunk.id, None);
+        self.fresh.chunks().insert(chunk.id, None);
         self.pending.push(chunk);
         if self.pending_bytes >= STAGE_BYTES {
             self.stage()?;
         }
         Ok(())
-    }
-
-    /// Encodes a chunk, against the one of the parent if that is shorter and allowed.
-    fn encode(
-        &mut self,
-        chunk: &ChunkRef,
-        raw: &[u8],
-        texture: Texture,
-        place: Option<Place<'_>>,
-    ) -> Result<NewChunk> {
-        let base = match place {
-            Some(place) => self.parent.base(place)?,
-            None => None,
-        };
-        let new = encoded(&mut self.encoder, chunk, raw, texture, base.as_ref());
-        if self.encoder.uses_bases() {
-            keep(self.store.recent(), &new, raw, base);
-        }
-        Ok(new)
     }
 
     /// Counts bytes that lie in the checkpoint's own record.
@@ -200,7 +145,7 @@ impl<'s> Ingest<'s> {
     /// Writes a damaged chunk anew: with the last transaction, or before it if there are many.
     fn heal_later(&mut self, chunk: NewChunk) -> Result<()> {
         self.tally.healed_chunks += 1;
-        self.fresh.insert(chunk.id, None);
+        self.fresh.chunks().insert(chunk.id, None);
         self.healing_bytes += chunk.stored.len();
         self.healing.push(chunk);
         if self.healing_bytes >= STAGE_BYTES {
@@ -244,7 +189,7 @@ impl<'s> Ingest<'s> {
                 change.finish()?;
                 Ok(numbers)
             })?;
-        self.fresh.extend(numbers);
+        self.fresh.chunks().extend(numbers);
         let now = self.store.engine().generation();
         self.generation.get_or_insert(now);
         self.check_stages()
@@ -267,7 +212,7 @@ impl<'s> Ingest<'s> {
         for chunk in &self.pending {
             put_chunk(change, chunk)?;
         }
-        for number in self.fresh.values().flatten() {
+        for number in self.fresh.chunks().values().flatten() {
             change.rows().unstage(*number)?;
         }
         Ok(())
@@ -280,7 +225,8 @@ impl<'s> Ingest<'s> {
         self.heal(change)?;
         let uncounted = heal(change, &self.pending)?;
         self.uncounted.extend(uncounted);
-        let staged = self.fresh.iter().filter(|(_, number)| number.is_some());
+        let fresh = self.fresh.chunks();
+        let staged = fresh.iter().filter(|(_, number)| number.is_some());
         self.uncounted.extend(staged.map(|(id, _)| *id));
         Ok(())
     }
@@ -309,8 +255,10 @@ impl<'s> Ingest<'s> {
     /// Removes what a save staged that will not be published. What can't be removed now is noted,
     /// and goes when the store is opened next.
     pub(super) fn abandon(self) {
-        let fresh = self.fresh.into_iter();
-        let staged = fresh.filter_map(|(id, number)| Some((id, number?)));
+        let fresh = std::mem::take(&mut *self.fresh.chunks());
+        let staged = fresh
+            .into_iter()
+            .filter_map(|(id, number)| Some((id, number?)));
         let mut staged: Vec<(ChunkId, u64)> = staged.collect();
         // The last first: what is written against another goes before it.
         staged.sort_unstable_by_key(|(_, number)| std::cmp::Reverse(*number));
@@ -328,16 +276,5 @@ impl<'s> Ingest<'s> {
         if let Err(error) = removed {
             tracing::warn!(%error, "a failed save's chunks stay until the store is opened again");
         }
-    }
-}
-
-/// A chunk's name: the hash of its bytes, and their number.
-fn named(raw: &[u8]) -> Result<ChunkRef> {
-    match u32::try_from(raw.len()) {
-        Ok(raw_len) if raw.len() <= MAX_CHUNK_BYTES => Ok(ChunkRef {
-            id: *blake3::hash(raw).as_bytes(),
-            raw_len,
-        }),
-        _ => Err(Error::invalid("a chunk", "it is longer than chunks may be")),
     }
 }

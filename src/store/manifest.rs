@@ -1,8 +1,11 @@
 //! Building a checkpoint's manifest: small entries into packs, entries into groups, groups into a
 //! tree. `docs/format.md`, section 4, is the norm; equal states give equal manifests.
 
+use std::collections::VecDeque;
+
 use super::bases::Place;
-use super::ingest::Ingest;
+use super::intake::{Intake, Span};
+use super::pipeline::Raw;
 use crate::chunking::is_boundary;
 use crate::codec::Texture;
 use crate::error::{Error, Result};
@@ -16,11 +19,35 @@ use crate::id::NodeId;
 use crate::storage::NodeSet;
 use crate::tensor::DType;
 
-/// An entry's bytes as they come: few enough for a pack, or chunks already taken in.
+/// An entry's bytes as they come: few enough for a pack, or chunks that are on their way.
 #[derive(Debug)]
 pub(super) enum Body {
     Small(Vec<u8>),
-    Large(Vec<ChunkRef>),
+    Large(Span),
+}
+
+impl Body {
+    /// How many bytes came.
+    pub(super) fn len(&self, intake: &Intake<'_, '_, '_>) -> u64 {
+        match self {
+            Self::Small(data) => data.len() as u64,
+            Self::Large(chunks) => intake.bytes(chunks),
+        }
+    }
+}
+
+/// A group with its pack and the chunks of each entry; those on their way have no names yet.
+#[derive(Debug, Default)]
+struct Open {
+    group: Group,
+    spans: Vec<Span>,
+    pack: Span,
+}
+
+impl Open {
+    fn has_settled(&self, intake: &Intake<'_, '_, '_>) -> bool {
+        intake.has(&self.pack) && self.spans.iter().all(|span| intake.has(span))
+    }
 }
 
 /// A manifest under construction. Entries come in the order of their names.
@@ -29,9 +56,11 @@ pub(super) struct ManifestBuilder {
     /// All entries, while they are few enough to lie in the checkpoint's record.
     few: Option<Vec<EntryRecord>>,
     few_bytes: usize,
-    group: Group,
+    open: Open,
     group_bytes: usize,
     pack: Vec<u8>,
+    /// Groups of which chunks may be on their way.
+    closed: VecDeque<Open>,
     groups: Vec<NameChild>,
     nodes: NodeSet,
     entries: u64,
@@ -58,7 +87,7 @@ impl ManifestBuilder {
     /// Adds an entry.
     pub(super) fn add(
         &mut self,
-        ingest: &mut Ingest<'_>,
+        intake: &mut Intake<'_, '_, '_>,
         name: String,
         kind: KindRecord,
         body: Body,
@@ -80,26 +109,23 @@ impl ManifestBuilder {
                     content: Content::Inline(data),
                 });
                 return if self.few_bytes > INLINE_STATE_BYTES {
-                    self.no_longer_few(ingest)
+                    self.no_longer_few(intake)
                 } else {
                     Ok(())
                 };
             }
             (body, _) => body,
         };
-        self.no_longer_few(ingest)?;
-        self.bytes += match &body {
-            Body::Small(data) => data.len() as u64,
-            Body::Large(chunks) => chunks.iter().map(|c| u64::from(c.raw_len)).sum(),
-        };
-        self.place(ingest, name, kind, body)
+        self.no_longer_few(intake)?;
+        self.bytes += body.len(intake);
+        self.place(intake, name, kind, body)
     }
 
     /// Moves the entries that were held as few into groups.
-    fn no_longer_few(&mut self, ingest: &mut Ingest<'_>) -> Result<()> {
+    fn no_longer_few(&mut self, intake: &mut Intake<'_, '_, '_>) -> Result<()> {
         for entry in self.few.take().unwrap_or_default() {
             if let Content::Inline(data) = entry.content {
-                self.place(ingest, entry.name, entry.kind, Body::Small(data))?;
+                self.place(intake, entry.name, entry.kind, Body::Small(data))?;
             }
         }
         Ok(())
@@ -107,23 +133,23 @@ impl ManifestBuilder {
 
     fn place(
         &mut self,
-        ingest: &mut Ingest<'_>,
+        intake: &mut Intake<'_, '_, '_>,
         name: String,
         kind: KindRecord,
         body: Body,
     ) -> Result<()> {
-        let packed = match &body {
-            Body::Small(data) => data.len(),
-            Body::Large(_) => 0,
-        };
-        let content = match body {
-            Body::Small(ref data) if data.is_empty() => Content::Inline(Vec::new()),
-            Body::Small(_) => Content::Packed(0),
-            Body::Large(ref chunks) => self.content_of(chunks)?,
-        };
-        let bytes = match &body {
-            Body::Small(data) => data.len() as u64,
-            Body::Large(chunks) => chunks.iter().map(|c| u64::from(c.raw_len)).sum(),
+        let bytes = body.len(intake);
+        // What stands for chunks is as long as what will.
+        let (packed, content) = match &body {
+            Body::Small(data) if data.is_empty() => (0, Content::Inline(Vec::new())),
+            Body::Small(data) => (data.len(), Content::Packed(0)),
+            Body::Large(span) if span.len() <= DIRECT_CHUNKS => {
+                (0, Content::Chunks(intake.chunks(span).to_vec()))
+            }
+            Body::Large(_) => {
+                let (root, depth) = ([0; 32], 0);
+                (0, Content::Tree { root, depth })
+            }
         };
         let mut entry = EntryRecord {
             name,
@@ -132,23 +158,27 @@ impl ManifestBuilder {
             content,
         };
         let entry_bytes = encoded_len(&entry).map_err(refused)? + 4;
-        let members = self.group.entries.len();
+        let members = self.open.group.entries.len();
         let full = self.group_bytes + entry_bytes > NODE_TARGET_BYTES
             || self.pack.len() + packed > MAX_PACK_BYTES
             || (members >= NODE_MIN_MEMBERS && is_boundary(&entry.name));
         if members > 0 && full {
-            self.close_group(ingest)?;
+            self.close_group(intake)?;
         }
-        if let Body::Small(data) = body
-            && !data.is_empty()
-        {
-            let offset = u32::try_from(self.pack.len())
-                .map_err(|_| Error::invalid("a pack", "it is too long"))?;
-            entry.content = Content::Packed(offset);
-            self.pack.extend_from_slice(&data);
+        let mut span = Span::default();
+        match body {
+            Body::Small(data) if data.is_empty() => {}
+            Body::Small(data) => {
+                let offset = u32::try_from(self.pack.len())
+                    .map_err(|_| Error::invalid("a pack", "it is too long"))?;
+                entry.content = Content::Packed(offset);
+                self.pack.extend_from_slice(&data);
+            }
+            Body::Large(chunks) => span = chunks,
         }
         self.group_bytes += entry_bytes;
-        self.group.entries.push(entry);
+        self.open.group.entries.push(entry);
+        self.open.spans.push(span);
         Ok(())
     }
 
@@ -192,10 +222,48 @@ impl ManifestBuilder {
         }
     }
 
-    fn close_group(&mut self, ingest: &mut Ingest<'_>) -> Result<()> {
-        self.seal_pack(ingest)?;
-        let group = std::mem::take(&mut self.group);
+    fn close_group(&mut self, intake: &mut Intake<'_, '_, '_>) -> Result<()> {
+        while self
+            .closed
+            .front()
+            .is_some_and(|open| open.has_settled(intake))
+        {
+            self.settle_first(intake)?;
+        }
+        if !self.pack.is_empty() {
+            let pack = std::mem::take(&mut self.pack);
+            let (texture, first) = packed(&self.open.group).unwrap_or((Texture::General, ""));
+            let place = intake.chunk(Raw::Own(pack), texture, Place::PackOf(first))?;
+            self.open.pack.add(place);
+        }
+        self.closed.push_back(std::mem::take(&mut self.open));
         self.group_bytes = 0;
+        Ok(())
+    }
+
+    /// The first of the closed groups, with all that its entries name.
+    fn first_settled(&mut self, intake: &Intake<'_, '_, '_>) -> Result<Option<Group>> {
+        let Some(open) = self.closed.pop_front() else {
+            return Ok(None);
+        };
+        let mut group = open.group;
+        for (entry, span) in group.entries.iter_mut().zip(&open.spans) {
+            if span.len() > 0 {
+                entry.content = self.content_of(intake.chunks(span))?;
+            }
+        }
+        group.pack = intake.chunks(&open.pack).first().copied();
+        Ok(Some(group))
+    }
+
+    fn settle_first(&mut self, intake: &Intake<'_, '_, '_>) -> Result<()> {
+        match self.first_settled(intake)? {
+            Some(group) => self.add_group(group),
+            None => Ok(()),
+        }
+    }
+
+    fn add_group(&mut self, group: Group) -> Result<()> {
         let first = group
             .entries
             .first()
@@ -209,27 +277,17 @@ impl ManifestBuilder {
         Ok(())
     }
 
-    fn seal_pack(&mut self, ingest: &mut Ingest<'_>) -> Result<()> {
-        if !self.pack.is_empty() {
-            let pack = std::mem::take(&mut self.pack);
-            let (texture, first) = packed(&self.group).unwrap_or((Texture::General, ""));
-            let place = Place::PackOf(first);
-            self.group.pack = Some(ingest.chunk(&pack, texture, place)?);
-        }
-        Ok(())
-    }
-
     /// Closes the manifest.
-    pub(super) fn finish(mut self, ingest: &mut Ingest<'_>) -> Result<Built> {
+    pub(super) fn finish(mut self, intake: &mut Intake<'_, '_, '_>) -> Result<Built> {
         let manifest = match self.few.take() {
             Some(entries) => {
-                ingest.inline(self.bytes);
+                intake.inline(self.bytes);
                 Manifest::Inline(Group {
                     pack: None,
                     entries,
                 })
             }
-            None => self.finish_groups(ingest)?,
+            None => self.finish_groups(intake)?,
         };
         let Self {
             nodes,
@@ -245,14 +303,16 @@ impl ManifestBuilder {
         })
     }
 
-    fn finish_groups(&mut self, ingest: &mut Ingest<'_>) -> Result<Manifest> {
-        if self.groups.is_empty() {
-            self.seal_pack(ingest)?;
-            if encoded_len(&self.group).map_err(refused)? <= INLINE_MANIFEST_BYTES {
-                return Ok(Manifest::Inline(std::mem::take(&mut self.group)));
+    fn finish_groups(&mut self, intake: &mut Intake<'_, '_, '_>) -> Result<Manifest> {
+        self.close_group(intake)?;
+        intake.settle()?;
+        let is_one = self.groups.is_empty() && self.closed.len() == 1;
+        while let Some(group) = self.first_settled(intake)? {
+            if is_one && encoded_len(&group).map_err(refused)? <= INLINE_MANIFEST_BYTES {
+                return Ok(Manifest::Inline(group));
             }
+            self.add_group(group)?;
         }
-        self.close_group(ingest)?;
         let mut level = std::mem::take(&mut self.groups);
         let mut depth = 0;
         while level.len() > 1 {

@@ -1,139 +1,171 @@
 //! The entries of a save on their way in: first what others are rounded copies of, then all in the
 //! order of their names.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
-use super::body::{Part, Source, body_of, check_length};
+use super::body::{Item, Memory, Part, body_in_memory, body_of, check_length};
 use super::ingest::Ingest;
+use super::intake::{Intake, Span};
 use super::manifest::{Body, Built, ManifestBuilder};
+use super::pipeline::{Task, Work, with_pipeline};
 use crate::codec::Narrow;
 use crate::error::Result;
-use crate::format::{KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
+use crate::format::{ChunkRef, KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
 use crate::tensor::DType;
 
+/// States of fewer bytes are taken in by one thread: others would not be worth their start.
+const BESIDE_BYTES: u64 = 4 << 20;
+
 /// Takes all entries in.
-pub(super) fn take_in(ingest: &mut Ingest<'_>, parts: BTreeMap<String, Part<'_>>) -> Result<Built> {
+pub(super) fn take_in(
+    ingest: &mut Ingest<'_>,
+    mut parts: BTreeMap<String, Part<'_>>,
+) -> Result<Built> {
+    let items: Vec<Item<'_>> = parts.iter_mut().map(Item::of).collect();
+    // What a reader will bring is not known.
+    let sum = |sum: u64, item: &Item<'_>| sum.saturating_add(item.len().unwrap_or(u64::MAX));
+    let threads = if items.iter().fold(0, sum) < BESIDE_BYTES {
+        1
+    } else {
+        ingest.threads()
+    };
+    with_pipeline(threads, ingest.worker(), |pipeline| {
+        take_items_in(&mut Intake::new(ingest, pipeline), items)
+    })
+}
+
+fn take_items_in<'e>(intake: &mut Intake<'_, '_, 'e>, items: Vec<Item<'e>>) -> Result<Built> {
     let mut builder = ManifestBuilder::new();
     let mut buffer = Vec::new();
-    let copies = if ingest.uses_bases() {
-        copies(&parts)
+    let mut ready = if intake.uses_bases() {
+        copies_in(intake, &items)?
     } else {
         BTreeMap::new()
     };
-    let mut ready = copies_in(ingest, &parts, &copies)?;
-    for (name, part) in parts {
-        let body = match ready.remove(&name) {
-            Some(body) => body,
-            None => body_of(
-                ingest,
-                &name,
-                &part.kind,
-                part.bytes,
-                part.source,
-                &mut buffer,
-            )?,
+    for item in items {
+        let (name, kind, bytes) = (item.name, item.kind, item.bytes);
+        let body = match ready.remove(name) {
+            Some(chunks) => Body::Large(chunks),
+            None => body_of(intake, item, &mut buffer)?,
         };
-        check_length(&name, part.bytes, body.len())?;
-        builder.add(ingest, name, part.kind, body)?;
+        check_length(name, bytes, body.len(intake))?;
+        builder.add(intake, name.to_owned(), kind.clone(), body)?;
     }
-    builder.finish(ingest)
+    builder.finish(intake)
 }
 
 /// A tensor that is another one of the same save, rounded.
-struct Copy {
+struct Copy<'i, 'e> {
+    item: &'i Item<'e>,
     narrow: Narrow,
-    master: String,
+    master: &'i Item<'e>,
 }
 
 /// Finds the tensors that are rounded copies of others, by their bytes. Only tensors in memory are
 /// looked at, and of those that share packs none.
-fn copies(parts: &BTreeMap<String, Part<'_>>) -> BTreeMap<String, Copy> {
-    let mut masters: HashMap<&[u64], Vec<&str>> = HashMap::new();
-    for (name, part) in parts {
-        if let Some((DType::F32, shape)) = tensor(part) {
-            masters.entry(shape).or_default().push(name);
+fn copies<'i, 'e>(items: &'i [Item<'e>]) -> Vec<Copy<'i, 'e>> {
+    let mut masters: HashMap<&[u64], Vec<&Item<'_>>> = HashMap::new();
+    for item in items {
+        if let Some((DType::F32, shape)) = tensor(item) {
+            masters.entry(shape).or_default().push(item);
         }
     }
-    let mut found = BTreeMap::new();
-    for (name, part) in parts {
-        let (narrow, shape) = match tensor(part) {
+    let mut found = Vec::new();
+    for item in items {
+        let (narrow, shape) = match tensor(item) {
             Some((DType::Bf16, shape)) => (Narrow::Bf16, shape),
             Some((DType::F16, shape)) => (Narrow::F16, shape),
             _ => continue,
         };
         let candidates = masters.get(shape).map_or(&[][..], Vec::as_slice);
-        let Some(raw) = bytes(part).filter(|_| !candidates.is_empty()) else {
-            continue;
-        };
-        if raw.len() < SMALL_ENTRY_BYTES {
+        if candidates.is_empty() || item.len().is_none_or(|len| len < SMALL_ENTRY_BYTES as u64) {
             continue;
         }
-        let is_master = |master: &&&str| {
-            let wide = parts.get(**master).and_then(bytes);
+        let Some(raw) = item.memory() else {
+            continue;
+        };
+        let is_master = |master: &&&Item<'_>| {
+            let wide = master.memory();
             wide.is_some_and(|wide| narrow.is_rounded(&raw, &[&wide]))
         };
         if let Some(master) = candidates.iter().find(is_master) {
-            let master = (*master).to_owned();
-            found.insert(name.clone(), Copy { narrow, master });
+            found.push(Copy {
+                item,
+                narrow,
+                master,
+            });
         }
     }
     found
 }
 
-fn tensor<'a>(part: &'a Part<'_>) -> Option<(DType, &'a [u64])> {
-    match &part.kind {
+fn tensor<'e>(item: &Item<'e>) -> Option<(DType, &'e [u64])> {
+    match item.kind {
         KindRecord::Tensor { dtype, shape } => Some((DType::from_code(*dtype)?, shape)),
         KindRecord::Document | KindRecord::File => None,
     }
 }
 
-/// The bytes of what is in memory.
-fn bytes<'a>(part: &'a Part<'_>) -> Option<Cow<'a, [u8]>> {
-    match &part.source {
-        Source::Bytes(bytes) => Some(Cow::Borrowed(bytes)),
-        Source::View(view) => Some(view.data()),
-        Source::Reader(_) => None,
-    }
-}
-
-/// Takes in the masters, and then their copies.
-fn copies_in(
-    ingest: &mut Ingest<'_>,
-    parts: &BTreeMap<String, Part<'_>>,
-    copies: &BTreeMap<String, Copy>,
-) -> Result<BTreeMap<String, Body>> {
-    let mut ready: BTreeMap<String, Body> = BTreeMap::new();
-    for (name, copy) in copies {
-        let both = parts.get(name).zip(parts.get(&copy.master));
-        let Some((part, master)) = both else {
+/// Takes in the masters, and each one's copies after it.
+fn copies_in<'e>(
+    intake: &mut Intake<'_, '_, 'e>,
+    items: &[Item<'e>],
+) -> Result<BTreeMap<&'e str, Span>> {
+    let mut ready: BTreeMap<&str, Span> = BTreeMap::new();
+    // One behind the masters: a copy waits for the names of its master's chunks.
+    let mut due = None;
+    for copy in copies(items) {
+        let both = copy.item.memory().zip(copy.master.memory());
+        let Some((raw, wide)) = both else {
             continue;
         };
-        let Some((raw, wide)) = bytes(part).zip(bytes(master)) else {
-            continue;
-        };
-        if !ready.contains_key(&copy.master) {
-            let source = Source::Bytes(Cow::Borrowed(&wide));
-            let body = body_of(
-                ingest,
-                &copy.master,
-                &master.kind,
-                master.bytes,
-                source,
-                &mut Vec::new(),
-            )?;
-            ready.insert(copy.master.clone(), body);
+        let master = copy.master;
+        if !ready.contains_key(master.name)
+            && let Body::Large(chunks) = body_in_memory(intake, master.name, master.kind, &wide)?
+        {
+            ready.insert(master.name, chunks);
         }
-        let Some(Body::Large(chunks)) = ready.get(&copy.master) else {
-            continue;
-        };
-        let wide: Vec<&[u8]> = wide.chunks(MAX_CHUNK_BYTES).collect();
-        let pieces = raw.chunks(MAX_CHUNK_BYTES);
-        let body = pieces
-            .zip(wide.chunks(2).zip(chunks.chunks(2)))
-            .map(|(piece, (wide, chunks))| ingest.copy(piece, copy.narrow, wide, chunks))
-            .collect::<Result<_>>()?;
-        ready.insert(name.clone(), Body::Large(body));
+        if let Some((copy, raw, wide)) = due.replace((copy, raw, wide)) {
+            copy_in(intake, &mut ready, &copy, (&raw, &wide))?;
+        }
+    }
+    if let Some((copy, raw, wide)) = due {
+        copy_in(intake, &mut ready, &copy, (&raw, &wide))?;
     }
     Ok(ready)
+}
+
+/// Takes in a copy of a master that has been sent.
+fn copy_in<'e>(
+    intake: &mut Intake<'_, '_, 'e>,
+    ready: &mut BTreeMap<&'e str, Span>,
+    copy: &Copy<'_, 'e>,
+    (raw, wide): (&Memory<'e>, &Memory<'e>),
+) -> Result<()> {
+    let Some(master) = ready.get(copy.master.name) else {
+        return Ok(());
+    };
+    if !intake.has(master) {
+        intake.settle()?;
+    }
+    let masters: Vec<_> = intake.chunks(master).iter().map(ChunkRef::chunk).collect();
+    let mut chunks = Span::default();
+    for (at, masters) in (0..raw.len())
+        .step_by(MAX_CHUNK_BYTES)
+        .zip(masters.chunks(2))
+    {
+        // As long as two chunks of the master, or what is left.
+        let end = raw.len().min(at + MAX_CHUNK_BYTES);
+        let pieces = (2 * at..2 * end).step_by(MAX_CHUNK_BYTES);
+        let wide = pieces.map(|start| wide.part(start..(2 * end).min(start + MAX_CHUNK_BYTES)));
+        let work = Work::Copy {
+            narrow: copy.narrow,
+            wide: wide.collect(),
+            masters: masters.to_vec(),
+        };
+        let raw = raw.part(at..end);
+        chunks.add(intake.send(Task { raw, work })?);
+    }
+    ready.insert(copy.item.name, chunks);
+    Ok(())
 }

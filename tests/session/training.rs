@@ -163,6 +163,15 @@ impl Trainer {
         self.known.retain(|id, _| listed.contains_key(id));
     }
 
+    fn finish(&mut self, at: usize, metrics: &BTreeMap<String, f64>) {
+        let session = self.session.take().unwrap();
+        let state = weights(at, self.iteration);
+        let finished = session.finish(self.iteration, metrics, |save| {
+            save.bytes("weights", &state)
+        });
+        self.done = matches!(finished.save, SaveState::Saved(_));
+    }
+
     /// What a step says that is now durable, or left behind.
     fn note(&mut self, store: &Store, step: &Step) {
         if let Some(resumed) = &step.rolled_back {
@@ -285,6 +294,11 @@ impl World {
         let odd = self.random.chance(2_000);
         let phase = self.random.chance(1_500);
         let trainer = &mut self.trainers[at];
+        if trainer.iteration >= LAST {
+            // The last iteration was saved, and its end was not.
+            trainer.finish(at, &BTreeMap::new());
+            return;
+        }
         let session = trainer.session.as_mut().unwrap();
         trainer.iteration += 1;
         let iteration = trainer.iteration;
@@ -316,10 +330,7 @@ impl World {
                 trainer.compare(&self.store);
             }
         } else if trainer.iteration >= LAST {
-            let session = trainer.session.take().unwrap();
-            let finished =
-                session.finish(iteration, &metrics, |save| save.bytes("weights", &state));
-            trainer.done = matches!(finished.save, SaveState::Saved(_));
+            trainer.finish(at, &metrics);
         }
     }
 

@@ -1,0 +1,440 @@
+//! The chunks of a save on their way: named, looked up and encoded beside each other, and handed
+//! back in the order in which they were cut, so that equal saves make equal stores.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::{Deref, Range};
+use std::sync::{Arc, PoisonError};
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::bases::{Base, encoded, has_long_chains, keep};
+use super::heal::Presence;
+use crate::codec::{Compression, Encoder, Narrow, Texture};
+use crate::error::{Error, Result};
+use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
+use crate::id::ChunkId;
+use crate::storage::NewChunk;
+use crate::store::Store;
+use crate::sync::{Mutex, MutexGuard};
+use crate::tensor::DType;
+
+/// Chunks that are on their way for each thread at most: memory is a few times as many.
+const AHEAD: usize = 3;
+
+/// A chunk's raw bytes.
+#[derive(Debug)]
+pub(super) enum Raw<'e> {
+    Lent(&'e [u8]),
+    Own(Vec<u8>),
+    Shared(Arc<Vec<u8>>, Range<usize>),
+}
+
+impl Deref for Raw<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Lent(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes, range) => bytes.get(range.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+/// What a chunk may be stored as, if the store has not got it.
+#[derive(Debug)]
+pub(super) enum Work<'e> {
+    /// What has changed since this chunk of the parent, or whatever is short.
+    Chunk {
+        texture: Texture,
+        parent: Option<ChunkRef>,
+    },
+    /// The rounding of other chunks of the save, which have been taken in before.
+    Copy {
+        narrow: Narrow,
+        wide: Vec<Raw<'e>>,
+        masters: Vec<ChunkId>,
+    },
+}
+
+/// A chunk to prepare.
+#[derive(Debug)]
+pub(super) struct Task<'e> {
+    pub(super) raw: Raw<'e>,
+    pub(super) work: Work<'e>,
+}
+
+/// A chunk as it can be taken in.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) chunk: ChunkRef,
+    /// What the store had of it.
+    pub(super) presence: Presence,
+    /// Encoded, unless it is there.
+    pub(super) new: Option<NewChunk>,
+}
+
+/// The chunks that a save has brought: staged ones with their numbers. The store may not show them
+/// yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fresh(Arc<Mutex<HashMap<ChunkId, Option<u64>>>>);
+
+impl Fresh {
+    pub(super) fn chunks(&self) -> MutexGuard<'_, HashMap<ChunkId, Option<u64>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn has(&self, id: &ChunkId) -> bool {
+        self.chunks().contains_key(id)
+    }
+}
+
+/// Prepares chunks, one after the other.
+pub(super) struct Worker<'s> {
+    store: &'s Store,
+    encoder: Encoder,
+    long: bool,
+    fresh: Fresh,
+}
+
+impl<'s> Worker<'s> {
+    pub(super) fn new(store: &'s Store, effort: Compression, fresh: Fresh) -> Self {
+        Self {
+            store,
+            encoder: Encoder::new(effort),
+            long: has_long_chains(effort),
+            fresh,
+        }
+    }
+
+    /// Names a chunk, looks it up, and encodes it if the store has not got it.
+    fn prepare(&mut self, task: &Task<'_>) -> Result<Prepared> {
+        let raw = &*task.raw;
+        let chunk = named(raw)?;
+        let id = chunk.chunk();
+        let presence = if self.fresh.has(&id) {
+            Presence::Present
+        } else {
+            self.store.presence(&id)?
+        };
+        let new = match (presence, &task.work) {
+            (Presence::Present, _) => {
+                self.store.recent().touch(&id);
+                None
+            }
+            (Presence::Absent, Work::Chunk { texture, parent }) => {
+                Some(self.encode(&chunk, raw, *texture, parent.as_ref())?)
+            }
+            // Without a base: that could be a delta against this very chunk.
+            (Presence::Damaged, Work::Chunk { texture, .. }) => {
+                Some(self.encode(&chunk, raw, *texture, None)?)
+            }
+            (Presence::Damaged, Work::Copy { .. }) => {
+                Some(self.encode(&chunk, raw, Texture::of(DType::Bf16), None)?)
+            }
+            (
+                Presence::Absent,
+                Work::Copy {
+                    narrow,
+                    wide,
+                    masters,
+                },
+            ) => Some(self.copy(&chunk, raw, *narrow, (wide, masters))?),
+        };
+        Ok(Prepared {
+            chunk,
+            presence,
+            new,
+        })
+    }
+
+    /// Encodes a chunk, against what the parent has in its place if that is shorter and allowed.
+    fn encode(
+        &mut self,
+        chunk: &ChunkRef,
+        raw: &[u8],
+        texture: Texture,
+        parent: Option<&ChunkRef>,
+    ) -> Result<NewChunk> {
+        let base = match parent {
+            Some(parent) => Base::after(self.store, parent, self.long)?,
+            None => None,
+        };
+        let new = encoded(&mut self.encoder, chunk, raw, texture, base.as_ref());
+        if self.encoder.uses_bases() {
+            keep(self.store.recent(), &new, raw, base);
+        }
+        Ok(new)
+    }
+
+    /// Encodes a chunk as the rounding of others.
+    fn copy(
+        &mut self,
+        chunk: &ChunkRef,
+        raw: &[u8],
+        narrow: Narrow,
+        (wide, masters): (&[Raw<'_>], &[ChunkId]),
+    ) -> Result<NewChunk> {
+        let wide: Vec<&[u8]> = wide.iter().map(|wide| &**wide).collect();
+        match Encoder::derive(narrow, raw, &wide, masters) {
+            Some(encoded) => Ok(NewChunk {
+                id: chunk.chunk(),
+                raw_len: chunk.raw_len,
+                codec: encoded.codec.code(),
+                bases: masters.to_vec(),
+                // Nothing is to be written against it.
+                position: u8::MAX,
+                stored: encoded.bytes,
+            }),
+            None => self.encode(chunk, raw, Texture::of(DType::Bf16), None),
+        }
+    }
+}
+
+/// A chunk's name: the hash of its bytes, and their number.
+fn named(raw: &[u8]) -> Result<ChunkRef> {
+    match u32::try_from(raw.len()) {
+        Ok(raw_len) if raw.len() <= MAX_CHUNK_BYTES => Ok(ChunkRef {
+            id: *blake3::hash(raw).as_bytes(),
+            raw_len,
+        }),
+        _ => Err(Error::invalid("a chunk", "it is longer than chunks may be")),
+    }
+}
+
+/// Where chunks are prepared.
+pub(super) enum Pipeline<'s, 'e> {
+    /// At once, by the thread that cuts them.
+    Here(Box<Worker<'s>>, Option<Prepared>),
+    /// By others, while that one goes on.
+    Beside(Beside<'e>),
+}
+
+/// What other threads have to do and have done.
+pub(super) struct Beside<'e> {
+    tasks: Sender<(usize, Task<'e>)>,
+    done: Receiver<(usize, Done)>,
+    /// What was done before its turn.
+    early: BTreeMap<usize, Result<Prepared>>,
+    sent: usize,
+    taken: usize,
+    ahead: usize,
+}
+
+/// The end of a task; none if the thread came to grief, which the scope tells.
+type Done = Option<Result<Prepared>>;
+
+/// Runs with a pipeline of so many threads, which end with it.
+pub(super) fn with_pipeline<'s, 'e, T>(
+    threads: usize,
+    worker: impl Fn() -> Worker<'s>,
+    run: impl FnOnce(Pipeline<'s, 'e>) -> Result<T>,
+) -> Result<T> {
+    // Threads that a test orders are not these.
+    if threads <= 1 || cfg!(ckptdb_schedules) {
+        return run(Pipeline::Here(Box::new(worker()), None));
+    }
+    thread::scope(|scope| {
+        let (tasks, to_do) = unbounded();
+        let (is_done, done) = unbounded();
+        for _ in 0..threads {
+            let (mut worker, to_do, is_done) = (worker(), to_do.clone(), is_done.clone());
+            scope.spawn(move || work(&mut worker, &to_do, &is_done));
+        }
+        run(Pipeline::Beside(Beside {
+            tasks,
+            done,
+            early: BTreeMap::new(),
+            sent: 0,
+            taken: 0,
+            ahead: threads * AHEAD,
+        }))
+    })
+}
+
+/// Prepares what comes, until nothing more can come.
+fn work(
+    worker: &mut Worker<'_>,
+    to_do: &Receiver<(usize, Task<'_>)>,
+    is_done: &Sender<(usize, Done)>,
+) {
+    /// Tells that no answer will come, if none came.
+    struct Promise<'a>(usize, &'a Sender<(usize, Done)>, bool);
+    impl Drop for Promise<'_> {
+        fn drop(&mut self) {
+            if !self.2 {
+                let _ = self.1.send((self.0, None));
+            }
+        }
+    }
+    for (number, task) in to_do {
+        let mut promise = Promise(number, is_done, false);
+        let prepared = worker.prepare(&task);
+        promise.2 = true;
+        if is_done.send((number, Some(prepared))).is_err() {
+            return;
+        }
+    }
+}
+
+impl<'e> Pipeline<'_, 'e> {
+    /// Hands a chunk over.
+    pub(super) fn send(&mut self, task: Task<'e>) -> Result<()> {
+        match self {
+            Self::Here(worker, ready) => *ready = Some(worker.prepare(&task)?),
+            Self::Beside(beside) => {
+                let number = beside.sent;
+                beside.sent += 1;
+                // The threads are there as long as this end of the channel.
+                let _ = beside.tasks.send((number, task));
+            }
+        }
+        Ok(())
+    }
+
+    /// The next chunk, if it is ready or else if it must be waited for: because `all` are wanted,
+    /// or too many are on their way.
+    pub(super) fn next(&mut self, all: bool) -> Result<Option<Prepared>> {
+        match self {
+            Self::Here(_, ready) => Ok(ready.take()),
+            Self::Beside(beside) => beside.next(all),
+        }
+    }
+}
+
+impl Beside<'_> {
+    fn next(&mut self, all: bool) -> Result<Option<Prepared>> {
+        loop {
+            if let Some(prepared) = self.early.remove(&self.taken) {
+                self.taken += 1;
+                return prepared.map(Some);
+            }
+            let on_their_way = self.sent - self.taken;
+            let waits = on_their_way > 0 && (all || on_their_way >= self.ahead);
+            let told = if waits {
+                self.done.recv().ok()
+            } else {
+                self.done.try_recv().ok()
+            };
+            match told {
+                Some((number, Some(prepared))) => {
+                    self.early.insert(number, prepared);
+                }
+                None if !waits => return Ok(None),
+                // The scope ends with that thread's panic.
+                Some((_, None)) | None => return Err(Error::invalid("a save", "a thread ended")),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::codec::Compression;
+    use crate::format::ChunkRow;
+    use crate::store::{Options, Saved};
+    use crate::tensor::TensorSlice;
+
+    /// Bytes of weights that differ a little from step to step.
+    fn weights(seed: u64, step: u64, count: u64) -> Vec<u8> {
+        let word = |place: u64| (seed << 40 ^ place).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 41;
+        let value = |place| 0x3F00_0000 + u32::try_from(word(place)).unwrap();
+        (0..count)
+            .flat_map(|place| (value(place) + u32::try_from(step).unwrap()).to_le_bytes())
+            .collect()
+    }
+
+    /// The upper halves, as a bf16 copy that was rounded down has them.
+    fn halves(weights: &[u8]) -> Vec<u8> {
+        weights
+            .chunks(4)
+            .flat_map(|word| [word[2], word[3]])
+            .collect()
+    }
+
+    fn tensor(dtype: DType, bytes: &[u8]) -> Result<TensorSlice<'_>> {
+        let bits = usize::try_from(dtype.bits()).unwrap();
+        TensorSlice::new(dtype, &[bytes.len() * 8 / bits], bytes)
+    }
+
+    /// A state of all kinds of entries: packs, chunks, copies, equal ones, and bytes from a reader.
+    fn save(store: &Store, step: u64, reader: impl Read) -> Result<Saved> {
+        let large: Vec<_> = (0..4).map(|seed| weights(seed, step, 700_000)).collect();
+        let small: Vec<_> = (0..60).map(|seed| weights(seed, step, 90)).collect();
+        let (twin, copy) = (weights(0, step, 700_000), halves(&large[1]));
+        let job = store.job("NQ")?;
+        let mut save = job.save(step).tensor("a.copy", tensor(DType::Bf16, &copy)?);
+        for (number, bytes) in large.iter().chain(&small).chain([&twin]).enumerate() {
+            save = save.tensor(&format!("layer.{number}"), tensor(DType::F32, bytes)?);
+        }
+        save.file("optimizer.pt", reader).commit()
+    }
+
+    fn store(threads: usize, compression: Compression) -> Store {
+        let options = Options {
+            compression,
+            threads,
+            ..Options::default()
+        };
+        Store::create_in(Arc::new(crate::storage::MemoryMedium::default()), options).unwrap()
+    }
+
+    /// Every chunk's row, by id.
+    fn rows(store: &Store) -> BTreeMap<[u8; 32], ChunkRow> {
+        let mut found = BTreeMap::new();
+        let read = store.read(|rows| {
+            rows.each_chunk(&mut |id, bytes| {
+                found.insert(*id.as_bytes(), ChunkRow::from_bytes(&id, bytes).unwrap());
+                Ok(ControlFlow::Continue(()))
+            })
+        });
+        read.unwrap();
+        found
+    }
+
+    #[test]
+    fn however_many_threads_there_are_a_save_makes_the_same_store() {
+        for compression in Compression::ALL {
+            let mut told = Vec::new();
+            for threads in [1, 2, 5] {
+                let store = store(threads, compression);
+                let mut tallies = Vec::new();
+                for step in 1..=2 {
+                    let file = weights(9, step, 900_000);
+                    let saved = save(&store, step, &*file).unwrap();
+                    let all = (saved.chunks, saved.new_chunks, saved.stored_bytes);
+                    tallies.push((all, saved.shared_bytes, saved.checkpoint.storage().unwrap()));
+                    assert_eq!(saved.checkpoint.read("optimizer.pt").unwrap(), file);
+                    saved.checkpoint.verify().unwrap();
+                }
+                told.push((tallies, rows(&store)));
+            }
+            assert!(told[0] == told[1] && told[0] == told[2], "{compression}");
+        }
+    }
+
+    #[test]
+    fn a_save_that_fails_on_its_way_leaves_nothing() {
+        struct Fails;
+        impl Read for Fails {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("no more"))
+            }
+        }
+        let store = store(4, Compression::None);
+        let file = weights(9, 1, 9_000_000);
+        let refused = save(&store, 1, file.chain(Fails));
+        assert!(matches!(refused, Err(Error::Io { .. })));
+        assert_eq!(rows(&store), BTreeMap::new());
+        save(&store, 1, &*file)
+            .unwrap()
+            .checkpoint
+            .verify()
+            .unwrap();
+    }
+}

@@ -43,7 +43,8 @@ pub struct CheckpointInfo {
     pub entries: u64,
     /// Bytes of all entries.
     pub logical_bytes: u64,
-    /// Bytes that the save added to the store: chunks that nothing had stored before.
+    /// Bytes that the save added to the store, as they were encoded then: chunks that nothing had
+    /// stored before.
     pub new_bytes: u64,
 }
 

@@ -53,6 +53,25 @@ pub(crate) fn reserve_blocks(_: &File, _: u64, _: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Has the system begin to write these bytes to the disk, so that a sync finds less to do. It is a
+/// hint: where it can't be given, nothing is lost.
+#[cfg(target_os = "linux")]
+pub(crate) fn begin_write_back(file: &File, from: u64, bytes: u64) {
+    use rustix::fs::{Advice, fadvise};
+
+    // What is not on the disk yet is written for that it can be dropped, and stays until then.
+    let _ = fadvise(
+        file,
+        from,
+        std::num::NonZeroU64::new(bytes),
+        Advice::DontNeed,
+    );
+}
+
+/// Only Linux can.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn begin_write_back(_: &File, _: u64, _: u64) {}
+
 /// Gives back the blocks of bytes beyond the end of the file.
 #[cfg(target_os = "linux")]
 pub(crate) fn release_blocks(file: &File, from: u64, to: u64) -> io::Result<()> {

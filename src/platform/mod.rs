@@ -4,7 +4,9 @@ mod blocks;
 mod clock;
 mod files;
 
-pub(crate) use blocks::{allocated_bytes, free_bytes, release_blocks, reserve_blocks};
+pub(crate) use blocks::{
+    allocated_bytes, begin_write_back, free_bytes, release_blocks, reserve_blocks,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub(crate) use files::{
     AtomicFile, InputFile, create_directory, create_empty, io_error, is_folder, is_taken,

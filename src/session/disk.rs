@@ -7,7 +7,8 @@ use super::options::MinFree;
 use crate::store::Store;
 
 /// Of so many saves the largest is what the next is expected to need.
-const REMEMBERED: usize = 5;
+/// A chain of deltas begins anew within as many.
+pub(super) const REMEMBERED: usize = 8;
 
 /// Watches the room on the disk.
 #[derive(Debug)]
@@ -17,10 +18,11 @@ pub(super) struct DiskGuard {
 }
 
 impl DiskGuard {
-    pub(super) const fn new(min_free: MinFree) -> Self {
+    /// After saves that added so much.
+    pub(super) fn new(min_free: MinFree, stored: impl IntoIterator<Item = u64>) -> Self {
         Self {
             min_free,
-            stored: VecDeque::new(),
+            stored: stored.into_iter().take(REMEMBERED).collect(),
         }
     }
 

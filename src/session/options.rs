@@ -10,6 +10,9 @@ use crate::metric::Direction;
 use crate::name::check_word;
 use crate::policy::{Retention, Triggers};
 
+/// Values that wait in memory at most, while the store can't be written to: 16 to 32 MiB.
+pub(super) const MOST_PENDING: usize = 1 << 20;
+
 /// What a session is asked to do. `Default` saves every 10 iterations, at phases, at the end and
 /// when interrupted, in the foreground, and drops nothing.
 pub struct SessionOptions {

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::options::MOST_PENDING;
 use super::problem::{Problem, ProblemKind};
 use super::start::{Saver, Session};
 use crate::telemetry::Batch;
-
-/// Values that wait in memory at most, while the store can't be written to: 16 to 32 MiB.
-const MOST_PENDING: usize = 1 << 20;
 
 impl Session {
     pub(super) fn log_values(&mut self, iteration: u64, values: &BTreeMap<String, f64>) {
@@ -28,7 +26,8 @@ impl Session {
         if turned_back {
             batch.cut_from(iteration);
         }
-        if batch.len() >= MOST_PENDING {
+        let is_stuck = self.owed.is_some() || self.telemetry_due > self.telemetry_batch;
+        if is_stuck && batch.len() >= MOST_PENDING {
             batch.thin();
             let message = "too much telemetry waits: of what waits, each second value is dropped";
             let problem = Problem::new(iteration, ProblemKind::Telemetry, message);
@@ -69,7 +68,10 @@ impl Session {
             let problem = Problem::new(iteration, ProblemKind::Telemetry, message);
             self.problems.push(problem);
             // Seldom enough that all tries together cost about as much as the points.
-            self.telemetry_due = batch.len().saturating_mul(2).clamp(1, MOST_PENDING);
+            self.telemetry_due = batch
+                .len()
+                .saturating_mul(2)
+                .clamp(self.telemetry_batch + 1, MOST_PENDING);
             return;
         }
         *batch = Batch::default();

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::background::Background;
-use super::disk::DiskGuard;
+use super::disk::{DiskGuard, REMEMBERED};
 use super::hook::Hooks;
-use super::options::{Overlap, SessionOptions};
+use super::options::{MOST_PENDING, Overlap, SessionOptions};
 use super::outcome::SaveState;
 use super::problem::Problem;
 use super::pruner::Pruner;
@@ -121,6 +121,16 @@ impl Job {
         self.session_from(resumed, options)
     }
 
+    /// What the last saves added to the store, the newest last.
+    fn last_added(&self) -> Result<Vec<u64>> {
+        let last = self.list()?.take(REMEMBERED);
+        // One that is damaged says nothing of the next.
+        let added = last.filter_map(Result::ok).map(|found| found.new_bytes);
+        let mut added: Vec<u64> = added.collect();
+        added.reverse();
+        Ok(added)
+    }
+
     /// [`Job::session`] from another checkpoint: of [`Job::resume_best`], say. What came after it
     /// is left behind by the first save.
     ///
@@ -148,7 +158,7 @@ impl Job {
             hooks: hooks.clone(),
             pruner: options.retention.map(Pruner::new),
             prune_every: options.prune_every,
-            disk: DiskGuard::new(options.min_free),
+            disk: DiskGuard::new(options.min_free, self.last_added()?),
             on_low_disk: options.on_low_disk,
             carried: carried.clone(),
         };
@@ -176,8 +186,8 @@ impl Job {
             owed_events: BTreeSet::new(),
             carried,
             telemetry: options.telemetry.then(Batch::default),
-            telemetry_batch: options.telemetry_batch.max(1),
-            telemetry_due: options.telemetry_batch.max(1),
+            telemetry_batch: options.telemetry_batch.clamp(1, MOST_PENDING / 2),
+            telemetry_due: options.telemetry_batch.clamp(1, MOST_PENDING / 2),
             hooks,
             compression: options.compression,
             saver,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::caught::caught;
 use super::disk::DiskGuard;
 use super::hook::{Done, Hook, Hooks, LowDisk, When, is_best};
-use super::options::OnLowDisk;
+use super::options::{MOST_PENDING, OnLowDisk};
 use super::problem::{Problem, ProblemKind};
 use super::pruner::Pruner;
 use crate::error::{Error, Result};
@@ -82,7 +82,12 @@ impl Carried {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn keep(&self, points: Batch) {
+    /// What waits is thinned where it is too much.
+    fn keep(&self, mut points: Batch) {
+        while points.len() >= MOST_PENDING {
+            tracing::warn!("too much telemetry waits: each second value is dropped");
+            points.thin();
+        }
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = points;
     }
 }

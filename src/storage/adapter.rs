@@ -1,5 +1,6 @@
 //! Between redb and our backends: what redb asks, what we note of the answers.
 
+use std::cell::Cell;
 use std::io;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -154,6 +155,7 @@ impl Condition {
     /// Notes a failure and hands it on.
     fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.inspect_err(|error| {
+            FAILED.set(true);
             self.set_broken();
             let copy = error.raw_os_error().map_or_else(
                 || io::Error::new(error.kind(), error.to_string()),
@@ -173,6 +175,22 @@ impl Condition {
         }
         Ok(())
     }
+}
+
+thread_local! {
+    /// Whether the medium refused something that this thread asked for in this transaction. Once a
+    /// call has failed, the engine refuses all others, and of those nothing is known.
+    static FAILED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A transaction of this thread begins.
+pub(super) fn watch() {
+    FAILED.set(false);
+}
+
+/// Whether the medium failed under this thread's own transaction, and not only under another's.
+pub(crate) fn failed_here() -> bool {
+    FAILED.get()
 }
 
 /// The backend as redb sees it.

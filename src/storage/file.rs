@@ -62,6 +62,9 @@ impl Medium for FileMedium {
     }
 }
 
+/// Writes from so many bytes on go to the disk at once, not only when the file is synced.
+const LARGE: usize = 64 << 10;
+
 /// An open file. Its lock is the advisory whole-file lock that redb's own tools take too.
 #[derive(Debug)]
 struct FileBackend {
@@ -81,7 +84,11 @@ impl Backend for FileBackend {
 
     #[cfg(unix)]
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.file, data, offset)
+        std::os::unix::fs::FileExt::write_all_at(&self.file, data, offset)?;
+        if data.len() >= LARGE {
+            platform::begin_write_back(&self.file, offset, data.len() as u64);
+        }
+        Ok(())
     }
 
     #[cfg(windows)]

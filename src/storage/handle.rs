@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redb::{Builder, Database, ReadableDatabase};
 
-use super::adapter::{Adapter, Condition};
+use super::adapter::{Adapter, Condition, watch};
 use super::backend::Medium;
 use super::guard::{Context, guarded};
 use super::room::Room;
@@ -149,6 +149,7 @@ impl Handle {
         tag: StoreTag,
         run: impl FnOnce(&dyn Rows) -> Result<T>,
     ) -> Result<T> {
+        watch();
         guarded(&self.context, || {
             let begun = self.database.begin_read();
             let transaction =

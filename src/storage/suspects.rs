@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::PoisonError;
 
+use super::adapter::failed_here;
 use crate::error::Error;
 use crate::id::{ChunkId, NodeId};
 use crate::sync::{Mutex, MutexGuard};
@@ -30,6 +31,17 @@ impl Harm {
     }
 }
 
+/// What can't be read because the engine refuses all after another thread's failure may be sound.
+fn is_own(harm: Harm) -> bool {
+    harm != Harm::Unreadable || failed_here()
+}
+
+/// Whether an error may only be that another thread's transaction failed, after which the engine
+/// refuses everybody: the same may succeed on a fresh handle.
+pub(crate) fn is_of_another(error: &Error) -> bool {
+    matches!(error, Error::Io { .. } | Error::Engine { .. }) && !failed_here()
+}
+
 /// The chunks and nodes that reads of this process have found damaged. Those that a repair found
 /// are marked in their rows.
 #[derive(Debug, Default)]
@@ -48,7 +60,7 @@ impl Suspects {
 
     /// Takes note of a chunk that could not be read.
     pub(super) fn note_chunk(&self, id: ChunkId, error: &Error) {
-        if let Some(harm) = Harm::of(error) {
+        if let Some(harm) = Harm::of(error).filter(|harm| is_own(*harm)) {
             self.known().chunks.insert(id, harm);
         }
     }
@@ -60,7 +72,7 @@ impl Suspects {
 
     /// Takes note of a node that could not be read.
     pub(super) fn note_node(&self, id: NodeId, error: &Error) {
-        if let Some(harm) = Harm::of(error) {
+        if let Some(harm) = Harm::of(error).filter(|harm| is_own(*harm)) {
             self.known().nodes.insert(id, harm);
         }
     }

@@ -170,7 +170,7 @@ impl<'s> Parent<'s> {
         Self {
             store,
             long: has_long_chains(effort),
-            manifest: manifest.filter(|_| effort >= Compression::Default),
+            manifest: manifest.filter(|_| effort.uses_bases()),
             group: None,
             entry: None,
         }

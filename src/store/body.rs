@@ -142,8 +142,12 @@ pub(super) fn body_of<'e>(
             return Ok(Body::Large(chunks));
         }
         let place = cuts.next(buffer);
-        let rest = buffer.split_off(place.bytes);
-        let raw = Raw::Own(std::mem::replace(buffer, rest));
+        let raw = if place.bytes == buffer.len() {
+            std::mem::replace(buffer, Vec::with_capacity(MAX_CHUNK_BYTES))
+        } else {
+            buffer.drain(..place.bytes).collect()
+        };
+        let raw = Raw::Own(raw);
         chunks.add(intake.chunk(raw, texture, Place::Chunk(place))?);
     }
 }

@@ -1,6 +1,7 @@
 //! Reading one checkpoint in full, for nothing but to see that it can be.
 
-use super::read::{Source, check_entries, reading};
+use super::read::check_entries;
+use super::source::{Source, reading};
 use super::walk::{each_chunk, each_group};
 use crate::error::{Error, Result};
 use crate::format::ChunkRef;

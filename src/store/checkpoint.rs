@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::check;
 use super::read;
+use super::source::Source;
 use crate::checkpoint::{CheckpointInfo, EntryInfo, EntryKind};
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -81,8 +82,8 @@ impl Checkpoint {
         &self.record
     }
 
-    pub(super) fn source(&self) -> read::Source<'_> {
-        read::Source {
+    pub(super) fn source(&self) -> Source<'_> {
+        Source {
             store: &self.store,
             id: self.info.id,
             record: &self.record,

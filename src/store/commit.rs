@@ -204,7 +204,7 @@ fn insert(
     let mut later = Later {
         tags: request.tags.iter().cloned().collect(),
         pinned: request.pinned,
-        new_bytes: ingest.tally.new_bytes,
+        new_bytes: ingest.tally.stored_bytes,
         progress,
         ..Later::default()
     };

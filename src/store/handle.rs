@@ -43,8 +43,8 @@ pub struct Options {
     pub recent_bytes: usize,
     /// How entries are encoded.
     pub compression: Compression,
-    /// Threads that encode the chunks of a large save, beside the one that saves. 1 or less leaves
-    /// all to that one.
+    /// Threads that encode the chunks of a large save, beside the one that saves, and threads that
+    /// load large entries. 1 or less leaves all to the one that calls.
     pub threads: usize,
     /// Dates checkpoints.
     pub clock: Arc<dyn Clock>,

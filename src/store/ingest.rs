@@ -40,7 +40,7 @@ pub(super) struct Ingest<'s> {
     store: &'s Store,
     compression: Compression,
     parent: Parent<'s>,
-    /// Chunks of this save that the store had not.
+    /// Chunks that this save has brought: that the store had not, or had damaged.
     fresh: Fresh,
     pending: Vec<NewChunk>,
     pending_bytes: usize,
@@ -175,23 +175,21 @@ impl<'s> Ingest<'s> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let at = self.store.now();
-        let numbers = self
-            .store
-            .engine()
-            .write(Durability::Staged, Room::Ordinary, |rows| {
-                let mut change = Change::begin(rows, at)?;
-                let mut numbers = Vec::with_capacity(pending.len());
-                for chunk in &pending {
-                    let number = put_chunk(&mut change, chunk)?;
-                    change.rows().stage(number, &chunk.id)?;
-                    numbers.push((chunk.id, Some(number)));
-                }
-                change.finish()?;
-                Ok(numbers)
-            })?;
+        let engine = self.store.engine();
+        let (numbers, written) = engine.write(Durability::Staged, Room::Ordinary, |rows| {
+            let mut change = Change::begin(rows, at)?;
+            let mut numbers = Vec::with_capacity(pending.len());
+            for chunk in &pending {
+                let number = put_chunk(&mut change, chunk)?;
+                change.rows().stage(number, &chunk.id)?;
+                numbers.push((chunk.id, Some(number)));
+            }
+            change.finish()?;
+            // While this runs, the database is not opened anew.
+            Ok((numbers, engine.generation()))
+        })?;
         self.fresh.chunks().extend(numbers);
-        let now = self.store.engine().generation();
-        self.generation.get_or_insert(now);
+        self.generation.get_or_insert(written);
         self.check_stages()
     }
 

@@ -30,14 +30,14 @@ impl Span {
 /// The chunks of a save, by the order in which they were cut.
 pub(super) struct Intake<'i, 's, 'e> {
     ingest: &'i mut Ingest<'s>,
-    pipeline: Pipeline<'s, 'e>,
+    pipeline: Pipeline<'i, 's, 'e>,
     /// Those that have been taken in, with their names; and those on their way, without.
     chunks: Vec<ChunkRef>,
     taken: usize,
 }
 
 impl<'i, 's, 'e> Intake<'i, 's, 'e> {
-    pub(super) fn new(ingest: &'i mut Ingest<'s>, pipeline: Pipeline<'s, 'e>) -> Self {
+    pub(super) fn new(ingest: &'i mut Ingest<'s>, pipeline: Pipeline<'i, 's, 'e>) -> Self {
         Self {
             ingest,
             pipeline,
@@ -67,13 +67,13 @@ impl<'i, 's, 'e> Intake<'i, 's, 'e> {
             raw_len: raw_len.map_err(|_| Error::invalid("a chunk", "it is too long"))?,
         });
         self.pipeline.send(task)?;
-        self.take(false)?;
+        self.take(0)?;
         Ok(number)
     }
 
-    /// Takes in what is ready, or all that is on its way.
-    fn take(&mut self, all: bool) -> Result<()> {
-        while let Some(prepared) = self.pipeline.next(all)? {
+    /// Takes in what is ready, and waits until there are so many.
+    fn take(&mut self, least: usize) -> Result<()> {
+        while let Some(prepared) = self.pipeline.next(self.taken < least)? {
             if let Some(chunk) = self.chunks.get_mut(self.taken) {
                 *chunk = prepared.chunk;
             }
@@ -85,7 +85,12 @@ impl<'i, 's, 'e> Intake<'i, 's, 'e> {
 
     /// Waits until all that are on their way have been taken in.
     pub(super) fn settle(&mut self) -> Result<()> {
-        self.take(true)
+        self.take(self.chunks.len())
+    }
+
+    /// Waits until these have been taken in.
+    pub(super) fn settle_span(&mut self, span: &Span) -> Result<()> {
+        self.take(span.0.end)
     }
 
     /// Whether these chunks have been taken in.

@@ -45,7 +45,7 @@ pub struct JobInfo {
     pub main_metric: Option<String>,
     /// Bytes of the entries of all its checkpoints.
     pub logical_bytes: u64,
-    /// Bytes that its checkpoints brought new into the store.
+    /// Bytes that its checkpoints added to the store, as they were encoded then.
     pub new_bytes: u64,
     /// When it began.
     pub created_at: Timestamp,

@@ -14,13 +14,17 @@ use crate::codec::{Compression, Encoder, Narrow, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
 use crate::id::ChunkId;
-use crate::storage::NewChunk;
+use crate::storage::{NewChunk, is_of_another};
 use crate::store::Store;
 use crate::sync::{Mutex, MutexGuard};
 use crate::tensor::DType;
 
 /// Chunks that are on their way for each thread at most: memory is a few times as many.
 const AHEAD: usize = 3;
+/// Other threads are started for saves of so many bytes: for less they would not be worth it.
+const BESIDE_BYTES: usize = 4 << 20;
+/// More threads than this are not started.
+const MOST_THREADS: usize = 64;
 
 /// A chunk's raw bytes.
 #[derive(Debug)]
@@ -110,6 +114,13 @@ impl<'s> Worker<'s> {
 
     /// Names a chunk, looks it up, and encodes it if the store has not got it.
     fn prepare(&mut self, task: &Task<'_>) -> Result<Prepared> {
+        match self.try_to_prepare(task) {
+            Err(error) if is_of_another(&error) => self.try_to_prepare(task),
+            prepared => prepared,
+        }
+    }
+
+    fn try_to_prepare(&mut self, task: &Task<'_>) -> Result<Prepared> {
         let raw = &*task.raw;
         let chunk = named(raw)?;
         let id = chunk.chunk();
@@ -203,12 +214,15 @@ fn named(raw: &[u8]) -> Result<ChunkRef> {
     }
 }
 
-/// Where chunks are prepared.
-pub(super) enum Pipeline<'s, 'e> {
-    /// At once, by the thread that cuts them.
-    Here(Box<Worker<'s>>, Option<Prepared>),
-    /// By others, while that one goes on.
-    Beside(Beside<'e>),
+/// Where chunks are prepared: at once, by the thread that cuts them, until there are many; then by
+/// others, while that one goes on.
+pub(super) struct Pipeline<'x, 's, 'e> {
+    here: Box<Worker<'s>>,
+    ready: Option<Prepared>,
+    bytes: usize,
+    /// Starts the others, if there may be any.
+    start: Option<Box<dyn FnOnce() -> Option<Beside<'e>> + 'x>>,
+    beside: Option<Beside<'e>>,
 }
 
 /// What other threads have to do and have done.
@@ -225,31 +239,45 @@ pub(super) struct Beside<'e> {
 /// The end of a task; none if the thread came to grief, which the scope tells.
 type Done = Option<Result<Prepared>>;
 
-/// Runs with a pipeline of so many threads, which end with it.
+/// Runs with a pipeline of so many threads at most, which end with it.
 pub(super) fn with_pipeline<'s, 'e, T>(
     threads: usize,
     worker: impl Fn() -> Worker<'s>,
-    run: impl FnOnce(Pipeline<'s, 'e>) -> Result<T>,
+    run: impl for<'x> FnOnce(Pipeline<'x, 's, 'e>) -> Result<T>,
 ) -> Result<T> {
-    // Threads that a test orders are not these.
-    if threads <= 1 || cfg!(ckptdb_schedules) {
-        return run(Pipeline::Here(Box::new(worker()), None));
-    }
+    let here = Box::new(worker());
     thread::scope(|scope| {
-        let (tasks, to_do) = unbounded();
-        let (is_done, done) = unbounded();
-        for _ in 0..threads {
-            let (mut worker, to_do, is_done) = (worker(), to_do.clone(), is_done.clone());
-            scope.spawn(move || work(&mut worker, &to_do, &is_done));
-        }
-        run(Pipeline::Beside(Beside {
-            tasks,
-            done,
-            early: BTreeMap::new(),
-            sent: 0,
-            taken: 0,
-            ahead: threads * AHEAD,
-        }))
+        let start = || {
+            let (tasks, to_do) = unbounded();
+            let (is_done, done) = unbounded();
+            let mut started = 0;
+            for _ in 0..threads.min(MOST_THREADS) {
+                let (mut worker, to_do, is_done) = (worker(), to_do.clone(), is_done.clone());
+                let run = move || work(&mut worker, &to_do, &is_done);
+                // Where no more threads are to be had, these do it.
+                if thread::Builder::new().spawn_scoped(scope, run).is_err() {
+                    break;
+                }
+                started += 1;
+            }
+            (started > 0).then(|| Beside {
+                tasks,
+                done,
+                early: BTreeMap::new(),
+                sent: 0,
+                taken: 0,
+                ahead: started * AHEAD,
+            })
+        };
+        // Threads that a test orders are not these.
+        let may_start = threads > 1 && !cfg!(ckptdb_schedules);
+        run(Pipeline {
+            here,
+            ready: None,
+            bytes: 0,
+            start: may_start.then(|| Box::new(start) as Box<dyn FnOnce() -> _>),
+            beside: None,
+        })
     })
 }
 
@@ -278,12 +306,18 @@ fn work(
     }
 }
 
-impl<'e> Pipeline<'_, 'e> {
+impl<'e> Pipeline<'_, '_, 'e> {
     /// Hands a chunk over.
     pub(super) fn send(&mut self, task: Task<'e>) -> Result<()> {
-        match self {
-            Self::Here(worker, ready) => *ready = Some(worker.prepare(&task)?),
-            Self::Beside(beside) => {
+        self.bytes = self.bytes.saturating_add(task.raw.len());
+        if self.bytes >= BESIDE_BYTES
+            && let Some(start) = self.start.take()
+        {
+            self.beside = start();
+        }
+        match &mut self.beside {
+            None => self.ready = Some(self.here.prepare(&task)?),
+            Some(beside) => {
                 let number = beside.sent;
                 beside.sent += 1;
                 // The threads are there as long as this end of the channel.
@@ -293,25 +327,25 @@ impl<'e> Pipeline<'_, 'e> {
         Ok(())
     }
 
-    /// The next chunk, if it is ready or else if it must be waited for: because `all` are wanted,
-    /// or too many are on their way.
-    pub(super) fn next(&mut self, all: bool) -> Result<Option<Prepared>> {
-        match self {
-            Self::Here(_, ready) => Ok(ready.take()),
-            Self::Beside(beside) => beside.next(all),
+    /// The next chunk, if it is ready or else if it must be waited for: because it `is_wanted`, or
+    /// too many are on their way.
+    pub(super) fn next(&mut self, is_wanted: bool) -> Result<Option<Prepared>> {
+        match &mut self.beside {
+            None => Ok(self.ready.take()),
+            Some(beside) => beside.next(is_wanted),
         }
     }
 }
 
 impl Beside<'_> {
-    fn next(&mut self, all: bool) -> Result<Option<Prepared>> {
+    fn next(&mut self, is_wanted: bool) -> Result<Option<Prepared>> {
         loop {
             if let Some(prepared) = self.early.remove(&self.taken) {
                 self.taken += 1;
                 return prepared.map(Some);
             }
             let on_their_way = self.sent - self.taken;
-            let waits = on_their_way > 0 && (all || on_their_way >= self.ahead);
+            let waits = on_their_way > 0 && (is_wanted || on_their_way >= self.ahead);
             let told = if waits {
                 self.done.recv().ok()
             } else {
@@ -335,7 +369,7 @@ mod tests {
     use std::ops::ControlFlow;
 
     use super::*;
-    use crate::codec::Compression;
+    use crate::codec::{Codec, Compression};
     use crate::format::ChunkRow;
     use crate::store::{Options, Saved};
     use crate::tensor::TensorSlice;
@@ -349,12 +383,13 @@ mod tests {
             .collect()
     }
 
-    /// The upper halves, as a bf16 copy that was rounded down has them.
-    fn halves(weights: &[u8]) -> Vec<u8> {
-        weights
-            .chunks(4)
-            .flat_map(|word| [word[2], word[3]])
-            .collect()
+    /// A bf16 copy of them, rounded to the nearest, to even between two.
+    fn rounded(weights: &[u8]) -> Vec<u8> {
+        let words = weights.chunks(4);
+        let words = words.map(|word| u32::from_le_bytes(word.try_into().unwrap()));
+        let round = |word: u32| (word + 0x7FFF + (word >> 16 & 1)) >> 16;
+        let halves = words.map(|word| u16::try_from(round(word)).unwrap());
+        halves.flat_map(u16::to_le_bytes).collect()
     }
 
     fn tensor(dtype: DType, bytes: &[u8]) -> Result<TensorSlice<'_>> {
@@ -366,7 +401,7 @@ mod tests {
     fn save(store: &Store, step: u64, reader: impl Read) -> Result<Saved> {
         let large: Vec<_> = (0..4).map(|seed| weights(seed, step, 700_000)).collect();
         let small: Vec<_> = (0..60).map(|seed| weights(seed, step, 90)).collect();
-        let (twin, copy) = (weights(0, step, 700_000), halves(&large[1]));
+        let (twin, copy) = (weights(0, step, 700_000), rounded(&large[1]));
         let job = store.job("NQ")?;
         let mut save = job.save(step).tensor("a.copy", tensor(DType::Bf16, &copy)?);
         for (number, bytes) in large.iter().chain(&small).chain([&twin]).enumerate() {
@@ -404,15 +439,18 @@ mod tests {
             for threads in [1, 2, 5] {
                 let store = store(threads, compression);
                 let mut tallies = Vec::new();
-                for step in 1..=2 {
-                    let file = weights(9, step, 900_000);
+                for step in 1..=3 {
+                    let file = weights(9, step, 2_500_000);
                     let saved = save(&store, step, &*file).unwrap();
                     let all = (saved.chunks, saved.new_chunks, saved.stored_bytes);
                     tallies.push((all, saved.shared_bytes, saved.checkpoint.storage().unwrap()));
                     assert_eq!(saved.checkpoint.read("optimizer.pt").unwrap(), file);
                     saved.checkpoint.verify().unwrap();
                 }
-                told.push((tallies, rows(&store)));
+                let rows = rows(&store);
+                let is_copy = |row: &ChunkRow| row.codec == Codec::Derived.code();
+                assert_eq!(rows.values().any(is_copy), compression.uses_bases());
+                told.push((tallies, rows));
             }
             assert!(told[0] == told[1] && told[0] == told[2], "{compression}");
         }

@@ -6,58 +6,21 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::fill::{buffer, chunks_of, fill, slots};
+use super::source::{Source, reading};
 use super::walk::{chunk_at, each_group, group_of};
 use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::{Error, Result};
-use crate::format::{
-    CheckpointRecord, ChunkRef, Content, EntryRecord, Group, KindRecord, MAX_CHUNK_BYTES,
-};
-use crate::id::CheckpointId;
+use crate::format::{ChunkRef, Content, EntryRecord, Group, KindRecord, MAX_CHUNK_BYTES};
 use crate::name::printable;
 use crate::platform;
-use crate::storage::{Records, Rows, load_chunk, load_chunk_to};
-use crate::store::Store;
+use crate::storage::{Rows, load_chunk, load_chunk_to};
 use crate::tensor::DType;
-
-/// A checkpoint to read from.
-#[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) store: &'a Store,
-    pub(super) id: CheckpointId,
-    pub(super) record: &'a CheckpointRecord,
-    pub(super) job: &'a str,
-}
-
-impl Source<'_> {
-    /// What messages call it.
-    pub(super) fn label(self) -> String {
-        format!("{}@{}", self.job, self.record.saved.iteration)
-    }
-}
 
 /// An entry with what it takes to read it.
 struct Located {
     record: EntryRecord,
     pack: Option<ChunkRef>,
-}
-
-/// Runs reads of a checkpoint. What fails because it was reclaimed meanwhile says so.
-pub(super) fn reading<T>(
-    checkpoint: Source<'_>,
-    run: impl FnOnce(&dyn Rows) -> Result<T>,
-) -> Result<T> {
-    checkpoint.store.read(|rows| {
-        run(rows).map_err(|error| match error {
-            Error::Corrupt { .. } if Records(rows).is_reclaimed(checkpoint.id.get()) => {
-                Error::Deleted { id: checkpoint.id }
-            }
-            Error::Corrupt { what, why } => {
-                let of = format!("{what} (of {})", checkpoint.label());
-                Error::corrupt(of, why)
-            }
-            other => other,
-        })
-    })
 }
 
 fn locate(rows: &dyn Rows, checkpoint: Source<'_>, name: &str) -> Result<Option<Located>> {
@@ -169,6 +132,10 @@ pub(super) fn into(checkpoint: Source<'_>, name: &str, out: &mut [u8]) -> Result
             why,
         ));
     }
+    if let Content::Chunks(_) | Content::Tree { .. } = &located.record.content {
+        let chunks = chunks_of(checkpoint, &located.record)?;
+        return fill(checkpoint, slots(&chunks, out));
+    }
     let mut rest = out;
     pieces(checkpoint, &located, 0..bytes, &mut |piece| {
         let (to, after) = std::mem::take(&mut rest).split_at_mut(piece.len());
@@ -190,6 +157,25 @@ pub(super) fn copy(checkpoint: Source<'_>, name: &str, out: &mut dyn Write) -> R
     Ok(bytes)
 }
 
+/// An entry of several chunks, on its way.
+struct Large {
+    record: EntryRecord,
+    chunks: Vec<ChunkRef>,
+    data: Vec<u8>,
+}
+
+impl Large {
+    fn of(checkpoint: Source<'_>, record: EntryRecord) -> Result<Self> {
+        let chunks = chunks_of(checkpoint, &record)?;
+        let data = buffer(&record)?;
+        Ok(Self {
+            record,
+            chunks,
+            data,
+        })
+    }
+}
+
 /// All entries; a pack is read once for all that lie in it.
 pub(super) fn all(checkpoint: Source<'_>) -> Result<BTreeMap<String, (EntryKind, Bytes)>> {
     let mut groups: Vec<Group> = Vec::new();
@@ -200,26 +186,31 @@ pub(super) fn all(checkpoint: Source<'_>) -> Result<BTreeMap<String, (EntryKind,
         })
     })?;
     let mut found = BTreeMap::new();
+    let mut large = Vec::new();
     for group in groups {
         let pack = match &group.pack {
             Some(pack) => Bytes::from(reading(checkpoint, |rows| load_chunk(rows, pack))?),
             None => Bytes::new(),
         };
         for record in group.entries {
-            let EntryInfo { name, kind, bytes } = info_of(&record);
             let data = match &record.content {
-                Content::Packed(offset) => within(&pack, u64::from(*offset), bytes)?,
-                _ => bytes_of(
-                    checkpoint,
-                    &Located {
-                        record,
-                        pack: group.pack,
-                    },
-                    0..bytes,
-                )?,
+                Content::Packed(offset) => within(&pack, u64::from(*offset), record.bytes)?,
+                Content::Inline(bytes) => within(&Bytes::copy_from_slice(bytes), 0, record.bytes)?,
+                Content::Chunks(_) | Content::Tree { .. } => {
+                    large.push(Large::of(checkpoint, record)?);
+                    continue;
+                }
             };
+            let EntryInfo { name, kind, .. } = info_of(&record);
             found.insert(name, (kind, data));
         }
+    }
+    let all = large.iter_mut();
+    let all = all.flat_map(|entry| slots(&entry.chunks, &mut entry.data));
+    fill(checkpoint, all.collect())?;
+    for Large { record, data, .. } in large {
+        let EntryInfo { name, kind, .. } = info_of(&record);
+        found.insert(name, (kind, data.into()));
     }
     check_entries(checkpoint, found.len())?;
     Ok(found)
@@ -253,6 +244,14 @@ pub(super) fn check_entries(checkpoint: Source<'_>, found: usize) -> Result<()> 
 }
 
 fn bytes_of(checkpoint: Source<'_>, located: &Located, range: Range<u64>) -> Result<Bytes> {
+    let record = &located.record;
+    let is_large = matches!(record.content, Content::Chunks(_) | Content::Tree { .. });
+    if is_large && range == (0..record.bytes) {
+        let chunks = chunks_of(checkpoint, record)?;
+        let mut data = buffer(record)?;
+        fill(checkpoint, slots(&chunks, &mut data))?;
+        return Ok(data.into());
+    }
     let length = usize::try_from(range.end - range.start)
         .map_err(|_| Error::invalid("the entry", "it does not fit in memory"))?;
     let mut data = Vec::new();

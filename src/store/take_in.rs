@@ -13,23 +13,13 @@ use crate::error::Result;
 use crate::format::{ChunkRef, KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
 use crate::tensor::DType;
 
-/// States of fewer bytes are taken in by one thread: others would not be worth their start.
-const BESIDE_BYTES: u64 = 4 << 20;
-
 /// Takes all entries in.
 pub(super) fn take_in(
     ingest: &mut Ingest<'_>,
     mut parts: BTreeMap<String, Part<'_>>,
 ) -> Result<Built> {
     let items: Vec<Item<'_>> = parts.iter_mut().map(Item::of).collect();
-    // What a reader will bring is not known.
-    let sum = |sum: u64, item: &Item<'_>| sum.saturating_add(item.len().unwrap_or(u64::MAX));
-    let threads = if items.iter().fold(0, sum) < BESIDE_BYTES {
-        1
-    } else {
-        ingest.threads()
-    };
-    with_pipeline(threads, ingest.worker(), |pipeline| {
+    with_pipeline(ingest.threads(), ingest.worker(), |pipeline| {
         take_items_in(&mut Intake::new(ingest, pipeline), items)
     })
 }
@@ -145,9 +135,7 @@ fn copy_in<'e>(
     let Some(master) = ready.get(copy.master.name) else {
         return Ok(());
     };
-    if !intake.has(master) {
-        intake.settle()?;
-    }
+    intake.settle_span(master)?;
     let masters: Vec<_> = intake.chunks(master).iter().map(ChunkRef::chunk).collect();
     let mut chunks = Span::default();
     for (at, masters) in (0..raw.len())

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use super::read::{Source, reading};
+use super::source::{Source, reading};
 use super::walk::{each_chunk, each_group};
 use crate::codec::{Codec, encoding_name};
 use crate::error::{Error, Result};

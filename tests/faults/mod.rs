@@ -237,6 +237,8 @@ fn a_save_whose_stages_another_operations_failure_has_undone_is_refused_and_can_
     };
     let options = Options {
         cache_bytes: 64 << 10,
+        // So that it is not this save's own look-up that meets the fault.
+        threads: 1,
         ..Options::default()
     };
     let store = Store::create_in(Arc::new(medium), options).unwrap();

@@ -2,8 +2,9 @@
 
 use std::cell::Cell;
 use std::io::{self, Read};
+use std::sync::Arc;
 
-use ckptdb::{DType, Direction, Error, Event, Store, TensorSlice};
+use ckptdb::{DType, Direction, Error, Event, MemoryMedium, Options, Store, TensorSlice};
 
 use crate::support::noise;
 
@@ -172,4 +173,83 @@ fn entries_with_the_longest_names_are_many_all_the_same() {
     let saved = save.commit().unwrap().checkpoint;
     assert_eq!(saved.entries().unwrap().len(), names.len());
     assert_eq!(saved.read(&names[4_321]).unwrap(), names[4_321].as_bytes());
+}
+
+/// Two entries of several chunks and one small one, which begin with different bytes.
+fn large_state() -> Vec<(String, Vec<u8>)> {
+    let sizes = [(1, 6_300_000), (2, 5_100_000), (3, 900)];
+    let entry = |(seed, len)| (format!("entry.{seed}"), noise(seed, len));
+    sizes.into_iter().map(entry).collect()
+}
+
+fn options(threads: usize) -> Options {
+    Options {
+        threads,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn a_large_state_loads_the_same_with_any_number_of_threads() {
+    let state = large_state();
+    for threads in [0, 1, 3] {
+        let medium = Arc::new(MemoryMedium::default());
+        let store = Store::create_in(medium, options(threads)).unwrap();
+        let job = store.job("NQ").unwrap();
+        let mut save = job.save(1);
+        for (name, bytes) in &state {
+            save = save.bytes(name, bytes);
+        }
+        let saved = save.commit().unwrap().checkpoint;
+        let loaded = saved.load().unwrap();
+        assert_eq!(loaded.len(), state.len());
+        for (name, bytes) in &state {
+            assert_eq!(loaded[name].1, bytes, "{threads} threads, {name}");
+            assert_eq!(
+                saved.read(name).unwrap(),
+                bytes,
+                "{threads} threads, {name}"
+            );
+            let mut out = vec![0; bytes.len()];
+            saved.read_into(name, &mut out).unwrap();
+            assert_eq!(out, *bytes, "{threads} threads, {name}");
+        }
+    }
+}
+
+#[test]
+fn of_several_damaged_chunks_the_first_is_told_however_many_threads_load() {
+    let state = large_state();
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options(1)).unwrap();
+    let (name, data) = &state[0];
+    store
+        .job("NQ")
+        .unwrap()
+        .save(1)
+        .bytes(name, data)
+        .commit()
+        .unwrap();
+    store.close();
+    let mut bytes = medium.to_vec();
+    // Of the third chunk and all after it, some bytes each.
+    for place in (2_500_000..data.len()).step_by(50_000) {
+        let found = memchr::memmem::find(&bytes, &data[place..place + 32]).unwrap();
+        bytes[found] ^= 1;
+    }
+    let mut told = Vec::new();
+    for threads in [1, 2, 5] {
+        let damaged = Arc::new(MemoryMedium::new(bytes.clone()));
+        let store = Store::open_in(damaged, options(threads)).unwrap();
+        let saved = store.resolve("NQ@1").unwrap();
+        let error = saved.load().unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+        told.push(error.to_string());
+        // What is whole can still be read.
+        assert_eq!(
+            saved.read_range(name, 0..1_000_000).unwrap(),
+            data[..1_000_000]
+        );
+    }
+    assert!(told.iter().all(|text| *text == told[0]), "{told:?}");
 }

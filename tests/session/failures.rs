@@ -1,13 +1,33 @@
 //! Sessions on disks that are low, full or broken: training goes on, is told, and saving resumes.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ckptdb::policy::{Keep, Retention};
-use ckptdb::session::{MinFree, OnLowDisk, Overlap, ProblemKind, SaveState, SessionOptions};
+use ckptdb::session::{
+    Hook, HookResult, LowDisk, MinFree, OnLowDisk, Overlap, ProblemKind, SaveState, SessionOptions,
+    When,
+};
 use ckptdb::{Medium, VerifyDepth};
 
 use super::{every, iterations, limited, metric, none, state};
 use crate::support::{LimitedMedium, noise};
+
+/// A hook that remembers what it was told.
+struct Low(Arc<Mutex<Vec<LowDisk>>>);
+
+impl Hook for Low {
+    fn name(&self) -> &'static str {
+        "low"
+    }
+    fn wants(&self, when: When) -> bool {
+        when == When::LowDisk
+    }
+    fn on_low_disk(&mut self, low: &LowDisk) -> HookResult {
+        self.0.lock().unwrap().push(*low);
+        Ok(())
+    }
+}
 
 fn used(medium: &LimitedMedium) -> u64 {
     medium.open().unwrap().len().unwrap()
@@ -15,6 +35,7 @@ fn used(medium: &LimitedMedium) -> u64 {
 
 #[test]
 fn below_the_limit_saves_are_left_out_and_resume_by_themselves() {
+    let lows = Arc::default();
     let (store, clock, medium) = limited();
     let job = store.job("NQ").unwrap();
     let mut session = job
@@ -24,6 +45,7 @@ fn below_the_limit_saves_are_left_out_and_resume_by_themselves() {
                 part: 1.0,
             },
             on_low_disk: OnLowDisk::Refuse,
+            hooks: vec![Box::new(Low(Arc::clone(&lows)))],
             ..every(1)
         })
         .unwrap();
@@ -44,6 +66,13 @@ fn below_the_limit_saves_are_left_out_and_resume_by_themselves() {
     assert!(
         (3..=10).contains(&tried),
         "told now and then, not at every step: {tried}"
+    );
+    let told_to_hook: Vec<LowDisk> = lows.lock().unwrap().clone();
+    assert_eq!(told_to_hook.len(), tried, "the hook is called as often");
+    assert!(
+        told_to_hook
+            .iter()
+            .all(|low| low.free < Some(low.min_free + low.predicted))
     );
     medium.limits.set_capacity(u64::MAX);
     clock.advance(Duration::from_mins(1));

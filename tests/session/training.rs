@@ -3,14 +3,17 @@
 //! lost, and every session goes on from where the model says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ckptdb::policy::{Improvement, Keep, Retention, Threshold, Trigger, Triggers};
 use ckptdb::session::{
-    MinFree, Overlap, ProblemKind, SaveState, Session, SessionOptions, SpikeGuard, Step,
+    Done, MinFree, Overlap, ProblemKind, SaveState, Session, SessionOptions, SpikeGuard, Step,
+    after_save,
 };
-use ckptdb::{Direction, Event, ManualClock, MemoryMedium, Store, Timestamp, VerifyDepth};
+use ckptdb::{
+    CheckpointInfo, Direction, Event, ManualClock, MemoryMedium, Store, Timestamp, VerifyDepth,
+};
 
 use super::options;
 use crate::support::{LimitedMedium, Limits};
@@ -43,16 +46,39 @@ struct Known {
     phase: bool,
 }
 
+impl Known {
+    fn of(info: &CheckpointInfo) -> Self {
+        Self {
+            iteration: info.iteration,
+            sharpe: info.metrics.get("sharpe").copied().unwrap_or(f64::NAN),
+            phase: info
+                .events
+                .iter()
+                .any(|event| event.family() == "phase_boundary"),
+        }
+    }
+}
+
 /// One job: its session, and what must be there, by id.
 struct Trainer {
     name: String,
     session: Option<Session>,
     iteration: u64,
     known: BTreeMap<u64, Known>,
+    told: Told,
     done: bool,
 }
 
-fn settings(job: usize) -> SessionOptions {
+/// What was told to be durable, by saves beside the training too.
+type Told = Arc<Mutex<Vec<(u64, Known)>>>;
+
+fn settings(job: usize, told: &Told) -> SessionOptions {
+    let told = Arc::clone(told);
+    let tell = move |done: &Done| {
+        let known = Known::of(&done.checkpoint);
+        told.lock().unwrap().push((done.checkpoint.id.get(), known));
+        Ok(())
+    };
     let sharpe = Improvement {
         metric: "sharpe".to_owned(),
         threshold: Threshold::Relative(0.2),
@@ -81,6 +107,7 @@ fn settings(job: usize) -> SessionOptions {
         telemetry_batch: 500,
         min_free: MinFree::NONE,
         signals: false,
+        hooks: vec![after_save("tell", tell)],
         spike: Some(SpikeGuard {
             max_rollbacks: 1_000,
             sigma: 1e6,
@@ -121,24 +148,13 @@ impl Trainer {
 
     /// Compares what is listed with what is known; takes note of what is new and what went.
     fn compare(&mut self, store: &Store) {
+        self.known.extend(self.told.lock().unwrap().drain(..));
         let job = store.job(&self.name).unwrap();
         let mut listed = BTreeMap::new();
         for checkpoint in job.list().unwrap() {
             let checkpoint = checkpoint.unwrap();
-            let known = Known {
-                iteration: checkpoint.iteration,
-                sharpe: checkpoint
-                    .metrics
-                    .get("sharpe")
-                    .copied()
-                    .unwrap_or(f64::NAN),
-                phase: checkpoint
-                    .events
-                    .iter()
-                    .any(|e| e.family() == "phase_boundary"),
-            };
             if !checkpoint.abandoned {
-                listed.insert(checkpoint.id.get(), known);
+                listed.insert(checkpoint.id.get(), Known::of(&checkpoint));
             }
         }
         let new = listed
@@ -174,6 +190,10 @@ impl Trainer {
 
     /// What a step says that is now durable, or left behind.
     fn note(&mut self, store: &Store, step: &Step) {
+        let is_told = !self.told.lock().unwrap().is_empty();
+        if is_told && step.rolled_back.is_none() {
+            self.compare(store);
+        }
         if let Some(resumed) = &step.rolled_back {
             let to = resumed.checkpoint.id.get();
             self.known.retain(|id, _| *id <= to);
@@ -181,16 +201,8 @@ impl Trainer {
             self.iteration = resumed.checkpoint.iteration;
         }
         if let SaveState::Saved(saved) = &step.save {
-            let info = &saved.checkpoint;
-            let known = Known {
-                iteration: info.iteration,
-                sharpe: info.metrics.get("sharpe").copied().unwrap_or(f64::NAN),
-                phase: info
-                    .events
-                    .iter()
-                    .any(|event| event.family() == "phase_boundary"),
-            };
-            self.known.insert(info.id.get(), known);
+            let known = Known::of(&saved.checkpoint);
+            self.known.insert(saved.checkpoint.id.get(), known);
             self.compare(store);
         }
     }
@@ -221,6 +233,7 @@ impl World {
             session: None,
             iteration: 0,
             known: BTreeMap::new(),
+            told: Told::default(),
             done: false,
         });
         Self {
@@ -255,7 +268,7 @@ impl World {
     fn start(&mut self, at: usize) {
         let trainer = &mut self.trainers[at];
         let job = self.store.job(&trainer.name).unwrap();
-        let session = match job.session(settings(at)) {
+        let session = match job.session(settings(at, &trainer.told)) {
             Ok(session) => session,
             Err(error) => {
                 let is_full = matches!(error, ckptdb::Error::Full { .. });

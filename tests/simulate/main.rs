@@ -19,6 +19,7 @@ mod op;
 mod oracle;
 mod quiet;
 mod random;
+mod repair;
 mod run;
 mod states;
 mod suite;

@@ -10,6 +10,7 @@ use crate::damage::{Harms, Victim};
 use crate::endings::{Endings, save_to_damaged};
 use crate::iofaults::{Ends, Scene};
 use crate::op::{KINDS, Op};
+use crate::repair::{Mending, mend};
 use crate::run::{Settings, record};
 use crate::states::Lengths;
 use crate::tally::Tally;
@@ -20,6 +21,7 @@ const SYNC_RUNS: u64 = 3;
 const SYNCS: usize = 4;
 const FAULT_RUNS: u64 = 5;
 const DAMAGE_RUNS: u64 = 34;
+const REPAIR_RUNS: u64 = 6;
 const THREADS: usize = 2;
 
 const STATES: usize = 150_000;
@@ -27,6 +29,8 @@ const NESTED: usize = 30_000;
 const FAULTS: usize = 20_000;
 const CASES: usize = 60_000;
 const SAVES: usize = 3_000;
+/// Of repairs that were cut off: states, and failed calls.
+const REPAIRS: (usize, usize) = (2_000, 500);
 
 /// The most of what went wrong alike that is printed, and what makes it alike: so many characters
 /// at the end, but for the numbers.
@@ -211,6 +215,22 @@ fn no_fault_of_the_disk_loses_anything_and_the_store_works_on_after_it() {
     hold(&all.found);
     if seeds.is_default {
         assert!(all.points() >= FAULTS);
+    }
+}
+
+#[test]
+fn a_repair_that_is_cut_off_can_be_repeated_and_loses_nothing() {
+    let seeds = Seeds::of("repair", REPAIR_RUNS);
+    let mut all = Mending::default();
+    seeds.spread(mend, |mending| all.add(mending));
+    let (states, faults) = (all.states, all.faults);
+    println!(
+        "{} stores, {states} states, {faults} failed calls",
+        all.stores
+    );
+    hold(&all.found);
+    if seeds.is_default {
+        assert!(states >= REPAIRS.0 && faults >= REPAIRS.1);
     }
 }
 

@@ -1,0 +1,129 @@
+//! Chunks into the buffers that they belong to, with several threads where there is much to load.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use super::source::{Source, reading};
+use super::walk::each_chunk;
+use crate::error::{Error, Result};
+use crate::format::{ChunkRef, EntryRecord};
+use crate::name::printable;
+use crate::storage::{is_of_another, load_chunk_to};
+
+/// Loads of fewer bytes are done by one thread: others would not be worth their start.
+const BESIDE_BYTES: usize = 4 << 20;
+/// More threads than this are not started.
+const MOST_THREADS: usize = 64;
+
+/// A chunk, and where its bytes belong.
+#[derive(Debug)]
+pub(super) struct Slot<'b> {
+    chunk: ChunkRef,
+    out: &'b mut [u8],
+}
+
+/// The chunks of an entry. Together they are as long as it is.
+pub(super) fn chunks_of(checkpoint: Source<'_>, entry: &EntryRecord) -> Result<Vec<ChunkRef>> {
+    let mut chunks = Vec::new();
+    let mut bytes = 0;
+    reading(checkpoint, |rows| {
+        each_chunk(rows, entry, &mut |chunk| {
+            chunks.push(*chunk);
+            bytes += u64::from(chunk.raw_len);
+            Ok(())
+        })
+    })?;
+    if bytes != entry.bytes {
+        let why = format!("its chunks have {bytes} bytes, it has {}", entry.bytes);
+        let what = format!(
+            "entry `{}` of {}",
+            printable(&entry.name),
+            checkpoint.label()
+        );
+        return Err(Error::corrupt(what, why));
+    }
+    Ok(chunks)
+}
+
+/// A buffer for an entry, if it fits in memory. Its pages are taken as they are written to.
+pub(super) fn buffer(entry: &EntryRecord) -> Result<Vec<u8>> {
+    let refused = || Error::invalid("the entry", "it does not fit in memory");
+    let length = usize::try_from(entry.bytes).map_err(|_| refused())?;
+    // Whoever asks for too much is told; a vector of zeros would end the process.
+    let mut probe: Vec<u8> = Vec::new();
+    probe.try_reserve_exact(length).map_err(|_| refused())?;
+    drop(probe);
+    Ok(vec![0; length])
+}
+
+/// The slots of chunks that follow each other in a buffer, which is as long as they are.
+pub(super) fn slots<'b>(chunks: &[ChunkRef], mut out: &'b mut [u8]) -> Vec<Slot<'b>> {
+    let slot = |chunk: &ChunkRef| {
+        let length = (chunk.raw_len as usize).min(out.len());
+        let (own, rest) = std::mem::take(&mut out).split_at_mut(length);
+        out = rest;
+        Slot {
+            chunk: *chunk,
+            out: own,
+        }
+    };
+    chunks.iter().map(slot).collect()
+}
+
+/// Fills all of them. Of several failures, that of the first slot is told.
+pub(super) fn fill(checkpoint: Source<'_>, slots: Vec<Slot<'_>>) -> Result<()> {
+    let bytes: usize = slots.iter().map(|slot| slot.out.len()).sum();
+    let threads = match checkpoint.store.options().threads {
+        _ if bytes < BESIDE_BYTES || cfg!(ckptdb_schedules) => 1,
+        threads => threads.min(slots.len()),
+    };
+    let left = Mutex::new(slots.into_iter().enumerate());
+    let failed = Mutex::new(None);
+    let work = || {
+        let mut raw = Vec::new();
+        loop {
+            let next = locked(&left).next();
+            let Some((number, mut slot)) = next else {
+                return;
+            };
+            if let Err(error) = load(checkpoint, &mut slot, &mut raw) {
+                // Nobody goes on.
+                locked(&left).by_ref().for_each(drop);
+                let mut failed = locked(&failed);
+                if failed.as_ref().is_none_or(|(first, _)| number < *first) {
+                    *failed = Some((number, error));
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads.min(MOST_THREADS) {
+            // Where no more threads are to be had, these do it.
+            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn load(checkpoint: Source<'_>, slot: &mut Slot<'_>, raw: &mut Vec<u8>) -> Result<()> {
+    let mut read = || reading(checkpoint, |rows| load_chunk_to(rows, &slot.chunk, raw));
+    match read() {
+        Err(error) if is_of_another(&error) => read()?,
+        read => read?,
+    }
+    if raw.len() != slot.out.len() {
+        return Err(Error::corrupt("a chunk", "it has another length"));
+    }
+    slot.out.copy_from_slice(raw);
+    Ok(())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -54,6 +54,13 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The store was opened by the process that this one was forked from, and is that one's: its
+    /// lock and its threads were not handed on. Nothing was read or written.
+    #[error("`{}` was opened before this process was forked", path.display())]
+    Forked {
+        /// The file.
+        path: PathBuf,
+    },
     /// The disk has no room. The store stays readable and nothing acknowledged is lost.
     #[error("no room on the disk for `{}` while {operation}", path.display())]
     Full {
@@ -203,6 +210,11 @@ impl Error {
             ),
             Self::Newer { .. } => Some("update ckptdb; the file was left as it is".to_owned()),
             Self::Busy { .. } => Some("wait until the process that has it open is done".to_owned()),
+            Self::Forked { .. } => Some(
+                "use it in the process that opened it; start others with spawn, or open stores \
+                 after the fork"
+                    .to_owned(),
+            ),
             Self::Full { .. } => {
                 Some("make room, then repeat; everything saved so far is safe".to_owned())
             }

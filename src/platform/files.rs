@@ -78,6 +78,15 @@ impl InputFile {
     }
 }
 
+/// What is there under a name, if it is no regular file. Opening a pipe would wait for somebody.
+pub(crate) fn no_file(path: &Path) -> Option<&'static str> {
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Some("it is a folder"),
+        Ok(found) if !found.is_file() => Some("it is not a regular file"),
+        _ => None,
+    }
+}
+
 /// Whether there is a folder.
 pub(crate) fn is_folder(path: &Path) -> bool {
     path.is_dir()
@@ -120,25 +129,60 @@ pub(crate) fn create_directory(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|e| io_error("creating", path, e))
 }
 
-/// Makes an empty file where there is none.
-pub(crate) fn create_empty(path: &Path) -> Result<()> {
-    let made = OpenOptions::new().write(true).create_new(true).open(path);
-    made.map(drop).map_err(|e| io_error("creating", path, e))
+/// A file that is being made under a name of its own. It is gone when this is dropped before it has
+/// got its real name, be it by a panic.
+#[derive(Debug)]
+pub(crate) struct Temporary(PathBuf);
+
+impl Temporary {
+    /// An empty file beside `path`.
+    pub(crate) fn beside(path: &Path) -> Result<Self> {
+        let temporary = Self(temporary_beside(path));
+        let made = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(temporary.path());
+        match made {
+            Ok(_) => Ok(temporary),
+            Err(error) => Err(io_error("creating", temporary.path(), error)),
+        }
+    }
+
+    /// Its name for now.
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Gives it its name, unless that is taken.
+    pub(crate) fn link_to(self, path: &Path) -> Result<()> {
+        link_exclusive(self.path(), path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        remove_quietly(&self.0);
+    }
 }
 
 /// A name beside `path` that nobody else uses.
-pub(crate) fn temporary_beside(path: &Path) -> PathBuf {
+fn temporary_beside(path: &Path) -> PathBuf {
     let suffix = u64::from_le_bytes(random_bytes());
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{suffix:016x}.tmp"));
     path.with_file_name(name)
 }
 
+/// The number of this process, which is another one after a fork.
+pub(crate) fn process_id() -> u32 {
+    std::process::id()
+}
+
 /// Bytes that nobody else has: from the operating system's generator, by way of the keys that the
 /// standard library seeds its hash maps with. Good for names and ids, not for secrets.
 pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&std::process::id().to_le_bytes());
+    hasher.update(&process_id().to_le_bytes());
     for _ in 0..4 {
         hasher.update(&RandomState::new().build_hasher().finish().to_le_bytes());
     }
@@ -160,15 +204,12 @@ pub(crate) fn sync_parent(path: &Path) -> Result<()> {
 
 /// Gives a finished file its name, unless that is taken. Without hard links in the file system,
 /// a rename after a look is the next best.
-pub(crate) fn link_exclusive(temporary: &Path, path: &Path) -> Result<()> {
+fn link_exclusive(temporary: &Path, path: &Path) -> Result<()> {
     let taken = || Error::Exists {
         path: path.to_owned(),
     };
     match fs::hard_link(temporary, path) {
-        Ok(()) => {
-            remove_quietly(temporary);
-            Ok(())
-        }
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken()),
         Err(_) if path.symlink_metadata().is_ok() => Err(taken()),
         Err(_) => fs::rename(temporary, path).map_err(|e| io_error("naming", path, e)),
@@ -177,7 +218,9 @@ pub(crate) fn link_exclusive(temporary: &Path, path: &Path) -> Result<()> {
 
 /// Removes a temporary file. One that stays behind harms nobody.
 pub(crate) fn remove_quietly(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
+    if let Err(error) = fs::remove_file(path)
+        && error.kind() != io::ErrorKind::NotFound
+    {
         tracing::debug!(path = %path.display(), %error, "a temporary file stays behind");
     }
 }

@@ -9,7 +9,6 @@ pub(crate) use blocks::{
 };
 pub use clock::{Clock, ManualClock, SystemClock};
 pub(crate) use files::{
-    AtomicFile, InputFile, create_directory, create_empty, io_error, is_folder, is_taken,
-    link_exclusive, members_of, random_bytes, read_to_limit, remove_quietly, sync_parent,
-    temporary_beside,
+    AtomicFile, InputFile, Temporary, create_directory, io_error, is_folder, is_taken, members_of,
+    no_file, process_id, random_bytes, read_to_limit, remove_quietly, sync_parent,
 };

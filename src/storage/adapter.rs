@@ -137,7 +137,7 @@ impl Condition {
 
     /// Whether what makes room can do so once more.
     pub(super) fn has_ballast(&self) -> bool {
-        self.reserve().has_ballast()
+        self.reserve().has_ballast(self.backend())
     }
 
     fn reserve(&self) -> MutexGuard<'_, Reserve> {

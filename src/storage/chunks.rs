@@ -254,43 +254,24 @@ pub(super) fn named(id: &ChunkId) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use super::super::testing::{engine, write};
     use super::*;
-    use crate::format::Identity;
-    use crate::storage::{Durability, Engine, EngineOptions, MemoryMedium, Room};
+    use crate::storage::Engine;
 
     /// A store with one chunk that nothing names.
     fn with_chunk() -> (Engine, ChunkId) {
-        let options = EngineOptions {
-            cache_bytes: 1 << 20,
-            ballast_bytes: 0,
-        };
-        let identity = Identity {
-            format: 1,
-            store: [7; 16],
-            created_at: 0,
-            writer: "test".to_owned(),
-        };
         let raw = [5_u8; 3000];
         let chunk = NewChunk::alone(ChunkId::new(*blake3::hash(&raw).as_bytes()), &raw);
         let id = chunk.id;
-        let medium = Arc::new(MemoryMedium::default());
-        let engine = Engine::create(medium, options, &identity, |rows| {
-            let mut change = Change::first(rows, 0);
-            put_chunk(&mut change, &chunk)?;
-            change.finish()
-        });
-        (engine.unwrap(), id)
+        let engine = engine(|change| put_chunk(change, &chunk).map(drop));
+        (engine, id)
     }
 
     #[test]
     fn a_count_is_what_was_set_and_what_nothing_names_is_staged() {
         let (engine, id) = with_chunk();
         let set = |uses| {
-            let kind = (Durability::Durable, Room::Ordinary);
-            let set = engine.write(kind.0, kind.1, |rows| count_chunk(rows, &id, uses));
-            set.unwrap();
+            write(&engine, |rows| count_chunk(rows, &id, uses));
             let read = |rows: &dyn Rows| Ok((known_row(rows, &id)?, rows.staged(9)?));
             let (row, staged) = engine.read(read).unwrap();
             assert_eq!((row.refs, row.deltas), uses);

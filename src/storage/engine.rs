@@ -10,6 +10,7 @@ use super::suspects::Suspects;
 use crate::error::{Error, Result};
 use crate::format::{Identity, Record, StoreTag, TableCode};
 use crate::id::StoreId;
+use crate::platform;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
 
@@ -19,6 +20,9 @@ pub(crate) struct Engine {
     medium: Arc<dyn Medium>,
     options: EngineOptions,
     store: StoreId,
+    /// The process that opened it. One that is forked from it has copies of all this and shares its
+    /// lock, which is not to be given back twice.
+    process: u32,
     /// Outlives every handle: what is damaged stays so when the database is opened anew.
     suspects: Arc<Suspects>,
     /// None between a failure and the next use.
@@ -82,6 +86,7 @@ impl Engine {
             medium,
             options,
             store,
+            process: platform::process_id(),
             suspects,
             handle: RwLock::new(Some(handle)),
             writer: Mutex::new(()),
@@ -118,6 +123,7 @@ impl Engine {
         room: Room,
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
+        self.check_process()?;
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_after_failed_sync()?;
         self.release_held(room)?;
@@ -141,6 +147,16 @@ impl Engine {
             noted(self.discard(&mut slot));
         }
         released
+    }
+
+    /// A forked process has the locks as they were, held or not by threads that it has not: nothing
+    /// of the engine can be used in it.
+    fn check_process(&self) -> Result<()> {
+        if platform::process_id() != self.process {
+            let path = self.medium.path().to_owned();
+            return Err(Error::Forked { path });
+        }
+        Ok(())
     }
 
     fn refuse_after_failed_sync(&self) -> Result<()> {
@@ -171,6 +187,7 @@ impl Engine {
 
     /// Moves pages to the front of the file and cuts its end off. Waits for readers to finish.
     pub(crate) fn compact(&self) -> Result<()> {
+        self.check_process()?;
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_after_failed_sync()?;
         self.with_handle(|_| Ok(()))?;
@@ -194,6 +211,7 @@ impl Engine {
 
     /// Closes the handle and opens it again. What was acknowledged is there afterwards.
     pub(crate) fn reopen(&self) -> Result<()> {
+        self.check_process()?;
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         noted(self.discard(&mut slot));
         self.fill(&mut slot)
@@ -202,12 +220,14 @@ impl Engine {
     /// Closes the database. The engine opens it again if it is used again. An error says that what
     /// closing writes did not all reach the disk; what was committed before is not concerned.
     pub(crate) fn close(&self) -> Result<()> {
+        self.check_process()?;
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         self.discard(&mut slot)
     }
 
     /// Runs with an open handle, and drops it if that broke it.
     fn with_handle<T>(&self, run: impl FnOnce(&Handle) -> Result<T>) -> Result<T> {
+        self.check_process()?;
         loop {
             let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(handle) = slot.as_ref() {
@@ -270,6 +290,13 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        if self.check_process().is_err() {
+            // Closing would write to the file, and give back the lock that the process has which
+            // opened it.
+            let slot = self.handle.get_mut();
+            std::mem::forget(slot.unwrap_or_else(PoisonError::into_inner).take());
+            return;
+        }
         noted(self.close());
     }
 }

@@ -23,6 +23,8 @@ mod room;
 mod rows;
 mod suspects;
 mod tables;
+#[cfg(test)]
+mod testing;
 mod trees;
 
 pub use backend::{Backend, Medium};

@@ -429,44 +429,23 @@ fn put<T: Record>(rows: &mut dyn Writes, key: u64, record: &T, what: &str) -> Re
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
+    use super::super::testing::{engine, write};
     use super::*;
-    use crate::format::Identity;
-    use crate::storage::{Durability, Engine, EngineOptions, MemoryMedium, Room};
+    use crate::storage::Engine;
 
     /// A store with three log records and a name.
-    fn engine() -> Engine {
-        let options = EngineOptions {
-            cache_bytes: 1 << 20,
-            ballast_bytes: 0,
-        };
-        let identity = Identity {
-            format: 1,
-            store: [7; 16],
-            created_at: 0,
-            writer: "test".to_owned(),
-        };
-        let medium = Arc::new(MemoryMedium::new(Vec::new()));
-        let made = Engine::create(medium, options, &identity, |rows| {
-            let mut change = Change::first(rows, 0);
+    fn with_records() -> Engine {
+        engine(|change| {
             for job in 1..=3 {
                 change.log(Action::DeleteJob { job })?;
             }
-            change.intern("sharpe")?;
-            change.finish()
-        });
-        made.unwrap()
-    }
-
-    fn write(engine: &Engine, write: impl FnOnce(&mut dyn Writes) -> Result<()>) {
-        let written = engine.write(Durability::Durable, Room::Ordinary, write);
-        written.unwrap();
+            change.intern("sharpe").map(drop)
+        })
     }
 
     /// What is said of a head that was altered.
     fn with_head(alter: impl FnOnce(&mut Head)) -> Result<Head> {
-        let engine = engine();
+        let engine = with_records();
         let mut head = engine.read(|rows| Records(rows).sound_head()).unwrap();
         alter(&mut head);
         write(&engine, |rows| put(rows, Head::KEY, &head, "the head"));
@@ -489,7 +468,7 @@ mod tests {
 
     #[test]
     fn a_name_whose_number_is_another_names_is_damage() {
-        let engine = engine();
+        let engine = with_records();
         let number = |text: &str| engine.read(|rows| Records(rows).name_number(text));
         assert_eq!(number("sharpe").unwrap(), Some(1));
         assert_eq!(number("loss").unwrap(), None);

@@ -143,9 +143,14 @@ impl Reserve {
         }
     }
 
-    /// Whether what makes room can do so once more.
-    pub(super) const fn has_ballast(&self) -> bool {
-        self.wanted == 0 || self.is_unsupported || self.ballast.is_some()
+    /// Whether what makes room can do so once more: the ballast is in its place, or there is room
+    /// to take it anew, after it was used up or the file became shorter.
+    pub(super) fn has_ballast(&mut self, backend: &dyn Backend) -> bool {
+        let Ok(len) = backend.len() else {
+            return false;
+        };
+        self.ballast = self.ballast.filter(|(from, _)| *from == len);
+        self.hold(backend, len).is_ok()
     }
 }
 
@@ -239,14 +244,14 @@ mod tests {
         assert!(reserve.before_write(&disk, 100 * BLOCK, 4096).is_err());
         reserve.before_write(&disk, 4096, 4096).unwrap();
         reserve.begin(&disk, Room::Ballast).unwrap();
-        assert!(reserve.has_ballast());
         reserve.before_write(&disk, 100 * BLOCK, 4096).unwrap();
-        assert!(!reserve.has_ballast());
+        assert!(!disk.has(1 << 20, (1 << 20) + 8 * BLOCK));
         // With what is left of it, ordinary changes go on; without any, they do not.
+        assert!(reserve.has_ballast(&disk));
         reserve.begin(&disk, Room::Ordinary).unwrap();
-        assert!(reserve.has_ballast());
         reserve.begin(&disk, Room::Ballast).unwrap();
         reserve.before_write(&disk, 100 * BLOCK, 8 * 4096).unwrap();
+        assert!(!reserve.has_ballast(&disk));
         assert!(reserve.begin(&disk, Room::Ordinary).is_err());
         assert!(reserve.begin(&disk, Room::Ballast).is_ok());
     }
@@ -286,11 +291,13 @@ mod tests {
     #[test]
     fn what_a_shorter_file_loses_is_taken_anew() {
         let mut disk = Disk::new(1000, 1 << 20);
-        let mut reserve = Reserve::new(0);
+        let mut reserve = Reserve::new(8 * BLOCK - 1024);
         reserve.before_write(&disk, 900 << 10, 4096).unwrap();
         reserve.before_set_len(&disk, 512 << 10).unwrap();
         disk.len = 512 << 10;
         disk.taken.lock().unwrap().clear();
+        assert!(reserve.has_ballast(&disk));
+        assert!(disk.has(512 << 10, (512 << 10) + 8 * BLOCK));
         reserve.before_write(&disk, 900 << 10, 4096).unwrap();
         assert!(disk.has(900 << 10, 904 << 10));
     }
@@ -318,7 +325,7 @@ mod tests {
         disk.reserves = false;
         let mut reserve = Reserve::new(8 * BLOCK);
         reserve.before_write(&disk, 0, 4096).unwrap();
-        assert!(reserve.has_ballast());
+        assert!(reserve.has_ballast(&disk));
         let mut reserve = Reserve::new(8 * BLOCK);
         reserve.begin(&disk, Room::Ordinary).unwrap();
         reserve.before_set_len(&disk, 2 << 20).unwrap();

@@ -10,7 +10,7 @@ use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity};
 use crate::id::StoreId;
-use crate::platform::{self, Clock, SystemClock};
+use crate::platform::{self, Clock, SystemClock, Temporary};
 use crate::storage::{
     Change, Durability, Engine, EngineOptions, FileMedium, Medium, MemoryMedium, Room, Rows,
 };
@@ -121,25 +121,18 @@ impl Store {
                 path: path.to_owned(),
             });
         }
-        let temporary = platform::temporary_beside(path);
-        let made = Self::make_file(&temporary, &options)
-            .and_then(|()| platform::link_exclusive(&temporary, path));
-        if let Err(error) = made {
-            platform::remove_quietly(&temporary);
-            return Err(named(error, path));
-        }
+        let made = Temporary::beside(path).and_then(|temporary| {
+            let medium = Arc::new(FileMedium::new(temporary.path()));
+            Self::fill(medium, options.clone())?.engine().close()?;
+            temporary.link_to(path)
+        });
+        made.map_err(|error| named(error, path))?;
         if let Err(error) = platform::sync_parent(path) {
             // A name that may not last is none.
             platform::remove_quietly(path);
             return Err(error);
         }
         Self::open_with(path, options)
-    }
-
-    fn make_file(path: &Path, options: &Options) -> Result<()> {
-        platform::create_empty(path)?;
-        let store = Self::fill(Arc::new(FileMedium::new(path)), options.clone())?;
-        store.engine().close()
     }
 
     /// Makes a new store in an empty medium.
@@ -195,13 +188,7 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
-        if platform::is_folder(path) {
-            let why = "it is a folder".to_owned();
-            return Err(Error::NotAStore {
-                path: path.to_owned(),
-                why,
-            });
-        }
+        check_file(path)?;
         Self::open_in(Arc::new(FileMedium::new(path)), options)
     }
 
@@ -339,6 +326,17 @@ impl Options {
             cache_bytes: self.cache_bytes,
             ballast_bytes: self.ballast_bytes,
         }
+    }
+}
+
+/// Only a regular file can be a store.
+pub(super) fn check_file(path: &Path) -> Result<()> {
+    match platform::no_file(path) {
+        Some(why) => Err(Error::NotAStore {
+            path: path.to_owned(),
+            why: why.to_owned(),
+        }),
+        None => Ok(()),
     }
 }
 

@@ -125,3 +125,53 @@ pub(super) fn recount(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::MAX_CHUNK_BYTES;
+    use crate::storage::{Durability, Room, put_chunk};
+    use crate::tensor::{DType, TensorSlice};
+
+    fn save(store: &Store, iteration: u64, bytes: &[u8]) -> Result<()> {
+        let tensor = TensorSlice::new(DType::U8, &[bytes.len()], bytes)?;
+        let job = store.job("a")?;
+        job.save(iteration).tensor("w", tensor).commit().map(drop)
+    }
+
+    /// A store in which a chunk of `held` has the name of `named`.
+    fn with_collision(named: &[u8], held: &[u8]) -> Store {
+        let store = Store::in_memory().unwrap();
+        let id = ChunkId::new(*blake3::hash(named).as_bytes());
+        let kind = (Durability::Durable, Room::Ordinary);
+        let put = store.engine().write(kind.0, kind.1, |rows| {
+            let mut change = Change::begin(rows, 0)?;
+            put_chunk(&mut change, &NewChunk::alone(id, held))?;
+            change.finish()
+        });
+        put.unwrap();
+        store
+    }
+
+    #[test]
+    fn two_chunks_with_one_name_are_an_error_and_never_each_other() {
+        let named = vec![3; MAX_CHUNK_BYTES / 2];
+        // Of another length: the save is refused, and others go on.
+        let store = with_collision(&named, &[4; 3000]);
+        assert!(matches!(
+            save(&store, 1, &named),
+            Err(Error::Corrupt { .. })
+        ));
+        save(&store, 1, &vec![5; 70_000]).unwrap();
+        // Of the same length, which only the hash of what is read can tell. A save that follows
+        // then writes the right bytes.
+        let store = with_collision(&named, &vec![4; named.len()]);
+        save(&store, 1, &named).unwrap();
+        let latest = || store.job("a").unwrap().latest().unwrap().unwrap();
+        let found = latest().load();
+        assert!(matches!(found, Err(Error::Corrupt { .. })), "{found:?}");
+        save(&store, 2, &named).unwrap();
+        let found = latest().load().unwrap();
+        assert!(found["w"].1 == named);
+    }
+}

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use ckptdb::{Backend, Error, Medium, MemoryMedium, Options, Store, VerifyDepth};
+use ckptdb::{
+    Backend, Compression, Error, Filter, Medium, MemoryMedium, Options, Store, VerifyDepth,
+};
 
 use crate::support::noise;
 
@@ -273,4 +275,76 @@ fn a_save_whose_stages_another_operations_failure_has_undone_is_refused_and_can_
     saved.checkpoint.verify().unwrap();
     let report = store.verify(VerifyDepth::Full).unwrap();
     assert_eq!((report.damage.len(), report.orphans), (0, 0));
+}
+
+/// What the caller brings, and what goes wrong in it.
+struct Panics(usize);
+
+impl io::Read for Panics {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        assert!(self.0 > 0, "the caller's own");
+        let count = out.len().min(self.0);
+        out[..count].fill(3);
+        self.0 -= count;
+        Ok(count)
+    }
+}
+
+impl io::Write for Panics {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        panic!("the caller's own")
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Runs what panics, and returns what it said.
+fn panic_of<T: std::fmt::Debug>(run: impl FnOnce() -> T) -> String {
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    let said = caught.unwrap_err();
+    said.downcast_ref::<&str>().map_or_else(
+        || said.downcast_ref::<String>().cloned().unwrap_or_default(),
+        |text| (*text).to_owned(),
+    )
+}
+
+/// A panic of the caller's is his: it is neither swallowed nor taken for damage, and what it
+/// cut off has not happened. The same goes for an exception that Python raises, or a Ctrl-C.
+#[test]
+fn a_panic_in_the_callers_code_reaches_him_and_the_store_works_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let job = store.job("a").unwrap();
+    job.save(1).bytes("s", &noise(1, 300_000)).commit().unwrap();
+    let first = job.latest().unwrap().unwrap();
+    let mut progress = |_: u64, _: u64| panic!("the caller's own");
+    let new = folder.path().join("new.ckptdb");
+    // In its first read, after threads were started, and after much was staged.
+    let of_saves = [0, 9 << 20, 40 << 20]
+        .map(|bytes| panic_of(|| job.save(2).file("f", Panics(bytes)).commit().map(drop)));
+    let of_others = [
+        panic_of(|| store.verify_with(VerifyDepth::Full, &mut progress)),
+        panic_of(|| store.repair(&mut progress)),
+        panic_of(|| store.recompress(Compression::Max, &mut progress)),
+        panic_of(|| first.copy_to("s", &mut Panics(0))),
+    ];
+    for said in of_saves.iter().chain(&of_others) {
+        assert_eq!(said, "the caller's own");
+    }
+    assert_eq!(first.load().unwrap().len(), 1);
+    let listed = store.list(&Filter::default()).unwrap();
+    assert_eq!(listed.count(), 1, "nothing was saved");
+    job.save(2).bytes("s", &noise(2, 300_000)).commit().unwrap();
+    drop((first, job, store));
+    let said = panic_of(|| Store::salvage(&path, &new, &mut progress));
+    assert_eq!(said, "the caller's own");
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 1, "only the store is there");
+    let store = Store::open(&path).unwrap();
+    store.reclaim(true).unwrap();
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert!(report.is_clean() && report.orphans == 0, "{report:?}");
+    assert_eq!(store.list(&Filter::default()).unwrap().count(), 2);
 }

@@ -1,6 +1,8 @@
 //! Creating and opening: nothing is made by opening, nothing overwritten by creating, nothing
 //! touched that is not a store.
 
+mod paths;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use ckptdb::policy::{Keep, Retention};
 use ckptdb::{
-    Checkpoint, CheckpointId, DType, Direction, Error, Filter, Job, Medium, MemoryMedium, Options,
-    Result, Store, VerifyDepth,
+    Checkpoint, CheckpointId, CheckpointInfo, DType, Direction, Error, Filter, Job, ManualClock,
+    MemoryMedium, Options, Result, Store, Timestamp, VerifyDepth,
 };
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
-use self::twin::{EVENTS, Op, Outcome, Twin, value};
-use crate::support::{noise, vector, walk};
+use self::twin::{EVENTS, Op, Outcome, TIMES, Twin, value};
+use crate::support::{LimitedMedium, noise, vector, walk};
 
 struct Machine;
 
@@ -56,6 +56,12 @@ impl ReferenceStateMachine for Machine {
                 .prop_map(|(job, larger, change)| Op::Declare { job, larger, change }),
             1 => Just(Op::Reopen),
             1 => Just(Op::Compact),
+            1 => Just(Op::Kill),
+            3 => (0..40_u8, any::<bool>()).prop_map(|(calls, fresh)| Op::Fault { calls, fresh }),
+            1 => (code(), code(), code(), code())
+                .prop_map(|(pick, entry, from, to)| Op::Load { pick, entry, from, to }),
+            1 => any::<bool>().prop_map(|full| Op::Verify { full }),
+            1 => (0..6_u8).prop_map(|to| Op::Clock { to }),
         ]
         .boxed()
     }
@@ -69,7 +75,12 @@ impl ReferenceStateMachine for Machine {
 /// The store, and the ids of the twin's checkpoints.
 struct Real {
     store: Store,
-    medium: Arc<dyn Medium>,
+    memory: MemoryMedium,
+    medium: Arc<LimitedMedium>,
+    clock: Arc<ManualClock>,
+    /// What is to go wrong in the next operation: after how many calls, and whether it is repeated
+    /// with a fresh handle.
+    fault: Option<(u8, bool)>,
     ids: Vec<CheckpointId>,
     /// The twin before the operation: what the picks were taken from.
     before: Twin,
@@ -286,13 +297,131 @@ impl Real {
                 let job = self.store.job(&job_name(job))?;
                 declare(&job, larger, change)
             }
+            _ => self.disturb(op),
+        }
+    }
+
+    /// What happens around the changes: nobody is to notice anything of it.
+    fn disturb(&mut self, op: &Op) -> Result<()> {
+        match *op {
             Op::Reopen => {
                 self.store.clone().close();
-                self.store = reopened(&self.medium);
-                Ok(())
+                self.open()
             }
             Op::Compact => self.store.compact().map(drop),
+            Op::Kill => {
+                self.memory = MemoryMedium::new(self.memory.to_vec());
+                self.medium = LimitedMedium::new(Arc::new(self.memory.clone()));
+                self.open()
+            }
+            Op::Fault { calls, fresh } => {
+                self.fault = Some((calls, fresh));
+                Ok(())
+            }
+            Op::Load {
+                pick: p,
+                entry,
+                from,
+                to,
+            } => {
+                let picked = self.before.picked(p, false).unwrap();
+                self.load_some(picked, entry, (from, to))
+            }
+            Op::Verify { full } => {
+                let depth = if full {
+                    VerifyDepth::Full
+                } else {
+                    VerifyDepth::Quick
+                };
+                let report = self.store.verify(depth)?;
+                assert!(report.is_clean(), "{:#?}", report.damage);
+                Ok(())
+            }
+            Op::Clock { to } => {
+                self.clock
+                    .set(Timestamp::from_millis(TIMES[usize::from(to)]));
+                Ok(())
+            }
+            _ => unreachable!("a change"),
         }
+    }
+
+    fn open(&mut self) -> Result<()> {
+        self.store = Store::open_in(self.medium.clone(), options(&self.clock))?;
+        Ok(())
+    }
+
+    /// Part of one entry, and all of it.
+    fn load_some(&self, picked: usize, entry: u8, (from, to): (u8, u8)) -> Result<()> {
+        let state = entries(self.before.checkpoints[picked].state);
+        let (name, data) = &state[usize::from(entry) % state.len()];
+        let place = |part: u8| data.len() * usize::from(part) / 255;
+        let (from, to) = (place(from.min(to)), place(from.max(to)));
+        let found = self.handle(picked);
+        let range = found.read_range(name, from as u64..to as u64)?;
+        assert_eq!(range, data[from..to]);
+        let mut out = vec![0; data.len()];
+        found.read_into(name, &mut out)?;
+        assert_eq!(out, *data);
+        Ok(())
+    }
+
+    /// All that is said of the jobs and checkpoints.
+    fn seen(&self) -> String {
+        let all = |deleted| {
+            let filter = Filter {
+                abandoned: true,
+                deleted,
+                ..Filter::default()
+            };
+            let listed = self.store.list(&filter).unwrap();
+            let listed = listed.map(|found| CheckpointInfo::clone(&found.unwrap()));
+            listed.collect::<Vec<_>>()
+        };
+        let jobs = self.store.jobs().unwrap();
+        format!("{jobs:?} {:?} {:?}", all(false), all(true))
+    }
+
+    /// Runs an operation to its end, through the fault that is to happen in it.
+    fn run_through(&mut self, op: &Op, twin: &Twin) -> Result<()> {
+        let Some((calls, fresh)) = self.fault.take() else {
+            return self.run(op, twin);
+        };
+        let before = self.seen();
+        let limits = Arc::clone(&self.medium.limits);
+        limits.kill_after(calls.into());
+        let result = self.run(op, twin);
+        let died = limits.is_dead();
+        limits.revive();
+        let failed = match result {
+            Err(error @ (Error::Io { .. } | Error::SyncFailed { .. })) => error,
+            Err(error @ Error::Engine { .. }) if died => error,
+            other => return other,
+        };
+        assert!(died, "{failed:?}");
+        // After a failed sync, a handle is of no use any more.
+        if fresh || matches!(failed, Error::SyncFailed { .. }) {
+            self.store.clone().close();
+            self.open()?;
+        }
+        let seen = match self.store.verify(VerifyDepth::Full) {
+            Ok(report) => {
+                assert!(report.is_clean(), "{failed:?}: {:#?}", report.damage);
+                self.seen()
+            }
+            Err(error) => panic!("after {failed:?}: {error:?}"),
+        };
+        // It has happened wholly or not at all, which the comparison with the twin finds out; but a
+        // reclaim goes from checkpoint to checkpoint.
+        if seen == before || matches!(op, Op::Reclaim) {
+            return self.run(op, twin);
+        }
+        if let Outcome::Saved(index) = twin.outcome {
+            let job = twin.checkpoints[index].job;
+            let job = self.store.job(&job_name(twin.jobs[job].name))?;
+            self.ids.push(job.latest()?.unwrap().id);
+        }
+        Ok(())
     }
 
     /// Everything that can be asked has the twin's answer.
@@ -371,6 +500,7 @@ impl Real {
         };
         assert_eq!(found.job, job_name(twin.jobs[wanted.job].name));
         assert_eq!(found.iteration, wanted.iteration);
+        assert_eq!(found.saved_at.as_millis(), wanted.saved_at);
         assert_eq!(found.parent, wanted.parent.map(|parent| self.ids[parent]));
         let events: std::collections::BTreeSet<String> =
             found.events.iter().map(ToString::to_string).collect();
@@ -403,15 +533,12 @@ impl Real {
     }
 }
 
-fn options() -> Options {
+fn options(clock: &Arc<ManualClock>) -> Options {
     Options {
         cache_bytes: 4 << 20,
+        clock: clock.clone(),
         ..Options::default()
     }
-}
-
-fn reopened(medium: &Arc<dyn Medium>) -> Store {
-    Store::open_in(Arc::clone(medium), options()).unwrap()
 }
 
 struct Test;
@@ -421,11 +548,15 @@ impl StateMachineTest for Test {
     type Reference = Machine;
 
     fn init_test(twin: &Twin) -> Real {
-        let medium: Arc<dyn Medium> = Arc::new(MemoryMedium::default());
-        let store = Store::create_in(Arc::clone(&medium), options()).unwrap();
+        let memory = MemoryMedium::default();
+        let medium = LimitedMedium::new(Arc::new(memory.clone()));
+        let clock = Arc::new(ManualClock::default());
         Real {
-            store,
+            store: Store::create_in(medium.clone(), options(&clock)).unwrap(),
+            memory,
             medium,
+            clock,
+            fault: None,
             ids: Vec::new(),
             before: twin.clone(),
         }
@@ -435,7 +566,7 @@ impl StateMachineTest for Test {
         let result = if twin.outcome == Outcome::Nothing {
             Ok(())
         } else {
-            real.run(&op, twin)
+            real.run_through(&op, twin)
         };
         match (&twin.outcome, result) {
             (

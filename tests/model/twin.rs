@@ -76,7 +76,40 @@ pub(crate) enum Op {
     },
     Reopen,
     Compact,
+    /// The process is killed: all that it wrote is there, and nothing is closed.
+    Kill,
+    /// The next operation's disk takes so many writes and syncs, and then no more until it has
+    /// failed. It is repeated with the same handle, or with a fresh one.
+    Fault {
+        calls: u8,
+        fresh: bool,
+    },
+    /// Some bytes of one entry are read.
+    Load {
+        pick: u8,
+        entry: u8,
+        from: u8,
+        to: u8,
+    },
+    Verify {
+        full: bool,
+    },
+    /// Somebody sets the clock.
+    Clock {
+        to: u8,
+    },
 }
+
+/// Times that a clock may show, in milliseconds since 1970: among them the first and the last that
+/// 64 bits of nanoseconds reach, and one before all others.
+pub(crate) const TIMES: [i64; 6] = [
+    0,
+    1_790_000_000_000,
+    1_790_003_600_000,
+    1_789_999_999_999,
+    9_223_372_036_854,
+    -86_400_000,
+];
 
 /// What an operation is expected to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,6 +130,7 @@ pub(crate) enum Outcome {
 pub(crate) struct TwinCheckpoint {
     pub(crate) job: usize,
     pub(crate) iteration: u64,
+    pub(crate) saved_at: i64,
     pub(crate) parent: Option<usize>,
     pub(crate) state: u8,
     pub(crate) events: BTreeSet<String>,
@@ -121,6 +155,7 @@ pub(crate) struct TwinJob {
 pub(crate) struct Twin {
     pub(crate) checkpoints: Vec<TwinCheckpoint>,
     pub(crate) jobs: Vec<TwinJob>,
+    pub(crate) now: i64,
     pub(crate) outcome: Outcome,
 }
 
@@ -214,6 +249,7 @@ impl Twin {
         TwinCheckpoint {
             job,
             iteration,
+            saved_at: self.now,
             parent: self.head(job),
             state,
             events: BTreeSet::from(["manual".to_owned()]),
@@ -291,7 +327,17 @@ impl Twin {
                 larger,
                 change,
             } => self.declare(job, larger, change),
-            Op::Reopen | Op::Compact => Outcome::Done,
+            Op::Clock { to } => {
+                self.now = TIMES[usize::from(to)];
+                Outcome::Done
+            }
+            Op::Load { pick, .. } if self.picked(pick, false).is_none() => Outcome::Nothing,
+            Op::Reopen
+            | Op::Compact
+            | Op::Kill
+            | Op::Fault { .. }
+            | Op::Load { .. }
+            | Op::Verify { .. } => Outcome::Done,
         }
     }
 

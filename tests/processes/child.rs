@@ -4,7 +4,9 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::str::FromStr;
 
-use crate::{durable, mounted, newfiles, quota, signals, stories, sweep, worker};
+use crate::{
+    durable, forbidden, forked, mounted, newfiles, quota, signals, stories, sweep, worker,
+};
 
 /// Says which of the roles below the process has. Without it, it is nobody's child.
 const ROLE: &str = "CKPTDB_TEST_ROLE";
@@ -26,6 +28,9 @@ const ROLES: &[(&str, fn())] = &[
     ("saver", mounted::run_saver),
     ("watched", durable::run_watched),
     ("slow", durable::run_slow),
+    ("forbidden", forbidden::run),
+    ("forked", forked::run),
+    ("inodes", mounted::run_inodes),
     ("growing", quota::run_growing),
     ("rotation", quota::run_rotation),
     ("trainer", stories::run_trainer),

@@ -16,6 +16,8 @@
 mod child;
 mod content;
 mod durable;
+mod forbidden;
+mod forked;
 mod model;
 mod mounted;
 mod newfiles;

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ckptdb::{Error, Store, VerifyDepth};
+use ckptdb::interop::write_safetensors;
+use ckptdb::{CheckpointId, Error, Store, VerifyDepth};
 use tempfile::TempDir;
 
 use crate::child::{self, Process, argument, finish, tell};
@@ -13,8 +14,11 @@ use crate::model::{Model, Outcome};
 use crate::operation::Operation;
 use crate::sweep::word;
 
-/// Bytes of the file system.
-const ROOM: &str = "8m";
+/// The file system: how many bytes, and how many files.
+const ROOM: &str = "size=8m";
+const FEW_FILES: &str = "size=8m,nr_inodes=4";
+/// What lets these tests pass without having run.
+const WITHOUT: &str = "CKPTDB_WITHOUT_MOUNTS";
 
 /// How to come by a name space where mounting is allowed, the simplest first.
 const UNSHARE: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
@@ -32,11 +36,17 @@ fn unshare() -> Option<&'static [&'static str]> {
     })
 }
 
-/// Runs a role in a name space with a small file system; without one, says so.
-fn run_mounted(role: &str) -> Option<Vec<String>> {
+/// Runs a role in a name space with a small file system. Where there can be none, whoever runs the
+/// tests has to say that he knows.
+fn run_mounted(role: &str, options: &str) {
     let Some(arguments) = unshare() else {
-        println!("NOT RUN: neither root nor a user name space may mount a tmpfs here");
-        return None;
+        let why = "neither root nor a user name space may mount a tmpfs here";
+        assert!(
+            std::env::var_os(WITHOUT).is_some(),
+            "{why}: {WITHOUT}=1 leaves it out"
+        );
+        println!("NOT RUN: {why}");
+        return;
     };
     let folder = TempDir::new().unwrap();
     let inner = child::command(role);
@@ -44,8 +54,8 @@ fn run_mounted(role: &str) -> Option<Vec<String>> {
     command
         .args(arguments)
         .args(["sh", "-c"])
-        .arg("mount -t tmpfs -o size=\"$0\" none \"$CKPTDB_TEST_FOLDER\" && exec \"$@\"")
-        .arg(ROOM)
+        .arg("mount -t tmpfs -o \"$0\" none \"$CKPTDB_TEST_FOLDER\" && exec \"$@\"")
+        .arg(options)
         .arg(inner.get_program())
         .args(inner.get_args())
         .envs(
@@ -60,7 +70,6 @@ fn run_mounted(role: &str) -> Option<Vec<String>> {
     for line in &lines {
         println!("  {line}");
     }
-    Some(lines)
 }
 
 const fn save(iteration: u64, size: Size) -> Operation {
@@ -252,6 +261,52 @@ pub(crate) fn run_unclean_full() {
     tell("it was read, refused a save, and saved again");
 }
 
+/// The role: a disk that has room, but not for one file more.
+pub(crate) fn run_inodes() {
+    let mut small = Small::new();
+    small.save(Size::Large).unwrap();
+    let others = take_every_file(&small.folder);
+    let before = files_of(&small.folder);
+    // Saving makes no files.
+    for size in [Size::Small, Size::Large, Size::Tiny] {
+        small.save(size).unwrap();
+    }
+    small.store.reopen().unwrap();
+    let id = CheckpointId::new(small.save(Size::Large).unwrap());
+    let checkpoint = small.store.resolve(&id.to_string()).unwrap();
+    let new = small.folder.join("new.ckptdb");
+    let refused = [
+        Store::create(&new).map(drop),
+        Store::salvage(small.store.path(), &new, &mut |_, _| {}).map(drop),
+        write_safetensors(&checkpoint, &|_| true, &new).map(drop),
+    ];
+    for refused in refused {
+        assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+        assert_eq!(files_of(&small.folder), before);
+    }
+    for other in others {
+        std::fs::remove_file(other).unwrap();
+    }
+    drop(Store::create(&new).unwrap());
+    small.hold();
+    tell("it was saved to, and nothing else was made");
+}
+
+/// Makes empty files until there can be no more.
+fn take_every_file(folder: &Path) -> Vec<PathBuf> {
+    let names = (0..).map(|number| folder.join(format!("other.{number}")));
+    names
+        .take_while(|path| std::fs::File::create_new(path).is_ok())
+        .collect()
+}
+
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
 /// A worker saves two states and is killed in the third: the file is not closed.
 fn killed_in_a_save(path: &Path) -> Model {
     let mut command = child::command("saver");
@@ -285,25 +340,30 @@ pub(crate) fn run_saver() {
 
 #[test]
 fn a_disk_that_others_fill_refuses_saves_until_there_is_room() {
-    run_mounted("filler");
+    run_mounted("filler", ROOM);
 }
 
 #[test]
 fn a_disk_that_the_store_fills_keeps_every_acknowledged_save_readable() {
-    run_mounted("full");
+    run_mounted("full", ROOM);
 }
 
 #[test]
 fn an_unclean_store_on_a_full_disk_can_be_read_and_saves_again_once_there_is_room() {
-    run_mounted("unclean-full");
+    run_mounted("unclean-full", ROOM);
 }
 
 #[test]
 fn on_a_full_disk_delete_and_reclaim_make_room_for_the_next_save() {
-    run_mounted("room-from-inside");
+    run_mounted("room-from-inside", ROOM);
 }
 
 #[test]
 fn an_unclean_store_on_a_read_only_disk_can_be_read_and_stays_as_it_is() {
-    run_mounted("read-only");
+    run_mounted("read-only", ROOM);
+}
+
+#[test]
+fn a_disk_that_has_no_file_left_is_saved_to_and_every_new_file_is_refused() {
+    run_mounted("inodes", FEW_FILES);
 }

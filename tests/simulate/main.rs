@@ -14,6 +14,7 @@ mod fault;
 mod growth;
 mod image;
 mod iofaults;
+mod lies;
 mod model;
 mod op;
 mod oracle;

@@ -106,7 +106,7 @@ pub(crate) fn ask(store: &Store, allowed: &[Allowed]) -> Checked<Answers> {
     Ok(answers)
 }
 
-fn ranking(job: &Job) -> Checked<Option<Vec<u64>>> {
+pub(crate) fn ranking(job: &Job) -> Checked<Option<Vec<u64>>> {
     let ranked = match job.ranking(LOSS, 1_000) {
         Err(Error::Undeclared { .. } | Error::NotFound { .. }) => return Ok(None),
         other => other?,

@@ -9,6 +9,7 @@ use crate::crash::Explorer;
 use crate::damage::{Harms, Victim};
 use crate::endings::{Endings, save_to_damaged};
 use crate::iofaults::{Ends, Scene};
+use crate::lies::{Lies, lie};
 use crate::op::{KINDS, Op};
 use crate::repair::{Mending, mend};
 use crate::run::{Settings, record};
@@ -22,6 +23,7 @@ const SYNCS: usize = 4;
 const FAULT_RUNS: u64 = 5;
 const DAMAGE_RUNS: u64 = 34;
 const REPAIR_RUNS: u64 = 6;
+const LIE_RUNS: u64 = 40;
 const THREADS: usize = 2;
 
 const STATES: usize = 150_000;
@@ -29,6 +31,8 @@ const NESTED: usize = 30_000;
 const FAULTS: usize = 20_000;
 const CASES: usize = 60_000;
 const SAVES: usize = 3_000;
+/// Writes that were lost or went astray.
+const LIES: usize = 3_000;
 /// Of repairs that were cut off: states, and failed calls.
 const REPAIRS: (usize, usize) = (2_000, 500);
 
@@ -231,6 +235,28 @@ fn a_repair_that_is_cut_off_can_be_repeated_and_loses_nothing() {
     hold(&all.found);
     if seeds.is_default {
         assert!(states >= REPAIRS.0 && faults >= REPAIRS.1);
+    }
+}
+
+#[test]
+fn a_write_that_is_lost_or_goes_astray_is_answered_with_nothing_that_never_was() {
+    let seeds = Seeds::of("lies", LIE_RUNS);
+    let mut all = Lies::default();
+    seeds.spread(lie, |lies| all.add(lies));
+    let Lies {
+        cases,
+        refused,
+        found_stale,
+        earlier,
+        ..
+    } = all;
+    println!(
+        "{cases} writes lost or astray: {refused} with refusals, {found_stale} with old answers \
+         that verify finds, {earlier} an earlier state of the store"
+    );
+    hold(&all.found);
+    if seeds.is_default {
+        assert!(cases >= LIES && refused > 0 && found_stale > 0);
     }
 }
 

@@ -14,11 +14,12 @@ use crate::format::{
     TelemetryRecord,
 };
 use crate::id::{CheckpointId, ChunkId, NodeId};
-use crate::platform;
+use crate::platform::{self, Temporary};
 use crate::storage::{
     Change, Durability, Engine, FileMedium, Medium, NewChunk, RawMedium, Records, Room, put_chunk,
     retain_manifest,
 };
+use crate::store::handle::check_file;
 use crate::store::sweep::sweep;
 use crate::store::{Damage, Options, Store, VerifyDepth};
 use crate::telemetry;
@@ -76,23 +77,15 @@ impl Store {
                 path: new.to_owned(),
             });
         }
-        let temporary = platform::temporary_beside(new);
-        let salvaged = platform::create_empty(&temporary)
-            .and_then(|()| {
-                let target = Arc::new(FileMedium::new(&temporary));
-                let source = Arc::new(FileMedium::read_only(old));
-                Self::salvage_in(source, target, Options::default(), progress)
-            })
-            .and_then(|(store, salvaged)| {
-                store.engine().close()?;
-                platform::link_exclusive(&temporary, new)?;
-                platform::sync_parent(new)?;
-                Ok(salvaged)
-            });
-        if salvaged.is_err() {
-            platform::remove_quietly(&temporary);
-        }
-        salvaged
+        check_file(old)?;
+        let temporary = Temporary::beside(new)?;
+        let target = Arc::new(FileMedium::new(temporary.path()));
+        let source = Arc::new(FileMedium::read_only(old));
+        let (store, salvaged) = Self::salvage_in(source, target, Options::default(), progress)?;
+        store.engine().close()?;
+        temporary.link_to(new)?;
+        platform::sync_parent(new)?;
+        Ok(salvaged)
     }
 
     /// [`Store::salvage`] from a medium into an empty one.

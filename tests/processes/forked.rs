@@ -1,0 +1,81 @@
+//! A process that forks while a store is open, as Python's `multiprocessing` does: the store stays
+//! that of the process that opened it.
+
+use std::path::{Path, PathBuf};
+
+use ckptdb::{Error, Filter, Store, VerifyDepth};
+use rustix::process::{Pid, WaitOptions, waitpid};
+use tempfile::TempDir;
+
+use crate::child::{self, argument, finish, tell};
+use crate::shim::Control;
+
+fn save(store: &Store, iteration: u64) -> ckptdb::Result<()> {
+    let job = store.job("job")?;
+    let save = job.save(iteration).bytes("own", &[7; 5_000]);
+    save.commit().map(drop)
+}
+
+/// What went another way than it should in the process that was forked.
+fn in_the_fork(store: Store, path: &Path) -> Vec<&'static str> {
+    let is_refused = |error: Option<Error>| matches!(error, Some(Error::Forked { .. }));
+    let list = Filter::default();
+    let mut answers = vec![
+        ("a save", is_refused(save(&store, 2).err())),
+        ("a list", is_refused(store.list(&list).err())),
+        ("a reclaim", is_refused(store.reclaim(true).err())),
+        ("a compaction", is_refused(store.compact().err())),
+        ("a reopening", is_refused(store.reopen().err())),
+    ];
+    // Closing and dropping it may neither write nor give the other's lock back.
+    store.clone().close();
+    drop(store);
+    let opened = Store::open(path);
+    answers.push(("its own", matches!(opened, Err(Error::Busy { .. }))));
+    let wrong = answers.into_iter().filter(|(_, is_right)| !is_right);
+    wrong.map(|(what, _)| what).collect()
+}
+
+/// The role: `CKPTDB_TEST_STORE`. The shim forks where a process asks for its parent's number, and
+/// answers with zero in the new one.
+#[expect(
+    clippy::exit,
+    reason = "a forked process has no business in the harness"
+)]
+pub(crate) fn run() {
+    let path: PathBuf = argument("CKPTDB_TEST_STORE");
+    let store = Store::create(&path).unwrap();
+    save(&store, 1).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    let forked = i32::try_from(std::os::unix::process::parent_id()).unwrap();
+    let Some(forked) = Pid::from_raw(forked) else {
+        let wrong = in_the_fork(store, &path);
+        for what in &wrong {
+            tell(&format!("not refused as it should be: {what}"));
+        }
+        std::process::exit(i32::from(!wrong.is_empty()));
+    };
+    let (_, status) = waitpid(Some(forked), WaitOptions::empty())
+        .unwrap()
+        .unwrap();
+    tell(&format!("ended with {:?}", status.exit_status()));
+    assert!(std::fs::read(&path).unwrap() == before, "it was written to");
+    assert!(matches!(Store::open(&path), Err(Error::Busy { .. })));
+    save(&store, 3).unwrap();
+    drop(store);
+    let store = Store::open(&path).unwrap();
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    assert_eq!(store.list(&Filter::default()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_store_that_was_open_at_a_fork_is_refused_in_the_new_process_and_not_disturbed_by_it() {
+    let folder = TempDir::new().unwrap();
+    let mut command = child::command("forked");
+    let page = folder.path().join("page");
+    let _control = Control::prepare(&mut command, &page, folder.path());
+    command
+        .env("CKPTDB_SHIM_FORKS", "1")
+        .env("CKPTDB_TEST_STORE", folder.path().join("store.ckptdb"));
+    assert_eq!(finish(&mut command), ["ended with Some(0)"]);
+}

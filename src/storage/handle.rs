@@ -158,13 +158,19 @@ impl Handle {
         })
     }
 
-    /// Moves pages to the front of the file and cuts its end off.
+    /// Moves pages to the front of the file and cuts its end off. The engine's own commits leave
+    /// no note of which pages are free; the last one here does, so that an opening after a kill
+    /// need not look at the whole file again.
     pub(super) fn compact(&mut self) -> Result<()> {
         let context = self.context.clone();
         context.accept(Room::Ballast)?;
         guarded(&context, || {
             while self.database.compact().map_err(|e| context.compaction(e))? {}
-            Ok(())
+            let begun = self.database.begin_write();
+            let mut transaction =
+                begun.map_err(|e| context.transaction("ending a compaction", e))?;
+            transaction.set_quick_repair(true);
+            transaction.commit().map_err(|error| context.commit(error))
         })
     }
 

@@ -43,4 +43,4 @@ pub(crate) use records::{Change, Records};
 pub(crate) use recount::References;
 pub(crate) use room::Room;
 pub(crate) use rows::{Clear, Rows, Writes};
-pub(crate) use suspects::{Harm, is_of_another};
+pub(crate) use suspects::{Harm, unless_of_another};

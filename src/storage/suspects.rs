@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::PoisonError;
 
 use super::adapter::failed_here;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::id::{ChunkId, NodeId};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -36,10 +36,19 @@ fn is_own(harm: Harm) -> bool {
     harm != Harm::Unreadable || failed_here()
 }
 
-/// Whether an error may only be that another thread's transaction failed, after which the engine
-/// refuses everybody: the same may succeed on a fresh handle.
-pub(crate) fn is_of_another(error: &Error) -> bool {
-    matches!(error, Error::Io { .. } | Error::Engine { .. }) && !failed_here()
+/// How often another thread's failure may come between, one after the other.
+const ANOTHER_TIME: usize = 3;
+
+/// Runs what may be run again. After another thread's transaction has failed, the engine refuses
+/// everybody: of what is read then nothing is known, and on a fresh handle the same may succeed.
+pub(crate) fn unless_of_another<T>(mut run: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 0..ANOTHER_TIME {
+        match run() {
+            Err(Error::Io { .. } | Error::Engine { .. }) if !failed_here() => {}
+            done => return done,
+        }
+    }
+    run()
 }
 
 /// The chunks and nodes that reads of this process have found damaged. Those that a repair found

@@ -18,6 +18,9 @@ use crate::store::{Job, Store};
 const SHORT_CHAIN: u8 = 8;
 /// The same, of what differs in few places, or is text that grows.
 const LIGHT_CHAIN: u8 = MAX_CHAIN_DEPTH;
+/// A chain of text that has no more raw bytes is loaded at once, however little it began with: a
+/// state that grows outweighs its first turn soon.
+const TEXT_CHAIN_BYTES: u64 = 4 << 20;
 
 /// Where a chunk belongs.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,35 @@ pub(super) struct Parent<'s> {
     entry: Option<(String, Vec<(u64, ChunkRef)>)>,
 }
 
+/// What it takes to load a chunk and all that it is a delta against.
+#[derive(Clone, Copy, Debug, Default)]
+struct Chain {
+    /// Stored bytes of the deltas.
+    deltas: u64,
+    /// Those of the chunk without base.
+    first: u64,
+    /// Raw bytes of all.
+    all: u64,
+}
+
+impl Chain {
+    fn of(rows: &dyn Rows, row: &ChunkRow) -> Result<Self> {
+        let mut chain = Self::default();
+        let mut row = row.clone();
+        for _ in 0..MAX_CHAIN_DEPTH {
+            chain.all += u64::from(row.raw_len);
+            let Some(base) = row.bases.first() else {
+                break;
+            };
+            chain.deltas += u64::from(row.stored_len);
+            let below = chunk_row(rows, base)?;
+            row = below.ok_or_else(|| Error::corrupt(format!("chunk {base}"), "it is missing"))?;
+        }
+        chain.first = u64::from(row.stored_len);
+        Ok(chain)
+    }
+}
+
 /// A chunk that a new one may be written against.
 #[derive(Debug)]
 pub(super) struct Base {
@@ -62,8 +94,7 @@ pub(super) struct Base {
     /// How deep the delta would be.
     pub(super) depth: u8,
     long: bool,
-    /// Stored bytes of the deltas down to the chunk without base, and of that one.
-    chain: (u64, u64),
+    chain: Chain,
 }
 
 impl Base {
@@ -100,7 +131,7 @@ impl Base {
                 position,
                 depth: row.depth + 1,
                 long,
-                chain: chain_bytes(rows, &row)?,
+                chain: Chain::of(rows, &row)?,
             }))
         });
         Ok(unless_damaged(read)?.flatten())
@@ -126,23 +157,23 @@ impl Base {
                 depth: row.depth,
                 // It is there, so it was allowed.
                 long: true,
-                chain: (0, 0),
+                chain: Chain::default(),
             }))
         });
         unless_damaged(read).map(Option::flatten)
     }
 
-    /// Whether a delta of this codec and length may be written: a load takes no more than a few
-    /// dense chunks, and of light ones no more bytes than a second chunk without base.
-    pub(super) fn allows(&self, codec: Codec, stored: usize) -> bool {
-        let (deltas, first) = self.chain;
-        // Text is short when it is worth it, and decodes fast.
-        let most = if codec == Codec::Zstd {
-            2 * first
-        } else {
-            first
+    /// Whether a delta of this codec and these lengths may be written: a load takes no more than a
+    /// few dense chunks, and of light ones no more bytes than a second chunk without base.
+    pub(super) fn allows(&self, codec: Codec, (raw, stored): (usize, usize)) -> bool {
+        let Chain { deltas, first, all } = self.chain;
+        let deltas = deltas + stored as u64;
+        let is_light = match codec {
+            Codec::Steps => false,
+            // Text is short when it is worth it, and decodes fast.
+            Codec::Zstd => deltas <= 2 * first || all + raw as u64 <= TEXT_CHAIN_BYTES,
+            _ => deltas <= first,
         };
-        let is_light = codec != Codec::Steps && deltas + stored as u64 <= most;
         self.long || self.position < SHORT_CHAIN || is_light
     }
 }
@@ -209,8 +240,11 @@ impl<'s> Parent<'s> {
     }
 
     /// The parent's chunk at this place: of as many bytes after as many chunks, or else where it
-    /// begins.
+    /// begins. What has outgrown a pack begins there.
     fn chunk(&mut self, place: ChunkPlace<'_>) -> Result<Option<ChunkRef>> {
+        if place.index == 0 && self.chunks(place.entry)?.is_empty() {
+            return self.pack(place.entry);
+        }
         let chunks = self.chunks(place.entry)?;
         let counted = chunks.get(place.index);
         if let Some((_, chunk)) = counted.filter(|(_, chunk)| chunk.raw_len as usize == place.bytes)
@@ -304,7 +338,7 @@ pub(super) fn encoded(
     let mut encoded = encoder.encode(texture, raw, against);
     let is_refused = |base: &Base| {
         let delta = encoded.as_ref().filter(|encoded| encoded.with_base);
-        delta.is_some_and(|delta| !base.allows(delta.codec, delta.bytes.len()))
+        delta.is_some_and(|delta| !base.allows(delta.codec, (raw.len(), delta.bytes.len())))
     };
     if base.is_some_and(is_refused) {
         encoded = encoder.encode(texture, raw, None);
@@ -333,19 +367,4 @@ pub(super) fn keep(recent: &Recent, chunk: &NewChunk, raw: &[u8], base: Option<B
         Some(base) if !is_base => recent.touch(&base),
         base => recent.put(chunk.id, raw, base.as_ref()),
     }
-}
-
-/// Stored bytes of the deltas of a chain, and of the chunk that it ends with.
-fn chain_bytes(rows: &dyn Rows, row: &ChunkRow) -> Result<(u64, u64)> {
-    let mut deltas = 0;
-    let mut row = row.clone();
-    for _ in 0..MAX_CHAIN_DEPTH {
-        let Some(base) = row.bases.first() else {
-            break;
-        };
-        deltas += u64::from(row.stored_len);
-        let below = chunk_row(rows, base)?;
-        row = below.ok_or_else(|| Error::corrupt(format!("chunk {base}"), "it is missing"))?;
-    }
-    Ok((deltas, u64::from(row.stored_len)))
 }

@@ -5,7 +5,7 @@ use super::source::{Source, reading};
 use super::walk::{each_chunk, each_group};
 use crate::error::{Error, Result};
 use crate::format::ChunkRef;
-use crate::storage::load_chunk_to;
+use crate::storage::{load_chunk_to, unless_of_another};
 
 /// Reads every byte of a checkpoint. Returns their number; memory is that of one chunk and of the
 /// list of them.
@@ -50,7 +50,7 @@ pub(super) fn check(checkpoint: Source<'_>) -> Result<u64> {
     chunks.dedup();
     let mut raw = Vec::new();
     for chunk in &chunks {
-        reading(checkpoint, |rows| load_chunk_to(rows, chunk, &mut raw))?;
+        unless_of_another(|| reading(checkpoint, |rows| load_chunk_to(rows, chunk, &mut raw)))?;
     }
     Ok(bytes)
 }

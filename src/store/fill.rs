@@ -8,7 +8,7 @@ use super::walk::each_chunk;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, EntryRecord};
 use crate::name::printable;
-use crate::storage::{is_of_another, load_chunk_to};
+use crate::storage::{load_chunk_to, unless_of_another};
 
 /// Loads of fewer bytes are done by one thread: others would not be worth their start.
 const BESIDE_BYTES: usize = 4 << 20;
@@ -112,11 +112,7 @@ pub(super) fn fill(checkpoint: Source<'_>, slots: Vec<Slot<'_>>) -> Result<()> {
 }
 
 fn load(checkpoint: Source<'_>, slot: &mut Slot<'_>, raw: &mut Vec<u8>) -> Result<()> {
-    let mut read = || reading(checkpoint, |rows| load_chunk_to(rows, &slot.chunk, raw));
-    match read() {
-        Err(error) if is_of_another(&error) => read()?,
-        read => read?,
-    }
+    unless_of_another(|| reading(checkpoint, |rows| load_chunk_to(rows, &slot.chunk, raw)))?;
     if raw.len() != slot.out.len() {
         return Err(Error::corrupt("a chunk", "it has another length"));
     }

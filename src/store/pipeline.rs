@@ -14,7 +14,7 @@ use crate::codec::{Compression, Encoder, Narrow, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
 use crate::id::ChunkId;
-use crate::storage::{NewChunk, is_of_another};
+use crate::storage::{NewChunk, unless_of_another};
 use crate::store::Store;
 use crate::sync::{Mutex, MutexGuard};
 use crate::tensor::DType;
@@ -114,10 +114,7 @@ impl<'s> Worker<'s> {
 
     /// Names a chunk, looks it up, and encodes it if the store has not got it.
     fn prepare(&mut self, task: &Task<'_>) -> Result<Prepared> {
-        match self.try_to_prepare(task) {
-            Err(error) if is_of_another(&error) => self.try_to_prepare(task),
-            prepared => prepared,
-        }
+        unless_of_another(|| self.try_to_prepare(task))
     }
 
     fn try_to_prepare(&mut self, task: &Task<'_>) -> Result<Prepared> {

@@ -8,7 +8,7 @@ use crate::checkpoint::CheckpointInfo;
 use crate::error::{Error, Result};
 use crate::format::Action;
 use crate::id::CheckpointId;
-use crate::storage::{Records, Rows};
+use crate::storage::{Records, Rows, unless_of_another};
 use crate::store::{Checkpoint, Damage, Job};
 
 /// The checkpoint to go on from, and those that were passed over.
@@ -55,7 +55,7 @@ impl Job {
     pub fn resume_best(&self, metric: &str) -> Result<Option<Resumed>> {
         let mut skipped = Vec::new();
         for checkpoint in self.ranking(metric, usize::MAX)? {
-            match checkpoint.verify() {
+            match unless_of_another(|| checkpoint.verify()) {
                 Ok(_) => {
                     return Ok(Some(Resumed {
                         checkpoint,
@@ -101,16 +101,14 @@ impl Job {
     ) -> Result<Option<Resumed>> {
         let mut skipped = Vec::new();
         let mut below = u64::MAX;
-        let scan = self
-            .store()
-            .read(|rows| is_index_sound(rows, self.name()))?;
+        let store = self.store();
+        let scan = unless_of_another(|| store.read(|rows| is_index_sound(rows, self.name())))?;
         loop {
-            let next = self
-                .store()
-                .read(|rows| older(rows, self.name(), below, scan))?;
+            let next =
+                unless_of_another(|| store.read(|rows| older(rows, self.name(), below, scan)))?;
             let Some(id) = next else { break };
             below = id;
-            match self.verified(id, is_wanted) {
+            match unless_of_another(|| self.verified(id, is_wanted)) {
                 Ok(Some(checkpoint)) => {
                     return Ok(Some(Resumed {
                         checkpoint,

@@ -317,3 +317,30 @@ fn a_row_that_the_index_lost_is_noticed_and_never_a_shorter_answer() {
         assert!(!report.is_clean(), "{question}: verify sees it too");
     }
 }
+
+/// The engine's own commits while it compacts leave no note of its free pages: an opening after a
+/// kill would check the whole file, and refuse it for one rotten page.
+#[test]
+fn one_rotten_page_keeps_no_store_from_opening_that_was_killed_after_a_compaction() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let job = store.job("a").unwrap();
+    for iteration in 1..=4 {
+        let own = noise(iteration, 200_000);
+        job.save(iteration).bytes("own", &own).commit().unwrap();
+    }
+    store.resolve("a@1").unwrap().delete(false).unwrap();
+    store.reclaim(true).unwrap();
+    store.compact().unwrap();
+    let mut killed = medium.to_vec();
+    let spoilt = noise(2, 200_000);
+    let at = killed
+        .windows(32)
+        .position(|bytes| *bytes == spoilt[100_000..100_032]);
+    killed[at.unwrap()] ^= 1;
+    let store = Store::open_in(Arc::new(MemoryMedium::new(killed)), options()).unwrap();
+    for (iteration, is_sound) in [(2, false), (3, true), (4, true)] {
+        let found = store.resolve(&format!("a@{iteration}")).unwrap();
+        assert_eq!(found.load().is_ok(), is_sound, "{iteration}");
+    }
+}

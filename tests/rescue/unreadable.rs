@@ -1,6 +1,7 @@
 //! Sectors that the disk can't read: an error of the system in place of wrong bytes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ckptdb::{Error, Filter, MemoryMedium, Store, VerifyDepth};
 
@@ -77,4 +78,31 @@ fn a_repair_marks_what_the_disk_cant_read_as_lost_and_a_save_heals_it() {
     assert_eq!(saved.unwrap().healed_chunks, 1);
     let report = store.verify(VerifyDepth::Full).unwrap();
     assert!(report.is_clean(), "{:?}", report.damage);
+}
+
+/// After one thread's read has failed, the engine refuses every other: of what these read nothing
+/// is known. A resume that took it for damage would go on from an older checkpoint, and leave the
+/// newest behind.
+#[test]
+fn a_resume_passes_over_nothing_because_another_thread_met_a_bad_sector() {
+    let (_, store) = with_bad_sector(&content(3)["own"]);
+    let good = store.job("ES").unwrap();
+    for iteration in 1..=2 {
+        save(&store, "ES", iteration);
+    }
+    let bad = store.resolve("NQ@3").unwrap();
+    let goes_on = AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while goes_on.load(Ordering::SeqCst) {
+                assert!(bad.load().is_err());
+            }
+        });
+        let resumed: Vec<_> = (0..60).map(|_| good.resume()).collect();
+        goes_on.store(false, Ordering::SeqCst);
+        for resumed in resumed {
+            let resumed = resumed.unwrap().unwrap();
+            assert_eq!(resumed.checkpoint.iteration, 2, "{:?}", resumed.skipped);
+        }
+    });
 }

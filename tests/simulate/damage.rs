@@ -159,8 +159,18 @@ impl Victim {
         if lives_on {
             // Either may be refused; neither may make answers wrong.
             let _ = store.verify(VerifyDepth::Full);
-            let _ = store.job(NEW)?.save(1).bytes("s", b"new").commit();
-            return self.interrogate(&store).map(Some);
+            let saved = store.job(NEW)?.save(1).bytes("s", b"new").commit();
+            let refused = self.interrogate(&store)?;
+            if let Ok(saved) = saved {
+                let id = saved.checkpoint.id;
+                holds_new(&store, id)?;
+                drop((store, saved));
+                // What is refused as a whole says nothing wrong.
+                if let Ok(store) = Store::open_in(Arc::new(disk), options(&self.clock)) {
+                    holds_new(&store, id)?;
+                }
+            }
+            return Ok(Some(refused));
         }
         Ok(Some(refused))
     }
@@ -332,6 +342,15 @@ fn other_database() -> Vec<u8> {
     transaction.commit().expect("it is sound");
     drop(database);
     medium.to_vec()
+}
+
+/// What was saved to a damaged store, and acknowledged, is there.
+fn holds_new(store: &Store, id: CheckpointId) -> Checked<()> {
+    let loaded = store.resolve(&id.to_string()).and_then(|new| new.read("s"));
+    match loaded {
+        Ok(bytes) if bytes == b"new"[..] => Ok(()),
+        other => Err(Wrong::Answer(format!("saved and acknowledged: {other:?}"))),
+    }
 }
 
 /// Whether an answer was refused; wrong if it is another one.

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use ckptdb::{CheckpointId, Error, Filter, Store, VerifyDepth};
+use ckptdb::{CheckpointId, Error, Filter, Job, Store, VerifyDepth};
 
 use crate::disk::{Disk, Step};
 use crate::image::{Image, PAGE};
-use crate::model::{JobView, View};
+use crate::model::{JobView, STEPS, View, canonical};
 use crate::oracle::{Allowed, Checked, Wrong, look, matched, options, ranking};
 use crate::quiet::caught;
 use crate::random::Random;
@@ -162,7 +162,38 @@ impl Questions<'_> {
         })?;
         self.hear("the ranking", ranking(&job), |state| {
             Some(view(state).and_then(|view| view.ranking))
+        })?;
+        self.telemetry(&job)?;
+        let info = job.info().map_err(Wrong::from);
+        let counts = info.map(|info| info.map(|i| (i.checkpoints, i.abandoned, i.deleted)));
+        self.hear("the counts", counts, |state| {
+            Some(view(state).map(|view| view.counts))
         })
+    }
+
+    /// A block that is lost is a gap, which nothing tells; but no point is shown that never was.
+    fn telemetry(&mut self, job: &Job) -> Checked<()> {
+        let points = job
+            .telemetry()
+            .and_then(|telemetry| telemetry.points(STEPS, 0..=u64::MAX));
+        let points = match points {
+            Ok(points) => points,
+            Err(Error::NotFound { .. }) => return Ok(()),
+            Err(_) => {
+                self.refused += 1;
+                return Ok(());
+            }
+        };
+        let of_job = |state: &Allowed| {
+            let view = state.answers.jobs.get(job.name());
+            view.map(|view| view.points.clone()).unwrap_or_default()
+        };
+        let known: BTreeSet<(u64, u64)> = self.states.iter().flat_map(of_job).collect();
+        let mut shown = points.iter().map(|p| (p.iteration, canonical(p.value)));
+        match shown.find(|point| !known.contains(point)) {
+            Some(point) => Err(Wrong::Answer(format!("{point:?} was never logged"))),
+            None => Ok(()),
+        }
     }
 
     fn ask(&mut self, store: &Store) -> Checked<()> {

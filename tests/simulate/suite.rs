@@ -18,6 +18,7 @@ use crate::tally::Tally;
 
 const CRASH_RUNS: u64 = 84;
 const SYNC_RUNS: u64 = 3;
+const SYNC_STATES: usize = 5_000;
 /// Syncs of an operation that fail in turn.
 const SYNCS: usize = 4;
 const FAULT_RUNS: u64 = 5;
@@ -186,6 +187,9 @@ fn no_power_failure_after_a_failed_sync_loses_what_was_acknowledged() {
     seeds.spread(fail_syncs, |tally| all.add(tally));
     all.print();
     hold(&all.found);
+    if seeds.is_default {
+        assert!(all.sum().states >= SYNC_STATES);
+    }
 }
 
 fn meet_faults(seed: u64) -> Ends {

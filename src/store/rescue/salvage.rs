@@ -84,7 +84,8 @@ impl Store {
         let (store, salvaged) = Self::salvage_in(source, target, Options::default(), progress)?;
         store.engine().close()?;
         temporary.link_to(new)?;
-        platform::sync_parent(new)?;
+        // A name that may not last is none, and salvaging can be repeated.
+        platform::sync_parent(new).inspect_err(|_| platform::remove_quietly(new))?;
         Ok(salvaged)
     }
 

@@ -8,7 +8,7 @@ use super::report::{Findings, VerifyDepth, VerifyReport};
 use super::series::check_telemetry;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
-use crate::storage::{Records, Rows, load_chunk_to};
+use crate::storage::{Records, Rows, load_chunk_to, unless_of_another};
 use crate::store::Store;
 
 impl Store {
@@ -94,7 +94,8 @@ impl Store {
         let mut bad = content.bad.clone();
         let mut bytes = Vec::new();
         for known in chosen {
-            match self.read(|rows| load_chunk_to(rows, &known.chunk, &mut bytes)) {
+            let mut read = || self.read(|rows| load_chunk_to(rows, &known.chunk, &mut bytes));
+            match unless_of_another(&mut read) {
                 Ok(()) => {}
                 Err(Error::Corrupt { what, why }) => {
                     bad.insert(known.chunk.chunk(), format!("{what}: {why}"));

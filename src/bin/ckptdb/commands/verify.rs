@@ -142,7 +142,7 @@ fn print(depth: VerifyDepth, report: &VerifyReport, style: &Style) -> Result<(),
     if report.orphans > 0 {
         let orphans = human::count(report.orphans, "chunk", "chunks");
         style.note(format_args!(
-            "{orphans} that no checkpoint needs: ckptdb reclaim frees them"
+            "{orphans} that no checkpoint needs: ckptdb repair frees them"
         ));
     }
     Ok(())

@@ -8,6 +8,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "counts are part of what a test shows")]
 
+mod commands;
 mod concurrency;
 mod crash;
 mod damage;

@@ -137,14 +137,14 @@ pub(crate) struct Temporary(PathBuf);
 impl Temporary {
     /// An empty file beside `path`.
     pub(crate) fn beside(path: &Path) -> Result<Self> {
-        let temporary = Self(temporary_beside(path));
+        let temporary = temporary_beside(path);
         let made = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .open(temporary.path());
+            .open(&temporary);
         match made {
-            Ok(_) => Ok(temporary),
-            Err(error) => Err(io_error("creating", temporary.path(), error)),
+            Ok(_) => Ok(Self(temporary)),
+            Err(error) => Err(io_error("creating", &temporary, error)),
         }
     }
 

@@ -43,6 +43,8 @@ pub(crate) trait Rows {
     fn each_extent(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Visit) -> Result<()>;
     /// How many extents there are.
     fn extent_count(&self) -> Result<u64>;
+    /// Whether the table's last row is in its place.
+    fn are_extents_ended(&self) -> Result<bool>;
     /// The largest chunk number that an extent has.
     fn last_chunk_number(&self) -> Result<u64>;
     /// The number of an interned name, by its hash.
@@ -157,7 +159,8 @@ impl<T: Access> Rows for T {
     }
 
     fn each_extent(&self, visit: &mut dyn FnMut(u64, &[u8]) -> Visit) -> Result<()> {
-        for row in self.extents()?.range::<u64>(..).map_err(reading(self))? {
+        let all = self.extents()?.range(..END).map_err(reading(self))?;
+        for row in all {
             let (key, value) = row.map_err(reading(self))?;
             if visit(key.value(), value.value())?.is_break() {
                 break;
@@ -167,11 +170,21 @@ impl<T: Access> Rows for T {
     }
 
     fn extent_count(&self) -> Result<u64> {
-        self.extents()?.len().map_err(reading(self))
+        let table = self.extents()?;
+        let end = table.get(END).map_err(reading(self))?;
+        let rows = table.len().map_err(reading(self))?;
+        Ok(rows - u64::from(end.is_some()))
+    }
+
+    fn are_extents_ended(&self) -> Result<bool> {
+        let table = self.extents()?;
+        let is_empty = table.is_empty().map_err(reading(self))?;
+        Ok(is_empty || table.get(END).map_err(reading(self))?.is_some())
     }
 
     fn last_chunk_number(&self) -> Result<u64> {
-        let last = self.extents()?.last().map_err(reading(self))?;
+        let mut all = self.extents()?.range(..END).map_err(reading(self))?;
+        let last = all.next_back().transpose().map_err(reading(self))?;
         Ok(last.map_or(0, |(key, _)| key.value() / MAX_PARTS as u64))
     }
 
@@ -275,6 +288,8 @@ pub(crate) trait Writes: Rows {
     fn remove_node(&mut self, id: &NodeId) -> Result<()>;
     /// Puts an extent.
     fn put_extent(&mut self, key: u64, value: &[u8]) -> Result<()>;
+    /// Puts the extents' last row in its place.
+    fn end_extents(&mut self) -> Result<()>;
     /// Removes an extent.
     fn remove_extent(&mut self, key: u64) -> Result<()>;
     /// Puts the number of an interned name.
@@ -288,6 +303,11 @@ pub(crate) trait Writes: Rows {
     /// Removes every row.
     fn clear(&mut self, what: Clear) -> Result<()>;
 }
+
+/// The key of a row without bytes after all extents. The engine reads the page beside which it
+/// puts a row: were that of the newest chunk the last, a sector of it that can't be read would keep
+/// every later chunk from being saved.
+const END: u64 = u64::MAX;
 
 /// Runs one write on a table and turns its error into ours.
 macro_rules! write {
@@ -323,7 +343,14 @@ impl Writes for WriteTx<'_> {
     }
 
     fn put_extent(&mut self, key: u64, value: &[u8]) -> Result<()> {
+        if self.extents.is_empty().map_err(reading(self))? {
+            self.end_extents()?;
+        }
         write!(self, self.extents, insert(key, value))
+    }
+
+    fn end_extents(&mut self) -> Result<()> {
+        write!(self, self.extents, insert(END, [].as_slice()))
     }
 
     fn remove_extent(&mut self, key: u64) -> Result<()> {

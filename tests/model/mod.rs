@@ -10,6 +10,7 @@ use ckptdb::{
     MemoryMedium, Options, Result, Store, Timestamp, VerifyDepth,
 };
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
 use self::twin::{EVENTS, Op, Outcome, TIMES, Twin, value};
@@ -615,7 +616,9 @@ fn cases() -> u32 {
 prop_state_machine! {
     #![proptest_config(ProptestConfig {
         cases: cases(),
-        failure_persistence: None,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "proptest-regressions/model.txt",
+        ))),
         max_shrink_iters: 2_000,
         ..ProptestConfig::default()
     })]

@@ -106,3 +106,23 @@ fn a_resume_passes_over_nothing_because_another_thread_met_a_bad_sector() {
         }
     });
 }
+
+/// The engine reads the page beside which it puts the next chunk.
+#[test]
+fn saves_go_on_after_the_newest_chunk_that_the_disk_cant_read() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    let newest = crate::support::noise(1, 400_000);
+    job.save(1).bytes("own", &newest).commit().unwrap();
+    store.close();
+    for at in places(&medium.to_vec(), &newest[..16]) {
+        let bad = UnreadableMedium::new(Arc::new(medium.clone()), at as u64 / 512 * 512);
+        let store = Store::open_in(bad, options()).unwrap();
+        let job = store.job("NQ").unwrap();
+        assert!(job.latest().unwrap().unwrap().load().is_err());
+        let next = crate::support::noise(2, 400_000);
+        let saved = job.save(2).bytes("own", &next).commit().unwrap();
+        assert!(saved.checkpoint.read("own").unwrap() == next);
+    }
+}

@@ -20,6 +20,9 @@ use crate::store::sweep::sweep;
 use crate::store::{Damage, Store, VerifyDepth, VerifyReport};
 use crate::telemetry;
 
+/// What a checkpoint's record and its rows of the indexes take, roughly: twice what was measured.
+const ROW_BYTES: u64 = 1024;
+
 /// What a repair found and did.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -91,7 +94,7 @@ impl Store {
         let ids = |damage: &Damage| damage.checkpoint.map(CheckpointId::get);
         let lost: Vec<u64> = repaired.lost.iter().filter_map(ids).collect();
         let at = self.now();
-        let most = (self.options().cache_bytes / 4).max(2 * MAX_CHUNK_BYTES) as u64;
+        let most = room_for_chunks(self.options().cache_bytes, plan.checkpoints.len());
         let done = self
             .engine()
             .write(Durability::Durable, Room::Ordinary, |rows| {
@@ -127,6 +130,18 @@ impl Store {
         repaired.left = after.damage;
         Ok(repaired)
     }
+}
+
+/// Raw bytes that may be brought back from free pages before the cache is full and these are
+/// written over. The rows of the checkpoints are written first.
+const fn room_for_chunks(cache_bytes: usize, checkpoints: usize) -> u64 {
+    let quarter = cache_bytes / 4;
+    let room = if quarter < 2 * MAX_CHUNK_BYTES {
+        2 * MAX_CHUNK_BYTES
+    } else {
+        quarter
+    };
+    (room as u64).saturating_sub(ROW_BYTES * checkpoints as u64)
 }
 
 /// The change that mends: derived rows are gone, the log is whole again, and checkpoints that the

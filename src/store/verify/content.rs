@@ -200,6 +200,9 @@ impl Content {
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        if !rows.are_extents_ended()? {
+            findings.store("the end of the extents is missing");
+        }
         // Extents that no row leads to any more.
         self.orphans += rows.extent_count()?.saturating_sub(parts);
         if seen < self.chunks.len() as u64 {

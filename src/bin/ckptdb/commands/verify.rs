@@ -84,6 +84,10 @@ fn run_on_one(reference: &str, record: bool, store: &Store, style: &Style) -> Re
     let (bytes, why) = match verified {
         Ok(bytes) => (bytes, None),
         Err(Error::Corrupt { what, why }) => (0, Some(format!("{what}: {why}"))),
+        // A sector that can't be read is damage too; to take note of something may fail otherwise.
+        Err(Error::Io { source, .. }) if !record => {
+            (0, Some(format!("{reference} can't be read: {source}")))
+        }
         Err(other) => return Err(other.into()),
     };
     if style.json {

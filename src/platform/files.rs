@@ -137,13 +137,17 @@ pub(crate) struct Temporary(PathBuf);
 impl Temporary {
     /// An empty file beside `path`.
     pub(crate) fn beside(path: &Path) -> Result<Self> {
+        Self::open_beside(path).map(|(temporary, _)| temporary)
+    }
+
+    fn open_beside(path: &Path) -> Result<(Self, File)> {
         let temporary = temporary_beside(path);
         let made = OpenOptions::new()
             .write(true)
             .create_new(true)
             .open(&temporary);
         match made {
-            Ok(_) => Ok(Self(temporary)),
+            Ok(file) => Ok((Self(temporary), file)),
             Err(error) => Err(io_error("creating", &temporary, error)),
         }
     }
@@ -253,26 +257,18 @@ impl Read for FileSection {
 #[derive(Debug)]
 pub(crate) struct AtomicFile {
     file: io::BufWriter<File>,
-    temporary: PathBuf,
+    temporary: Temporary,
     path: PathBuf,
-    finished: bool,
 }
 
 impl AtomicFile {
     /// Begins a file that will be called `path`.
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        let temporary = temporary_beside(path);
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&temporary)
-            .map_err(|e| io_error("creating", &temporary, e))?;
-        let file = io::BufWriter::with_capacity(1 << 20, file);
+        let (temporary, file) = Temporary::open_beside(path)?;
         Ok(Self {
-            file,
+            file: io::BufWriter::with_capacity(1 << 20, file),
             temporary,
             path: path.to_owned(),
-            finished: false,
         })
     }
 
@@ -281,8 +277,8 @@ impl AtomicFile {
         let failed = |e| io_error("writing", &self.path, e);
         self.file.flush().map_err(failed)?;
         self.file.get_ref().sync_all().map_err(failed)?;
-        fs::rename(&self.temporary, &self.path).map_err(|e| io_error("naming", &self.path, e))?;
-        self.finished = true;
+        fs::rename(self.temporary.path(), &self.path)
+            .map_err(|e| io_error("naming", &self.path, e))?;
         sync_parent(&self.path)
     }
 
@@ -299,14 +295,6 @@ impl Write for AtomicFile {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
-    }
-}
-
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            remove_quietly(&self.temporary);
-        }
     }
 }
 

@@ -205,6 +205,19 @@ impl Records<'_> {
         Ok(jobs)
     }
 
+    /// Every job, of a state that is committed: together they have the checkpoints that the head
+    /// counts, so that a page of jobs that was lost, or is older, is not passed over.
+    pub(crate) fn counted_jobs(self) -> Result<Vec<(u32, JobRecord)>> {
+        let jobs = self.all_jobs()?;
+        let has = |(_, job): &(u32, JobRecord)| u128::from(job.current) + u128::from(job.abandoned);
+        let (found, live) = (jobs.iter().map(has).sum::<u128>(), self.head()?.live);
+        if found != u128::from(live) {
+            let why = format!("they have {found} checkpoints, the store's head counts {live}");
+            return Err(Error::corrupt("the records of the jobs", why));
+        }
+        Ok(jobs)
+    }
+
     /// Shows every interned name, or what is wrong with its record.
     pub(crate) fn names(self, visit: &mut dyn FnMut(u64, Result<String>)) -> Result<()> {
         let tag = self.0.tag();

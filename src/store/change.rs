@@ -19,8 +19,9 @@ impl Store {
     /// # Errors
     /// From the disk, or [`Error::Corrupt`].
     pub fn jobs(&self) -> Result<Vec<JobInfo>> {
-        let jobs = self.read(|rows| Records(rows).jobs())?;
-        let mut infos: Vec<JobInfo> = jobs.iter().map(|(_, job)| JobInfo::of(job)).collect();
+        let jobs = self.read(|rows| Records(rows).counted_jobs())?;
+        let live = jobs.iter().filter(|(_, job)| !job.removed);
+        let mut infos: Vec<JobInfo> = live.map(|(_, job)| JobInfo::of(job)).collect();
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(infos)
     }

@@ -3,17 +3,13 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use super::pipeline::{BESIDE_BYTES, MOST_THREADS};
 use super::source::{Source, reading};
 use super::walk::each_chunk;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, EntryRecord};
 use crate::name::printable;
 use crate::storage::{load_chunk_to, unless_of_another};
-
-/// Loads of fewer bytes are done by one thread: others would not be worth their start.
-const BESIDE_BYTES: usize = 4 << 20;
-/// More threads than this are not started.
-const MOST_THREADS: usize = 64;
 
 /// A chunk, and where its bytes belong.
 #[derive(Debug)]

@@ -56,10 +56,7 @@ impl Filter {
     }
 
     fn is_complete(&self) -> bool {
-        self.events.is_empty()
-            && self.iterations == (0..=u64::MAX)
-            && !self.deleted
-            && self.limit.is_none()
+        self.events.is_empty() && self.iterations == (0..=u64::MAX) && self.limit.is_none()
     }
 }
 
@@ -150,7 +147,7 @@ fn plan(store: &Store, rows: &dyn Rows, filter: &Filter) -> Result<Checkpoints> 
         }
         pattern => {
             let chosen = |name: &str| pattern.as_ref().is_none_or(|p| fits(p, name));
-            let all = records.all_jobs()?.into_iter();
+            let all = records.counted_jobs()?.into_iter();
             all.filter(|(_, job)| (filter.deleted || !job.removed) && chosen(&job.name))
                 .collect()
         }
@@ -164,8 +161,10 @@ fn plan(store: &Store, rows: &dyn Rows, filter: &Filter) -> Result<Checkpoints> 
         }
         _ => scans.push_back(Scan::Records { upper: u64::MAX }),
     }
-    let of_job = |job: &crate::format::JobRecord| {
-        job.current + if filter.abandoned { job.abandoned } else { 0 }
+    let of_job = |job: &crate::format::JobRecord| match (filter.deleted, filter.abandoned) {
+        (true, _) => job.deleted,
+        (false, true) => job.current + job.abandoned,
+        (false, false) => job.current,
     };
     let census = Census {
         log: records.head()?.last,

@@ -21,10 +21,11 @@ use crate::tensor::DType;
 
 /// Chunks that are on their way for each thread at most: memory is a few times as many.
 const AHEAD: usize = 3;
-/// Other threads are started for saves of so many bytes: for less they would not be worth it.
-const BESIDE_BYTES: usize = 4 << 20;
+/// Other threads are started for saves and loads of so many bytes: for less they would not be worth
+/// it.
+pub(super) const BESIDE_BYTES: usize = 4 << 20;
 /// More threads than this are not started.
-const MOST_THREADS: usize = 64;
+pub(super) const MOST_THREADS: usize = 64;
 
 /// A chunk's raw bytes.
 #[derive(Debug)]

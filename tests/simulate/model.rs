@@ -172,7 +172,8 @@ pub(crate) struct View {
     pub(crate) note: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) pinned: bool,
-    /// Not shown of deleted ones: it is looked at when they come back.
+    /// Of deleted ones too: it says where they will be when they come back, and nothing else of what
+    /// a rollback to the head does shows.
     pub(crate) abandoned: bool,
     pub(crate) deleted: bool,
     pub(crate) points: Vec<(u64, u64)>,
@@ -385,7 +386,7 @@ impl Model {
             note: known.note.map(|note| note.to_string()),
             tags: known.tags.iter().cloned().collect(),
             pinned: known.pinned,
-            abandoned: known.abandoned && known.deleted.is_none(),
+            abandoned: known.abandoned,
             deleted: known.deleted.is_some(),
             points: self.series(known.segment, known.iteration),
         };

@@ -196,7 +196,7 @@ pub(crate) fn look(found: &Checkpoint, deleted: bool, allowed: &[Allowed]) -> Ch
         note: found.attributes.get("note").cloned(),
         tags: found.tags.iter().cloned().collect(),
         pinned: found.pinned,
-        abandoned: found.abandoned && !deleted,
+        abandoned: found.abandoned,
         deleted,
         points: series(&found.telemetry())?,
     })

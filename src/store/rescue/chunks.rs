@@ -83,9 +83,7 @@ pub(super) fn mend_chunks(
     }
     mender.drop_unnamed(change)?;
     mender.count_deltas(change)?;
-    if !change.rows().are_extents_ended()? {
-        change.rows().end_extents()?;
-    }
+    change.rows().end_extents()?;
     Ok(mender.mended)
 }
 

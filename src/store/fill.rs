@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::pipeline::{BESIDE_BYTES, MOST_THREADS};
 use super::source::{Source, reading};
+use super::threads::{BESIDE_BYTES, MOST_THREADS};
 use super::walk::each_chunk;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, EntryRecord};

@@ -44,6 +44,7 @@ mod sweep;
 mod tags;
 mod take_in;
 mod telemetry;
+mod threads;
 mod unlist;
 mod usage;
 mod verify;

@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::bases::{Base, encoded, has_long_chains, keep};
 use super::heal::Presence;
+use super::threads::{BESIDE_BYTES, MOST_THREADS};
 use crate::codec::{Compression, Encoder, Narrow, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
@@ -21,11 +22,6 @@ use crate::tensor::DType;
 
 /// Chunks that are on their way for each thread at most: memory is a few times as many.
 const AHEAD: usize = 3;
-/// Other threads are started for saves and loads of so many bytes: for less they would not be worth
-/// it.
-pub(super) const BESIDE_BYTES: usize = 4 << 20;
-/// More threads than this are not started.
-pub(super) const MOST_THREADS: usize = 64;
 
 /// A chunk's raw bytes.
 #[derive(Debug)]

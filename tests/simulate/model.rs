@@ -172,8 +172,8 @@ pub(crate) struct View {
     pub(crate) note: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) pinned: bool,
-    /// Of deleted ones too: it says where they will be when they come back, and nothing else of what
-    /// a rollback to the head does shows.
+    /// Of deleted ones too: it says where they will be when they come back, and nothing else shows
+    /// of a rollback to the head.
     pub(crate) abandoned: bool,
     pub(crate) deleted: bool,
     pub(crate) points: Vec<(u64, u64)>,

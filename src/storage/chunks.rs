@@ -55,17 +55,22 @@ pub(super) fn known_row(rows: &dyn Rows, id: &ChunkId) -> Result<ChunkRow> {
 
 /// Writes a chunk that nothing refers to yet, and counts it at its bases. Returns its number.
 pub(crate) fn put_chunk(change: &mut Change<'_>, chunk: &NewChunk) -> Result<u64> {
-    put_counted(change, chunk, 0, 0)
+    put_counted(change, chunk, (0, 0), MAX_CHAIN_DEPTH)
 }
 
-/// Writes a chunk that is named so often.
-fn put_counted(change: &mut Change<'_>, chunk: &NewChunk, refs: u64, deltas: u32) -> Result<u64> {
+/// Writes a chunk that is named so often, and lies no deeper in a chain than this.
+fn put_counted(
+    change: &mut Change<'_>,
+    chunk: &NewChunk,
+    (refs, deltas): (u64, u32),
+    deepest: u8,
+) -> Result<u64> {
     let number = change.next_chunk();
     let mut depth = 0;
     for base in &chunk.bases {
         let below = retain_base(change.rows(), base)?;
         depth = depth.max(below.depth.saturating_add(1));
-        if depth > MAX_CHAIN_DEPTH || below.bases.len() > 1 {
+        if depth > deepest || below.bases.len() > 1 {
             return Err(Error::corrupt(named(&chunk.id), "its bases are no chain"));
         }
     }
@@ -121,7 +126,10 @@ pub(crate) fn replace_chunk(
         remove_extents(rows, &chunk.id, old)?;
         rows.unstage(old.number)?;
     }
-    let number = put_counted(change, chunk, refs, deltas)?;
+    // What is written against it lies deeper, and has to.
+    let deepest = old.as_ref().filter(|_| deltas > 0);
+    let deepest = deepest.map_or(MAX_CHAIN_DEPTH, |old| old.depth);
+    let number = put_counted(change, chunk, (refs, deltas), deepest)?;
     // After the new ones are counted: a base that both have must not fall to nothing between.
     for base in old.iter().flat_map(|old| &old.bases) {
         release_base(change.rows(), base)?;

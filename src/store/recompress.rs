@@ -46,6 +46,10 @@ struct Recompress<'s> {
     store: &'s Store,
     encoder: Encoder,
     seen: HashSet<ChunkId>,
+    /// Of this checkpoint, whether they are in the store yet or not: chunks that were written anew,
+    /// and the bases of these. Their rows may not say so yet.
+    rewritten: HashSet<ChunkId>,
+    needed: HashSet<ChunkId>,
     pending: Vec<NewChunk>,
     pending_bytes: usize,
     done: Recompressed,
@@ -72,6 +76,8 @@ impl Store {
             store: self,
             encoder: Encoder::new(compression),
             seen: HashSet::new(),
+            rewritten: HashSet::new(),
+            needed: HashSet::new(),
             pending: Vec::new(),
             pending_bytes: 0,
             done: Recompressed::default(),
@@ -124,7 +130,10 @@ impl Recompress<'_> {
             self.chunk(&named, &mut parent)?;
         }
         // The next checkpoint's chunks may be written against these.
-        self.flush()
+        self.flush()?;
+        self.rewritten.clear();
+        self.needed.clear();
+        Ok(())
     }
 
     fn chunk(&mut self, named: &Named, parent: &mut Parent<'_>) -> Result<()> {
@@ -156,7 +165,7 @@ impl Recompress<'_> {
             }),
             None => Place::PackOf(&named.entry),
         };
-        let base = match parent.base(place)?.filter(|base| fits(base, &id, &row)) {
+        let base = match parent.base(place)?.filter(|base| self.fits(base, &id, &row)) {
             Some(base) => Some(base),
             None => self.store.read(|rows| Base::of(rows, &row))?,
         };
@@ -173,6 +182,8 @@ impl Recompress<'_> {
             self.done.before += u64::from(row.stored_len);
             self.done.after += new.stored.len() as u64;
             self.pending_bytes += new.stored.len();
+            self.rewritten.insert(id);
+            self.needed.extend(&new.bases);
             self.pending.push(new);
         }
         if self.pending_bytes >= BATCH_BYTES {
@@ -185,13 +196,15 @@ impl Recompress<'_> {
         self.pending_bytes = 0;
         write(self.store.engine(), &std::mem::take(&mut self.pending))
     }
-}
 
-/// Whether a chunk may be written against this one. What is a delta against the chunk lies deeper
-/// than it, and has to stay so; and then the base can't lie above it.
-fn fits(base: &Base, id: &ChunkId, row: &ChunkRow) -> bool {
-    let stays = base.depth <= row.depth && base.position <= row.position;
-    base.id != *id && (row.deltas == 0 || stays)
+    /// Whether a chunk may be written against this one, which is where its row says. What is a
+    /// delta against the chunk lies deeper than it, and has to stay so; and then the base can't lie
+    /// above it.
+    fn fits(&self, base: &Base, id: &ChunkId, row: &ChunkRow) -> bool {
+        let is_base = row.deltas > 0 || self.needed.contains(id);
+        let stays = base.depth <= row.depth && base.position <= row.position;
+        base.id != *id && !self.rewritten.contains(&base.id) && (!is_base || stays)
+    }
 }
 
 /// The chunks of a checkpoint, in the order of its entries.

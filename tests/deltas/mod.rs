@@ -482,6 +482,37 @@ fn a_recompression_makes_what_was_saved_in_a_hurry_as_small_as_the_rest_and_chan
     check(&store, &other, &[20]);
 }
 
+/// What moves from place to place is its neighbour's base, before it gets one itself.
+#[test]
+fn a_recompression_of_a_pool_that_moves_on_by_one_place_loses_nothing() {
+    let hasty = Options {
+        compression: Compression::None,
+        ..options()
+    };
+    let store = Store::create_in(Arc::new(MemoryMedium::default()), hasty).unwrap();
+    let job = store.job("pool").unwrap();
+    // Of the second, two places have each other's.
+    for (iteration, opponents) in [(0, [3, 2, 1, 9, 10]), (1, [4, 3, 2, 10, 9])] {
+        let pool = opponents.map(|opponent| walk(2, opponent, WORDS));
+        let names = ["s0", "s1", "s2", "t0", "t1"];
+        let places = names.iter().zip(&pool);
+        let save = places.fold(job.save(iteration), |save, (name, weights)| {
+            save.tensor(*name, vector(DType::F32, weights))
+        });
+        save.commit().unwrap();
+    }
+    let first = store.resolve("pool@0").unwrap();
+    first.delete(false).unwrap();
+    for compression in [Compression::Default, Compression::Max] {
+        store.recompress(compression, &mut |_, _| {}).unwrap();
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+        let last = store.resolve("pool@1").unwrap();
+        for (name, opponent) in [("s0", 4), ("s1", 3), ("s2", 2), ("t0", 10), ("t1", 9)] {
+            assert!(last.read(name).unwrap() == walk(2, opponent, WORDS), "{name}");
+        }
+    }
+}
+
 /// A ring of experience in a tensor: a stretch of it is written anew between two saves.
 #[test]
 fn a_replay_buffer_of_which_one_percent_is_new_takes_about_one_percent() {

@@ -118,6 +118,14 @@ impl FromStr for Event {
     }
 }
 
+/// Whether an event is of the family that is wanted: `best(loss)` of `best`.
+pub(crate) fn is_family(wanted: &str, event: &str) -> bool {
+    Event::WORDS.contains(&wanted)
+        && event
+            .strip_prefix(wanted)
+            .is_some_and(|rest| rest.starts_with('('))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -48,6 +48,9 @@ pub(crate) const LIST_CHUNKS: usize = 48;
 pub(crate) const DIRECT_CHUNKS: usize = 8;
 /// Largest node that is read.
 pub(crate) const MAX_NODE_BYTES: usize = 65_536;
+/// Largest number of a log record or a chunk: what is counted on from it, and the keys that are
+/// made of it, do not overflow.
+pub(crate) const MAX_NUMBER: u64 = 1 << 59;
 /// Largest record that is read.
 pub(crate) const MAX_RECORD_BYTES: usize = 1_048_576;
 /// Levels of a node tree.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::envelope::TableCode;
+use super::limits::MAX_NUMBER;
+use super::malformed::Malformed;
 use super::stamp::Stamp;
 use super::wire::Record;
 
@@ -46,6 +48,19 @@ impl Head {
 
 impl Record for Head {
     const TABLE: TableCode = TableCode::Settings;
+
+    fn check(&self) -> Result<(), Malformed> {
+        for (what, number) in [
+            ("its last log record", self.last),
+            ("its chunks", self.next_chunk),
+        ] {
+            if number > MAX_NUMBER {
+                let limit = format!("at most {MAX_NUMBER}");
+                return Err(Malformed::field(what, limit, number));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A checkpoint as the head of a job.

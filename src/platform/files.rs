@@ -215,9 +215,29 @@ fn link_exclusive(temporary: &Path, path: &Path) -> Result<()> {
     match fs::hard_link(temporary, path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken()),
-        Err(_) if path.symlink_metadata().is_ok() => Err(taken()),
-        Err(_) => fs::rename(temporary, path).map_err(|e| io_error("naming", path, e)),
+        Err(_) => match rename_exclusive(temporary, path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(taken()),
+            renamed => renamed.map_err(|e| io_error("naming", path, e)),
+        },
     }
+}
+
+/// A new name, for file systems without hard links. Where the system can't refuse a name that is
+/// taken in the same moment, it is looked for before.
+fn rename_exclusive(temporary: &Path, path: &Path) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            renamed => return renamed.map_err(io::Error::from),
+        }
+    }
+    if path.symlink_metadata().is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    fs::rename(temporary, path)
 }
 
 /// Removes a temporary file. One that stays behind harms nobody.

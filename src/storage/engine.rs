@@ -151,7 +151,7 @@ impl Engine {
 
     /// A forked process has the locks as they were, held or not by threads that it has not: nothing
     /// of the engine can be used in it.
-    fn check_process(&self) -> Result<()> {
+    pub(crate) fn check_process(&self) -> Result<()> {
         if platform::process_id() != self.process {
             let path = self.medium.path().to_owned();
             return Err(Error::Forked { path });

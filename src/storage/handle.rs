@@ -163,6 +163,7 @@ impl Handle {
     /// need not look at the whole file again.
     pub(super) fn compact(&mut self) -> Result<()> {
         let context = self.context.clone();
+        watch();
         context.accept(Room::Ballast)?;
         guarded(&context, || {
             while self.database.compact().map_err(|e| context.compaction(e))? {}
@@ -182,6 +183,7 @@ impl Handle {
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
         let context = &self.context;
+        watch();
         context.accept(room)?;
         guarded(context, || {
             let begun = self.database.begin_write();

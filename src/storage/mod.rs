@@ -27,6 +27,7 @@ mod tables;
 mod testing;
 mod trees;
 
+pub(crate) use adapter::failed_here;
 pub use backend::{Backend, Medium};
 pub(crate) use chunks::{
     NewChunk, chunk_row, count_chunk, lose_chunk, put_chunk, replace_chunk, sweep_chunk,

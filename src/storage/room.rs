@@ -94,6 +94,8 @@ impl Reserve {
             self.taken.retain(|window| (window + 1) * WINDOW <= len);
             return Ok(());
         }
+        // Of the window in which the file ended, only what was in the file has its blocks.
+        self.taken.remove(&(backend.len()? / WINDOW));
         self.ballast = self.ballast.filter(|(from, _)| *from == len);
         match self.hold(backend, len) {
             Err(_) if self.room == Room::Ballast => Ok(()),
@@ -300,6 +302,19 @@ mod tests {
         assert!(disk.has(512 << 10, (512 << 10) + 8 * BLOCK));
         reserve.before_write(&disk, 900 << 10, 4096).unwrap();
         assert!(disk.has(900 << 10, 904 << 10));
+    }
+
+    #[test]
+    fn what_lies_beyond_a_growing_file_s_old_end_is_taken_before_it_is_written() {
+        let end = (1 << 20) + BLOCK;
+        let mut disk = Disk::new(1000, end);
+        let mut reserve = Reserve::new(0);
+        reserve.before_write(&disk, 1 << 20, 4096).unwrap();
+        assert!(!disk.has(end, end + BLOCK));
+        reserve.before_set_len(&disk, 2 << 20).unwrap();
+        disk.len = 2 << 20;
+        reserve.before_write(&disk, end, 4096).unwrap();
+        assert!(disk.has(end, end + BLOCK));
     }
 
     #[test]

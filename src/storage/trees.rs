@@ -7,6 +7,7 @@
 //!
 //! Layout: `design.md` of redb 4.4.0 (file format 3). Numbers are little-endian.
 
+use std::cell::Cell;
 use std::io;
 
 use twox_hash::XxHash3_128;
@@ -77,6 +78,9 @@ pub(super) struct Trees<'a> {
     region_header: u64,
     region_len: u64,
     slot: Vec<u8>,
+    /// So many pages are still to be looked at: a file has each once, and one in which pages lead
+    /// to each other over and over would keep us for ever.
+    left: Cell<u64>,
 }
 
 impl<'a> Trees<'a> {
@@ -104,6 +108,7 @@ impl<'a> Trees<'a> {
             region_header,
             region_len: region_header + region_pages,
             slot: slot.to_vec(),
+            left: Cell::new(len.checked_div(page_size).unwrap_or(0)),
         })
     }
 
@@ -179,6 +184,9 @@ impl<'a> Trees<'a> {
         if at.checked_add(len).is_none_or(|end| end > self.len) {
             return Err(DAMAGED);
         }
+        let left = self.left.get().checked_sub(1);
+        self.left
+            .set(left.ok_or(Fault::Damaged("its pages lead to each other"))?);
         let mut page = vec![0; usize::try_from(len).map_err(|_| DAMAGED)?];
         (self.read)(at, &mut page)?;
         Ok(page)
@@ -304,6 +312,54 @@ fn branch(page: &[u8], key: Option<usize>) -> Option<(Vec<Link>, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Pages of 4 KiB in a region without a header: a leaf, and branches of which both children are
+    /// the page before.
+    #[test]
+    fn pages_that_lead_to_each_other_over_and_over_are_not_followed_for_ever() {
+        const PAGE: usize = 4096;
+        let sum = |page: &[u8]| XxHash3_128::oneshot(page).to_le_bytes();
+        let mut leaf = vec![LEAF, 0, 1, 0];
+        for end in [12_u32, 64] {
+            leaf.extend_from_slice(&end.to_le_bytes());
+        }
+        // The definition of a table with nothing in it.
+        leaf.resize(64, 0);
+        let mut pages = vec![leaf];
+        for level in 0..20_u64 {
+            let below = sum(&pages[pages.len() - 1]);
+            let mut page = vec![BRANCH, 0, 1, 0, 0, 0, 0, 0];
+            page.extend([below, below].concat());
+            page.extend([level, level].map(u64::to_le_bytes).concat());
+            page.extend_from_slice(&60_u32.to_le_bytes());
+            pages.push(page);
+        }
+        let mut file = vec![0; PAGE * (pages.len() + 1)];
+        file[PAGE_SIZE..][..4].copy_from_slice(&4096_u32.to_le_bytes());
+        file[REGION_PAGES..][..4].copy_from_slice(&1000_u32.to_le_bytes());
+        let mut slot = vec![0; SLOT_BYTES];
+        slot[DATA_ROOT.0] = 1;
+        let root = (pages.len() - 1) as u64;
+        slot[DATA_ROOT.1..][..8].copy_from_slice(&root.to_le_bytes());
+        slot[DATA_ROOT.1 + 8..][..16].copy_from_slice(&sum(&pages[pages.len() - 1]));
+        let check = sum(&slot[..SLOT_CHECKSUM]);
+        slot[SLOT_CHECKSUM..].copy_from_slice(&check);
+        file[SLOTS..][..SLOT_BYTES].copy_from_slice(&slot);
+        for (number, page) in pages.iter().enumerate() {
+            file[PAGE * (number + 1)..][..page.len()].copy_from_slice(page);
+        }
+        let read = |at: u64, out: &mut [u8]| {
+            let at = usize::try_from(at).unwrap();
+            out.copy_from_slice(&file[at..at + out.len()]);
+            Ok(())
+        };
+        let trees = Trees::of(&read, file.len() as u64).unwrap();
+        let checked = trees.check(Which::Names);
+        assert!(
+            matches!(checked, Err(Fault::Damaged("its pages lead to each other"))),
+            "{checked:?}"
+        );
+    }
 
     #[test]
     fn a_branch_with_keys_of_any_length_ends_where_its_last_key_does() {

@@ -47,7 +47,7 @@ impl Job {
     fn direct(&self, metric: &str, direction: Direction, change_it: bool) -> Result<()> {
         check_word("metric", metric)?;
         let store = self.store();
-        let _turn = store.turn();
+        let _turn = store.turn()?;
         if self
             .info()?
             .is_some_and(|info| info.metrics.get(metric) == Some(&direction))
@@ -67,7 +67,7 @@ impl Job {
     /// [`Error::Undeclared`] when it has no direction.
     pub fn set_main_metric(&self, metric: &str) -> Result<()> {
         let store = self.store();
-        let _turn = store.turn();
+        let _turn = store.turn()?;
         store.change(|change| {
             let mut line = JobLine::open_or_create(change, self.name())?;
             if direction_of(line.metric_mut(metric)).is_none() {
@@ -223,7 +223,7 @@ impl Checkpoint {
         alter: impl FnOnce(&mut Change<'_>, &mut JobLine, u64, &mut CheckpointRecord) -> Result<()>,
     ) -> Result<()> {
         let store = self.store();
-        let _turn = store.turn();
+        let _turn = store.turn()?;
         let id = self.id;
         store.change(|change| {
             let record = change.records().checkpoint(id.get())?;

@@ -1,10 +1,11 @@
 //! Reading one checkpoint in full, for nothing but to see that it can be.
 
+use std::collections::BTreeMap;
+
 use super::read::check_entries;
 use super::source::{Source, reading};
 use super::walk::{each_chunk, each_group};
 use crate::error::{Error, Result};
-use crate::format::ChunkRef;
 use crate::storage::{load_chunk_to, unless_of_another};
 
 /// Reads every byte of a checkpoint. Returns their number; memory is that of one chunk and of the
@@ -22,11 +23,11 @@ pub(super) fn check(checkpoint: Source<'_>) -> Result<u64> {
         let what = format!("the record of {}", checkpoint.label());
         return Err(Error::corrupt(what, "its content hash does not match"));
     }
-    let mut chunks: Vec<ChunkRef> = Vec::new();
+    let mut chunks = BTreeMap::new();
     let (mut entries, mut bytes) = (0, 0);
     reading(checkpoint, |rows| {
         each_group(rows, &record.saved.manifest, &mut |group| {
-            chunks.extend(group.pack);
+            chunks.extend(group.pack.map(|pack| (pack.id, pack)));
             for entry in &group.entries {
                 entries += 1;
                 bytes += entry.bytes;
@@ -35,7 +36,7 @@ pub(super) fn check(checkpoint: Source<'_>) -> Result<u64> {
                 each_chunk(rows, entry, &mut |chunk| {
                     counted = true;
                     length += u64::from(chunk.raw_len);
-                    chunks.push(*chunk);
+                    chunks.insert(chunk.id, *chunk);
                     Ok(())
                 })?;
                 if counted && length != entry.bytes {
@@ -46,10 +47,8 @@ pub(super) fn check(checkpoint: Source<'_>) -> Result<u64> {
         })
     })?;
     check_entries(checkpoint, entries)?;
-    chunks.sort_unstable_by_key(|chunk| chunk.id);
-    chunks.dedup();
     let mut raw = Vec::new();
-    for chunk in &chunks {
+    for chunk in chunks.values() {
         unless_of_another(|| reading(checkpoint, |rows| load_chunk_to(rows, chunk, &mut raw)))?;
     }
     Ok(bytes)

@@ -17,7 +17,7 @@ impl Store {
     /// [`Error::Conflict`] when it is pinned, or is the head and `force` is not given;
     /// [`Error::NotFound`]; [`Error::Deleted`] when it is deleted already.
     pub fn delete(&self, id: CheckpointId, force: bool) -> Result<()> {
-        let _turn = self.turn();
+        let _turn = self.turn()?;
         self.make_room(|change| {
             let record = change.records().checkpoint(id.get())?.ok_or_else(|| {
                 Error::not_found(
@@ -46,7 +46,7 @@ impl Store {
     /// [`Error::NotFound`] when it is not deleted, or reclaimed already; [`Error::Conflict`] when
     /// its iteration has been saved anew, or its job's name is taken.
     pub fn undelete(&self, id: CheckpointId) -> Result<Checkpoint> {
-        let _turn = self.turn();
+        let _turn = self.turn()?;
         self.change(|change| {
             let record = change.records().checkpoint(id.get())?;
             let deleted = record.and_then(|record| Some((record.later.deleted?, record)));
@@ -86,7 +86,7 @@ impl Store {
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] when one of them is pinned.
     pub fn delete_job(&self, name: &str) -> Result<u64> {
-        let _turn = self.turn();
+        let _turn = self.turn()?;
         self.make_room(|change| {
             let (number, record) = change.records().job_named(name)?.ok_or_else(|| {
                 Error::not_found(format!("job `{name}`"), "`ckptdb jobs` lists them")
@@ -96,7 +96,13 @@ impl Store {
             let log = change.log(Action::DeleteJob { job: number })?;
             line.record.good = None;
             for id in &ids {
-                let record = change.records().known_checkpoint(*id)?;
+                let record = match change.records().known_checkpoint(*id) {
+                    Err(error @ Error::Corrupt { .. }) => {
+                        line.unlist(change, *id, &error)?;
+                        continue;
+                    }
+                    record => record?,
+                };
                 check_deletable(&line, CheckpointId::new(*id), &record, true)?;
                 mark(change, &mut line, *id, record, log)?;
             }

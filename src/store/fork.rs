@@ -21,7 +21,7 @@ impl Checkpoint {
     pub fn fork(&self, job: &str) -> Result<Self> {
         check_job(job)?;
         let store = self.store();
-        let _turn = store.turn();
+        let _turn = store.turn()?;
         let (id, record) = store.change(|change| {
             let source = change.records().checkpoint(self.id.get())?;
             let source = source

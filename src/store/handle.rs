@@ -240,14 +240,16 @@ impl Store {
     /// # Errors
     /// As [`Store::open`]; the handle tries again at its next use.
     pub fn reopen(&self) -> Result<()> {
-        let _turn = self.turn();
+        let _turn = self.turn()?;
         self.inner.engine.reopen()
     }
 
     /// Closes the store now, rather than when the last clone is dropped. A clone that is used
     /// afterwards opens it again.
     pub fn close(self) {
-        let _turn = self.turn();
+        let Ok(_turn) = self.turn() else {
+            return;
+        };
         if let Err(error) = self.inner.engine.close() {
             tracing::warn!(%error, "what was saved is safe, but closing the store failed");
         }
@@ -266,12 +268,11 @@ impl Store {
         &self.inner.options
     }
 
-    /// Waits for the turn to change the store.
-    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
-        self.inner
-            .changes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Waits for the turn to change the store. In a forked process nobody may give it back.
+    pub(super) fn turn(&self) -> Result<MutexGuard<'_, ()>> {
+        self.engine().check_process()?;
+        let changes = self.inner.changes.lock();
+        Ok(changes.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Removes, once, what a save or a reclaim left that was cut off by a crash. Nothing refers to

@@ -194,10 +194,8 @@ impl JobLine {
     pub(super) fn recompute(&mut self, change: &Change<'_>) -> Result<()> {
         let records = change.records();
         let rows = records.0;
-        self.record.head = match newest(rows, self.number)? {
-            Some(id) => Some(head_mark(id, &records.known_checkpoint(id)?)),
-            None => None,
-        };
+        let head = newest(rows, self.number)?;
+        self.record.head = head.map(|id| mark_of(records, id)).transpose()?;
         for metric in &mut self.record.metrics {
             metric.best = match (metric.larger, records.name_number(&metric.name)?) {
                 (Some(larger), Some(name)) => top(rows, self.number, name, larger)?,
@@ -282,6 +280,19 @@ pub(super) fn head_mark(id: u64, checkpoint: &CheckpointRecord) -> HeadMark {
         id,
         iteration: saved.iteration,
         at: saved.saved_at,
+    }
+}
+
+/// The mark of the checkpoint with this id: by the log, where its record is damaged.
+fn mark_of(records: Records<'_>, id: u64) -> Result<HeadMark> {
+    let damage = match records.known_checkpoint(id) {
+        Ok(checkpoint) => return Ok(head_mark(id, &checkpoint)),
+        Err(error @ Error::Corrupt { .. }) => error,
+        Err(other) => return Err(other),
+    };
+    match records.log(id)?.map(|record| (record.action, record.at)) {
+        Some((Action::Save { iteration, .. }, at)) => Ok(HeadMark { id, iteration, at }),
+        _ => Err(damage),
     }
 }
 

@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, RangeInclusive};
 use super::index_rows::span;
 use super::query::listed;
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::is_family;
 use crate::format::{Action, CheckpointRecord, IndexKey, IndexKind};
 use crate::storage::{Records, Rows};
 use crate::store::{Checkpoint, Store};
@@ -58,13 +58,6 @@ impl Filter {
     fn is_complete(&self) -> bool {
         self.events.is_empty() && self.iterations == (0..=u64::MAX) && self.limit.is_none()
     }
-}
-
-fn is_family(wanted: &str, event: &str) -> bool {
-    Event::WORDS.contains(&wanted)
-        && event
-            .strip_prefix(wanted)
-            .is_some_and(|rest| rest.starts_with('('))
 }
 
 /// Whether a name fits a pattern of `*` (any text) and `?` (any character).

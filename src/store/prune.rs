@@ -79,7 +79,7 @@ impl Job {
     ) -> Result<Pruned> {
         let store = self.store();
         // Nothing changes between the plan and the deletes.
-        let _turn = store.turn();
+        let _turn = store.turn()?;
         let plan = self.plan_among(retention, among)?;
         let dropped: Vec<CheckpointId> = plan.dropped().collect();
         for batch in dropped.chunks(BATCH) {

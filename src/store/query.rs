@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use super::index_rows::{newest, span, top};
 use super::line::direction_of;
 use crate::error::{Error, Result};
+use crate::event::is_family;
 use crate::format::{CheckpointRecord, IndexKey, IndexKind, JobRecord, ordered_bits};
 use crate::storage::{Records, Rows};
 use crate::store::{Checkpoint, Store};
@@ -46,36 +47,68 @@ pub(super) fn ranking(
     metric: &str,
     count: usize,
 ) -> Result<Vec<Checkpoint>> {
-    let undeclared = || Error::Undeclared {
+    on_job(store, name, |rows, number, job| {
+        let ranked = rows_of_ranking(rows, (name, number, job), metric, count)?;
+        let found = ranked.into_iter();
+        found
+            .map(|row| ranked_record(rows, (name, number), metric, row))
+            .collect()
+    })
+}
+
+/// The ids of a ranking, whatever their records say; none if the job does not exist.
+pub(super) fn ranked_ids(store: &Store, name: &str, metric: &str) -> Result<Vec<(u64, u64)>> {
+    store.read(|rows| match Records(rows).job_named(name)? {
+        Some((number, job)) => rows_of_ranking(rows, (name, number, &job), metric, usize::MAX),
+        None => Ok(Vec::new()),
+    })
+}
+
+/// That the record of a checkpoint agrees with its row in a ranking.
+pub(super) fn check_ranked(store: &Store, name: &str, metric: &str, row: (u64, u64)) -> Result<()> {
+    store.read(|rows| match Records(rows).job_named(name)? {
+        Some((number, _)) => ranked_record(rows, (name, number), metric, row).map(drop),
+        None => Ok(()),
+    })
+}
+
+/// The first `count` rows of a ranking, as order and id.
+fn rows_of_ranking(
+    rows: &dyn Rows,
+    (name, number, job): (&str, u32, &JobRecord),
+    metric: &str,
+    count: usize,
+) -> Result<Vec<(u64, u64)>> {
+    let known = job.metrics.iter().find(|known| known.name == metric);
+    let known = known.ok_or_else(|| unknown_metric(name, metric, job))?;
+    let direction = direction_of(known).ok_or_else(|| Error::Undeclared {
         job: name.to_owned(),
         metric: metric.to_owned(),
+    })?;
+    let Some(word) = Records(rows).name_number(metric)? else {
+        return Err(disagree(name, "its metrics"));
     };
-    on_job(store, name, |rows, number, job| {
-        let known = job.metrics.iter().find(|known| known.name == metric);
-        let Some(known) = known else {
-            return Err(unknown_metric(name, metric, job));
-        };
-        let direction = direction_of(known).ok_or_else(undeclared)?;
-        let Some(word) = Records(rows).name_number(metric)? else {
-            return Err(disagree(name, "its metrics"));
-        };
-        let larger = direction == crate::metric::Direction::Max;
-        if top(rows, number, word, larger)? != known.best {
-            return Err(disagree(name, &format!("the best by `{metric}`")));
-        }
-        let mut found = Vec::new();
-        for (order, id) in ranked(rows, number, word, larger, count)? {
-            let (id, record) = listed(rows, number, id)?;
-            let agrees = record
-                .metrics()
-                .any(|(its, value)| its == metric && ordered_bits(value) == order);
-            if !agrees {
-                return Err(disagree(name, &format!("the ranking by `{metric}`")));
-            }
-            found.push((id, record));
-        }
-        Ok(found)
-    })
+    let larger = direction == crate::metric::Direction::Max;
+    if top(rows, number, word, larger)? != known.best {
+        return Err(disagree(name, &format!("the best by `{metric}`")));
+    }
+    ranked(rows, number, word, larger, count)
+}
+
+/// The record of a row of a ranking.
+fn ranked_record(
+    rows: &dyn Rows,
+    (name, number): (&str, u32),
+    metric: &str,
+    (order, id): (u64, u64),
+) -> Result<(u64, CheckpointRecord)> {
+    let (id, record) = listed(rows, number, id)?;
+    let mut metrics = record.metrics();
+    if !metrics.any(|(its, value)| its == metric && ordered_bits(value) == order) {
+        return Err(disagree(name, &format!("the ranking by `{metric}`")));
+    }
+    drop(metrics);
+    Ok((id, record))
 }
 
 /// Why a metric that no checkpoint has can't rank: with the names that there are.
@@ -151,9 +184,36 @@ pub(super) fn at(store: &Store, name: &str, iteration: u64) -> Result<Option<Che
             }
             found.push((id, record));
         }
+        if found.is_empty() {
+            let is_it = |record: &CheckpointRecord| record.saved.iteration == iteration;
+            none_above(rows, (name, number), 0, "its iterations", &is_it)?;
+        }
         Ok(found)
     })?;
     Ok(found.into_iter().next())
+}
+
+/// What the index does not have must be in no record above this id: a lost page of the index would
+/// pass for the answer that there is nothing. Costs a pass over these records.
+fn none_above(
+    rows: &dyn Rows,
+    (name, number): (&str, u32),
+    id: u64,
+    about: &str,
+    is_it: &dyn Fn(&CheckpointRecord) -> bool,
+) -> Result<()> {
+    let ids = (id.saturating_add(1), u64::MAX);
+    Records(rows).checkpoints(ids, true, &mut |_, record| match record {
+        Ok(record)
+            if record.saved.job == number
+                && record.later.deleted.is_none()
+                && !record.later.abandoned
+                && is_it(&record) =>
+        {
+            Err(disagree(name, about))
+        }
+        _ => Ok(ControlFlow::Continue(())),
+    })
 }
 
 /// The checkpoints of an iteration, on the current line or on the abandoned ones.
@@ -179,28 +239,32 @@ pub(super) fn of_iteration(
 }
 
 pub(super) fn tagged(store: &Store, name: &str, tag: &str) -> Result<Option<Checkpoint>> {
+    let has = |record: &CheckpointRecord| record.later.tags.iter().any(|its| its == tag);
     let found = on_job(store, name, |rows, number, _| {
-        first_named(rows, IndexKind::Tag, number, tag)?
-            .map(|id| {
-                let (id, record) = listed(rows, number, id)?;
-                if !record.later.tags.iter().any(|its| its == tag) {
-                    return Err(disagree(name, "its tags"));
-                }
-                Ok((id, record))
-            })
-            .transpose()
-            .map(|one| one.into_iter().collect())
+        let Some(id) = first_named(rows, IndexKind::Tag, number, tag)? else {
+            none_above(rows, (name, number), 0, "its tags", &has)?;
+            return Ok(Vec::new());
+        };
+        let (id, record) = listed(rows, number, id)?;
+        if !has(&record) {
+            return Err(disagree(name, "its tags"));
+        }
+        Ok(vec![(id, record)])
     })?;
     Ok(found.into_iter().next())
 }
 
 /// The newest checkpoint of the current line with an event, whole or a family.
 pub(super) fn with_event(store: &Store, name: &str, event: &str) -> Result<Option<Checkpoint>> {
+    let has = |record: &CheckpointRecord| {
+        let mut events = record.events().into_iter();
+        events.any(|its| its == event || is_family(event, its))
+    };
     let found = on_job(store, name, |rows, number, _| {
-        first_named(rows, IndexKind::Event, number, event)?
-            .map(|id| listed(rows, number, id))
-            .transpose()
-            .map(|one| one.into_iter().collect())
+        let id = first_named(rows, IndexKind::Event, number, event)?;
+        none_above(rows, (name, number), id.unwrap_or(0), "its events", &has)?;
+        let found = id.map(|id| listed(rows, number, id)).transpose()?;
+        Ok(found.into_iter().collect())
     })?;
     Ok(found.into_iter().next())
 }

@@ -60,7 +60,7 @@ impl Store {
     /// # Errors
     /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn reclaim(&self, now: bool) -> Result<Reclaimed> {
-        let _turn = self.turn();
+        let _turn = self.turn()?;
         self.reclaim_in_turn(if now { Due::All } else { Due::WindowOver })
     }
 
@@ -169,7 +169,7 @@ impl Store {
     /// # Errors
     /// From the disk; the store is as it was.
     pub fn compact(&self) -> Result<Compacted> {
-        let _turn = self.turn();
+        let _turn = self.turn()?;
         let (_, before) = self.engine().size()?;
         self.engine().compact()?;
         let (_, after) = self.engine().size()?;

@@ -89,20 +89,27 @@ impl Store {
         // By id: a checkpoint comes after what it continues.
         let mut all = BTreeMap::new();
         for found in self.list(&filter)? {
-            let found = found?;
-            all.insert(found.id.get(), found.logical_bytes);
+            match found {
+                Err(Error::Corrupt { what, why }) => {
+                    tracing::warn!(what, why, "a damaged checkpoint is left as it is");
+                }
+                found => {
+                    let found = found?;
+                    all.insert(found.id.get(), found.logical_bytes);
+                }
+            }
         }
         let (mut bytes, total) = (0, all.values().sum());
         for (id, logical_bytes) in all {
             {
                 // Given back before `progress` is told, which may use the store.
-                let _turn = self.turn();
+                let _turn = self.turn()?;
                 work.checkpoint(id, compression)?;
             }
             bytes += logical_bytes;
             progress(bytes, total);
         }
-        let _turn = self.turn();
+        let _turn = self.turn()?;
         sweep(self.engine(), compression)?;
         Ok(work.done)
     }
@@ -165,7 +172,10 @@ impl Recompress<'_> {
             }),
             None => Place::PackOf(&named.entry),
         };
-        let base = match parent.base(place)?.filter(|base| self.fits(base, &id, &row)) {
+        let base = match parent
+            .base(place)?
+            .filter(|base| self.fits(base, &id, &row))
+        {
             Some(base) => Some(base),
             None => self.store.read(|rows| Base::of(rows, &row))?,
         };

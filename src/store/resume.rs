@@ -4,11 +4,12 @@ use std::error::Error as _;
 use std::ops::ControlFlow;
 
 use super::index_rows::{newest, newest_below};
+use super::query;
 use crate::checkpoint::CheckpointInfo;
 use crate::error::{Error, Result};
 use crate::format::Action;
 use crate::id::CheckpointId;
-use crate::storage::{Records, Rows, unless_of_another};
+use crate::storage::{Records, Rows, failed_here, unless_of_another};
 use crate::store::{Checkpoint, Damage, Job};
 
 /// The checkpoint to go on from, and those that were passed over.
@@ -54,23 +55,21 @@ impl Job {
     /// those with the metric verifies.
     pub fn resume_best(&self, metric: &str) -> Result<Option<Resumed>> {
         let mut skipped = Vec::new();
-        for checkpoint in self.ranking(metric, usize::MAX)? {
-            match unless_of_another(|| checkpoint.verify()) {
-                Ok(_) => {
+        let store = self.store();
+        let ranked = unless_of_another(|| query::ranked_ids(store, self.name(), metric))?;
+        for row in ranked {
+            let check = || {
+                query::check_ranked(store, self.name(), metric, row)?;
+                self.verified(row.1, &|_| true)
+            };
+            match self.passed_over(row.1, unless_of_another(check), &mut skipped)? {
+                None => {}
+                Some(checkpoint) => {
                     return Ok(Some(Resumed {
                         checkpoint,
                         skipped,
                     }));
                 }
-                Err(error @ (Error::Corrupt { .. } | Error::Io { .. })) => skipped.push(Damage {
-                    checkpoint: Some(checkpoint.id),
-                    job: Some(self.name().to_owned()),
-                    iteration: Some(checkpoint.iteration),
-                    entry: None,
-                    what: reason(&error),
-                }),
-                Err(Error::Deleted { .. } | Error::NotFound { .. }) => {}
-                Err(other) => return Err(other),
             }
         }
         self.none_of(&skipped)
@@ -108,26 +107,43 @@ impl Job {
                 unless_of_another(|| store.read(|rows| older(rows, self.name(), below, scan)))?;
             let Some(id) = next else { break };
             below = id;
-            match unless_of_another(|| self.verified(id, is_wanted)) {
-                Ok(Some(checkpoint)) => {
-                    return Ok(Some(Resumed {
-                        checkpoint,
-                        skipped,
-                    }));
-                }
-                Err(error @ (Error::Corrupt { .. } | Error::Io { .. })) => skipped.push(Damage {
+            let read = unless_of_another(|| self.verified(id, is_wanted));
+            if let Some(checkpoint) = self.passed_over(id, read, &mut skipped)? {
+                return Ok(Some(Resumed {
+                    checkpoint,
+                    skipped,
+                }));
+            }
+        }
+        self.none_of(&skipped)
+    }
+
+    /// The checkpoint, if it is the one to go on from; if it is damaged, it is named. What can't be
+    /// read because the engine could not be opened again says nothing of the checkpoint.
+    fn passed_over(
+        &self,
+        id: u64,
+        read: Result<Option<Checkpoint>>,
+        skipped: &mut Vec<Damage>,
+    ) -> Result<Option<Checkpoint>> {
+        match read {
+            // Not wanted, or deleted while we looked.
+            Err(Error::Deleted { .. } | Error::NotFound { .. }) => Ok(None),
+            Err(error)
+                if matches!(error, Error::Corrupt { .. })
+                    || (matches!(error, Error::Io { .. }) && failed_here()) =>
+            {
+                skipped.push(Damage {
                     checkpoint: Some(CheckpointId::new(id)),
                     job: Some(self.name().to_owned()),
                     iteration: self.logged_iteration(id),
                     entry: None,
                     what: reason(&error),
-                }),
-                // Not wanted, or deleted while we looked.
-                Ok(None) | Err(Error::Deleted { .. } | Error::NotFound { .. }) => {}
-                Err(other) => return Err(other),
+                });
+                Ok(None)
             }
+            read => read,
         }
-        self.none_of(&skipped)
     }
 
     /// The answer when there is no checkpoint to go on from: none, or only damaged ones.

@@ -31,7 +31,7 @@ impl Job {
     /// [`Error::NotFound`] when the job has no such checkpoint; [`Error::Deleted`].
     pub fn rollback(&self, to: CheckpointId, reason: &str) -> Result<Checkpoint> {
         let store = self.store();
-        let _turn = store.turn();
+        let _turn = store.turn()?;
         store.change(|change| {
             let known = change.records().job_named(self.name())?;
             let (number, record) = known.ok_or_else(|| {

@@ -402,7 +402,7 @@ pub(super) fn perform(
     request: &Request,
 ) -> Result<Saved> {
     let store = job.store();
-    let _turn = store.turn();
+    let _turn = store.turn()?;
     store.settle();
     let last = store.read(|rows| Ok(Records(rows).head()?.last))?;
     let mut ingest = Ingest::new(job, request)?;

@@ -99,7 +99,7 @@ impl Job {
     /// Records that a session begins, from `resumed` or from the start; returns its number.
     pub(crate) fn begin_session(&self, resumed: Option<&Resumed>) -> Result<u64> {
         let store = self.store();
-        let _turn = store.turn();
+        let _turn = store.turn()?;
         store.change(|change| {
             let mut line = JobLine::open_or_create(change, self.name())?;
             let from = resumed.map(|resumed| &resumed.checkpoint);
@@ -145,7 +145,7 @@ impl Job {
         batch: &crate::telemetry::Batch,
     ) -> Result<()> {
         let store = self.store();
-        let _turn = store.turn();
+        let _turn = store.turn()?;
         // It must be recorded on a full disk too.
         store.make_room(|change| {
             let mut line = JobLine::open_or_create(change, self.name())?;

@@ -61,7 +61,7 @@ impl Job {
             return Ok(());
         }
         let store = self.store();
-        let _turn = store.turn();
+        let _turn = store.turn()?;
         store.change(|change| {
             let mut line = JobLine::open_or_create(change, self.name())?;
             line.append(change, batch)?;

@@ -112,16 +112,24 @@ fn listed(chunks: &[ChunkRef], mut begins: u64, offset: u64) -> Option<(ChunkRef
     None
 }
 
-/// Every chunk of an entry, in order.
+/// Every chunk of an entry, in order; they are not longer than it.
 pub(super) fn each_chunk(
     rows: &dyn Rows,
     entry: &EntryRecord,
     visit: &mut dyn FnMut(&ChunkRef) -> Result<()>,
 ) -> Result<()> {
+    let mut left = entry.bytes;
+    let mut visit = |chunk: &ChunkRef| {
+        let rest = left.checked_sub(u64::from(chunk.raw_len));
+        left = rest.ok_or_else(|| Error::corrupt("an entry's chunk list", "it is too long"))?;
+        visit(chunk)
+    };
     match &entry.content {
         Content::Inline(_) | Content::Packed(_) => Ok(()),
         Content::Chunks(chunks) => chunks.iter().try_for_each(visit),
-        Content::Tree { root, depth } => chunks_below(rows, &NodeId::new(*root), *depth, visit),
+        Content::Tree { root, depth } => {
+            chunks_below(rows, &NodeId::new(*root), *depth, &mut visit)
+        }
     }
 }
 
@@ -145,4 +153,38 @@ fn misplaced(id: &NodeId) -> Error {
         format!("manifest node {id}"),
         "it is not where its kind belongs",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::KindRecord;
+    use crate::store::Store;
+
+    #[test]
+    fn a_list_of_chunks_is_not_followed_beyond_the_bytes_of_its_entry() {
+        let chunk = |raw_len| ChunkRef {
+            id: [1; 32],
+            raw_len,
+        };
+        let entry = |bytes| EntryRecord {
+            name: "weights".to_owned(),
+            kind: KindRecord::File,
+            bytes,
+            content: Content::Chunks(vec![chunk(600), chunk(500)]),
+        };
+        let store = Store::in_memory().unwrap();
+        let seen = |bytes| {
+            let mut seen = 0;
+            let walked = store.read(|rows| {
+                each_chunk(rows, &entry(bytes), &mut |_| {
+                    seen += 1;
+                    Ok(())
+                })
+            });
+            (seen, walked.is_ok())
+        };
+        assert_eq!(seen(1100), (2, true));
+        assert_eq!(seen(1099), (1, false));
+    }
 }

@@ -497,7 +497,7 @@ fn a_recompression_of_a_pool_that_moves_on_by_one_place_loses_nothing() {
         let names = ["s0", "s1", "s2", "t0", "t1"];
         let places = names.iter().zip(&pool);
         let save = places.fold(job.save(iteration), |save, (name, weights)| {
-            save.tensor(*name, vector(DType::F32, weights))
+            save.tensor(name, vector(DType::F32, weights))
         });
         save.commit().unwrap();
     }
@@ -508,7 +508,10 @@ fn a_recompression_of_a_pool_that_moves_on_by_one_place_loses_nothing() {
         assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
         let last = store.resolve("pool@1").unwrap();
         for (name, opponent) in [("s0", 4), ("s1", 3), ("s2", 2), ("t0", 10), ("t1", 9)] {
-            assert!(last.read(name).unwrap() == walk(2, opponent, WORDS), "{name}");
+            assert!(
+                last.read(name).unwrap() == walk(2, opponent, WORDS),
+                "{name}"
+            );
         }
     }
 }

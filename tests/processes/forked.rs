@@ -1,7 +1,10 @@
 //! A process that forks while a store is open, as Python's `multiprocessing` does: the store stays
 //! that of the process that opened it.
 
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
 
 use ckptdb::{Error, Filter, Store, VerifyDepth};
 use rustix::process::{Pid, WaitOptions, waitpid};
@@ -36,6 +39,17 @@ fn in_the_fork(store: Store, path: &Path) -> Vec<&'static str> {
     wrong.map(|(what, _)| what).collect()
 }
 
+/// Says that it is read, and waits for the word to end.
+struct Slow(Sender<()>, Receiver<()>);
+
+impl Read for Slow {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        let _ = self.0.send(());
+        let _ = self.1.recv();
+        Ok(0)
+    }
+}
+
 /// The role: `CKPTDB_TEST_STORE`. The shim forks where a process asks for its parent's number, and
 /// answers with zero in the new one.
 #[expect(
@@ -46,6 +60,18 @@ pub(crate) fn run() {
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
     let store = Store::create(&path).unwrap();
     save(&store, 1).unwrap();
+    // Another thread is in the middle of a save: in the new process nobody gives its turn back.
+    let (is_read, was_read) = channel();
+    let (go_on, word) = channel();
+    let saver = thread::spawn({
+        let store = store.clone();
+        move || {
+            let job = store.job("other").unwrap();
+            let slow = job.save(1).file("slow", Slow(is_read, word));
+            slow.commit().map(drop).unwrap();
+        }
+    });
+    was_read.recv().unwrap();
     let before = std::fs::read(&path).unwrap();
     let forked = i32::try_from(std::os::unix::process::parent_id()).unwrap();
     let Some(forked) = Pid::from_raw(forked) else {
@@ -61,11 +87,13 @@ pub(crate) fn run() {
     tell(&format!("ended with {:?}", status.exit_status()));
     assert!(std::fs::read(&path).unwrap() == before, "it was written to");
     assert!(matches!(Store::open(&path), Err(Error::Busy { .. })));
+    go_on.send(()).unwrap();
+    saver.join().unwrap();
     save(&store, 3).unwrap();
     drop(store);
     let store = Store::open(&path).unwrap();
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
-    assert_eq!(store.list(&Filter::default()).unwrap().count(), 2);
+    assert_eq!(store.list(&Filter::default()).unwrap().count(), 3);
 }
 
 #[test]

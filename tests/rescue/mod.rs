@@ -1,6 +1,7 @@
 //! After damage: what a repair mends, what a salvage brings back, what a save heals, and where a
 //! resume goes on.
 
+mod blocked;
 mod heal;
 mod repair;
 mod rows;

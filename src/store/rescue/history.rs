@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::evidence::{Evidence, Logged};
 use crate::format::{Action, Head, LogRecord, NO_PREVIOUS, Stamp};
 
-/// So many log records in a row are never all lost while later ones survive; an id beyond such a
-/// gap is not believed.
-const WIDEST_GAP: u64 = 1 << 20;
+/// So many log records are never lost while later ones survive; an id beyond as many that nothing
+/// speaks of is not believed.
+const MOST_LOST: u64 = 1 << 20;
 
 /// The log, as far as it is known.
 #[derive(Debug, Default)]
@@ -123,10 +123,12 @@ impl History {
 
 /// Where the log ends: its last id, and the hash of that record if it is known.
 fn end_of(evidence: &Evidence) -> (u64, Option<[u8; 32]>) {
-    if let Some(head) = &evidence.head {
+    let most = believable(evidence);
+    if let Some(head) = &evidence.head
+        && head.last <= most.saturating_add(MOST_LOST)
+    {
         return (head.last, Some(head.chain));
     }
-    let most = believable(evidence);
     let tip = tip_of(evidence, most);
     let end = tip.map_or(0, |(id, _)| id);
     // A checkpoint's record vouches for the log records that it was written after, should they be
@@ -164,15 +166,16 @@ fn is_found(evidence: &Evidence, stamp: Stamp) -> bool {
     })
 }
 
-/// The largest id that something speaks of, and that no wide gap lies before.
+/// The largest id that something speaks of, and that not too many lie before of which nothing does.
 fn believable(evidence: &Evidence) -> u64 {
     let stamped = stamps(evidence).map(|stamp| stamp.log);
     let saved = evidence.checkpoints.keys().copied();
     let logged = evidence.log.keys().copied();
     let ids: BTreeSet<u64> = logged.chain(stamped).chain(saved).collect();
-    let mut last = 0;
+    let (mut last, mut found) = (0, 0_u64);
     for id in ids {
-        if id - last > WIDEST_GAP {
+        found += 1;
+        if id.saturating_sub(found) > MOST_LOST {
             break;
         }
         last = id;
@@ -263,6 +266,24 @@ mod tests {
         let bytes = record.to_bytes(tag, &id.to_be_bytes()).unwrap();
         evidence.take(crate::format::TableCode::Log, id, &bytes);
         LogRecord::chain(&bytes)
+    }
+
+    #[test]
+    fn an_id_that_too_much_is_missing_before_is_not_believed() {
+        let (mut evidence, hashes) = ten();
+        evidence.head = Some(Head {
+            last: 1 << 50,
+            chain: hashes[10],
+            ..History::default().head()
+        });
+        assert_eq!(History::of(&evidence).last, 10);
+        evidence.head = None;
+        // Not one by one either.
+        for step in 1..=4 {
+            add(&mut evidence, step * (MOST_LOST / 2), 0, NO_PREVIOUS);
+        }
+        let last = History::of(&evidence).last;
+        assert!(last <= 11 + MOST_LOST, "{last}");
     }
 
     /// Ten records, at the times that their ids are a hundred of.

@@ -61,7 +61,7 @@ impl Store {
     /// [`Error::Beyond`] when the tables themselves can't be read, or there is more to bring back
     /// than can be done in place: [`Store::salvage`] rebuilds such a store from its bytes.
     pub fn repair(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Repaired> {
-        let _turn = self.turn();
+        let _turn = self.turn()?;
         let (before, bad) = self.inspect(VerifyDepth::Full, progress)?;
         let mut repaired = Repaired {
             before,

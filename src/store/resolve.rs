@@ -3,11 +3,11 @@
 use super::line::parent_of;
 use super::query;
 use crate::error::{Error, Result};
-use crate::format::{IndexKey, IndexKind, JobRecord};
+use crate::format::{Action, IndexKey, IndexKind, JobRecord};
 use crate::id::CheckpointId;
 use crate::name::printable;
 use crate::reference::{Reference, Selector, Target};
-use crate::storage::Records;
+use crate::storage::{Records, Rows};
 use crate::store::{Checkpoint, Filter, Store};
 
 impl Store {
@@ -72,7 +72,13 @@ impl Store {
             Some(checkpoint) if checkpoint.deleted_at.is_some() => Err(Error::Deleted { id }),
             Some(checkpoint) => Ok(checkpoint),
             None => {
-                let last = self.read(|rows| Ok(Records(rows).head()?.last))?;
+                let last = self.read(|rows| {
+                    if is_on_a_line(rows, id)? {
+                        let what = format!("the record of checkpoint {id}");
+                        return Err(Error::corrupt(what, "it is missing"));
+                    }
+                    Ok(Records(rows).head()?.last)
+                })?;
                 let hint = format!("ids go up to {last}; not every one is a checkpoint's");
                 Err(Error::not_found(format!("checkpoint {id}"), hint))
             }
@@ -299,6 +305,17 @@ fn nearest(
         last.unwrap_or_default(),
         record.current
     ))
+}
+
+/// Whether the index lists a live checkpoint with this id, as the log has it.
+fn is_on_a_line(rows: &dyn Rows, id: CheckpointId) -> Result<bool> {
+    let Some(Action::Save { job, .. }) = Records(rows).log(id.get())?.map(|saved| saved.action)
+    else {
+        return Ok(false);
+    };
+    let row = |kind| IndexKey::new(kind, job, 0, id.get(), id);
+    Ok(rows.has_index(row(IndexKind::Commit))?
+        || rows.has_index(row(IndexKind::AbandonedCommit))?)
 }
 
 #[cfg(test)]

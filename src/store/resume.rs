@@ -164,19 +164,7 @@ impl Job {
         id: u64,
         is_wanted: &dyn Fn(&CheckpointInfo) -> bool,
     ) -> Result<Option<Checkpoint>> {
-        let checkpoint = match self.store().by_id(CheckpointId::new(id)) {
-            Err(error @ Error::NotFound { .. }) => {
-                // Reclaimed while we looked; or lost, if it is listed all the same.
-                let listed = self.store().read(|rows| is_lost(rows, self.name(), id))?;
-                let what = || format!("the record of checkpoint id:{id}");
-                return Err(if listed {
-                    Error::corrupt(what(), "it is missing")
-                } else {
-                    error
-                });
-            }
-            found => found?,
-        };
+        let checkpoint = self.store().by_id(CheckpointId::new(id))?;
         if !is_wanted(&checkpoint) {
             return Ok(None);
         }
@@ -207,12 +195,6 @@ fn is_index_sound(rows: &dyn Rows, name: &str) -> Result<bool> {
         return Ok(true);
     };
     Ok(newest(rows, number)? == job.head.map(|head| head.id))
-}
-
-/// Whether the index lists a checkpoint that has no record.
-fn is_lost(rows: &dyn Rows, name: &str, id: u64) -> Result<bool> {
-    let listed = older(rows, name, id.saturating_add(1), true)? == Some(id);
-    Ok(listed && Records(rows).is_reclaimed(id))
 }
 
 /// The newest checkpoint of the current line below an id. Where the index can't be trusted, the

@@ -6,6 +6,7 @@ mod heal;
 mod repair;
 mod rows;
 mod salvage;
+mod survival;
 mod unreadable;
 
 use std::collections::BTreeMap;

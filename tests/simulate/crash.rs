@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use ckptdb::{Error, ManualClock, Store, Timestamp};
+use ckptdb::{CheckpointId, Error, ManualClock, MemoryMedium, Store, Timestamp};
 
 use crate::disk::{Disk, Step};
 use crate::fault::{Call, Kind, Lasting, Plan};
 use crate::image::{Image, ImageId};
 use crate::model::{Answers, Recipe};
 use crate::op::{KINDS, Op};
-use crate::oracle::{Allowed, Checked, Wrong, open_and_match, options, verify};
+use crate::oracle::{Allowed, Checked, Wrong, look, open_and_match, options, verify};
 use crate::quiet::caught;
 use crate::random::Random;
 use crate::run::{Run, Settings, last, perform};
@@ -90,10 +90,16 @@ impl<'r> Explorer<'r> {
         disk.faults(|faults| faults.set(Some(plan)));
         let result = run.ops[number].run(&store);
         drop(store);
-        if result.is_ok() {
+        // It may need fewer syncs.
+        if !disk.faults(|faults| faults.sync_hit) {
             return Ok(());
         }
-        let mut allowed = vec![run.acked[number].clone()];
+        disk.faults(|faults| faults.set(None));
+        // What says that it is done though a sync failed has acknowledged its state.
+        let mut allowed = match result {
+            Ok(_) => Vec::new(),
+            Err(_) => vec![run.acked[number].clone()],
+        };
         allowed.extend(run.through[number].iter().cloned());
         let (store, found) = open_and_match(Arc::new(disk.clone()), &run.clock, &allowed)?;
         let before = &allowed[found].model;
@@ -166,6 +172,9 @@ impl<'r> Explorer<'r> {
                 if choice.garbage.is_some() =>
             {
                 self.count().garbled_refused += 1;
+                if let Err(wrong) = caught(|| salvaged(&image, &self.run.clock, allowed)) {
+                    self.violation(point, choice, trail, &format!("salvaged: {wrong:?}"));
+                }
             }
             Err(wrong) => self.violation(point, choice, trail, &format!("{wrong:?}")),
         }
@@ -220,6 +229,34 @@ impl<'r> Explorer<'r> {
             self.state(&point, &choice, &allowed, trail);
         }
     }
+}
+
+/// What a power failure left that garbled a sector, and that does not open any more: a salvage
+/// brings back every checkpoint that was acknowledged, as it was.
+fn salvaged(image: &Image, clock: &Arc<ManualClock>, allowed: &[Allowed]) -> Checked<()> {
+    let old = Arc::new(Disk::new(image.clone()));
+    let new = Arc::new(MemoryMedium::default());
+    let (store, _) = Store::salvage_in(old, new, options(clock), &mut |_, _| {})?;
+    let views = |id: &u64| {
+        let states = allowed.iter().map(|state| &state.answers.checkpoints);
+        states
+            .filter_map(|all| all.get(id))
+            .filter(|view| !view.deleted)
+            .collect::<Vec<_>>()
+    };
+    for id in allowed[0].answers.checkpoints.keys() {
+        let views = views(id);
+        if views.len() < allowed.len() {
+            // It may have been deleted.
+            continue;
+        }
+        let found = store.resolve(&CheckpointId::new(*id).to_string())?;
+        let found = look(&found, false, allowed)?;
+        if !views.contains(&&found) {
+            return Err(Wrong::Answer(format!("{found:?} for {views:?}")));
+        }
+    }
+    verify(&store)
 }
 
 /// Something, then a save, a delete, a reclaim, and a close: all as if there had been no crash.

@@ -1,11 +1,11 @@
 //! Sectors lost, garbled or swapped, files cut or grown, and files that are none of ours: no wrong
 //! answer, no panic, no hang, and a file that is refused stays as it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ckptdb::{CheckpointId, Filter, ManualClock, Medium, MemoryMedium, Store, VerifyDepth};
+use ckptdb::{CheckpointId, Error, Filter, ManualClock, Medium, MemoryMedium, Store, VerifyDepth};
 
 use crate::disk::Disk;
 use crate::image::{Image, PAGE};
@@ -92,6 +92,7 @@ impl Victim {
     /// Asks a damaged store for everything. Returns how many answers it refused.
     fn interrogate(&self, store: &Store) -> Checked<usize> {
         let mut refused = 0;
+        let mut loads = BTreeSet::new();
         let truth = std::slice::from_ref(&self.truth);
         for (id, view) in &self.truth.answers.checkpoints {
             let reference = CheckpointId::new(*id).to_string();
@@ -104,9 +105,11 @@ impl Victim {
                 .map_err(Wrong::from)
                 .and_then(|found| look(&found, view.deleted, truth))
             {
-                Ok(found) if found == *view => {}
+                Ok(found) if found == *view => drop(loads.insert(*id)),
                 Ok(found) => return Err(Wrong::Answer(format!("{found:?} for {view:?}"))),
-                Err(Wrong::Refused(_)) => refused += 1,
+                Err(Wrong::Refused(error)) if is_told(&error) => refused += 1,
+                // An older page in the place of a newer one: it is as it was before.
+                Err(Wrong::Refused(Error::NotFound { .. })) if view.deleted => refused += 1,
                 Err(wrong) => return Err(wrong),
             }
         }
@@ -139,8 +142,33 @@ impl Victim {
         )?;
         for (name, view) in &self.truth.answers.jobs {
             refused += of_job(store, name, view)?;
+            refused += self.resume(store, name, &loads)?;
         }
         Ok(refused)
+    }
+
+    /// A resume finds the newest checkpoint that loads, and names those that it passes over.
+    fn resume(&self, store: &Store, name: &str, loads: &BTreeSet<u64>) -> Checked<usize> {
+        let all = self.truth.answers.checkpoints.iter().rev();
+        let line = all.filter(|(_, view)| view.job == name && !view.deleted && !view.abandoned);
+        let line: Vec<u64> = line.map(|(id, _)| *id).collect();
+        let resumed = match store.job(name)?.resume() {
+            Ok(Some(resumed)) => resumed,
+            Ok(None) if line.is_empty() => return Ok(0),
+            Ok(None) => return Err(Wrong::Answer(format!("{name} resumes from nothing"))),
+            Err(error) if is_told(&error) => return Ok(1),
+            Err(other) => return Err(other.into()),
+        };
+        let id = resumed.checkpoint.id.get();
+        let skipped = resumed.skipped.iter().filter_map(|skip| skip.checkpoint);
+        let skipped: Vec<u64> = skipped.map(CheckpointId::get).collect();
+        let newer: Vec<u64> = line.iter().copied().take_while(|it| *it > id).collect();
+        if newer != skipped || !line.contains(&id) || newer.iter().any(|it| loads.contains(it)) {
+            let what = format!("{name} resumes from {id}, past {skipped:?}; {loads:?} load");
+            return Err(Wrong::Answer(what));
+        }
+        resumed.checkpoint.load()?;
+        Ok(usize::from(!skipped.is_empty()))
     }
 
     /// Looks at one damaged image.
@@ -157,8 +185,12 @@ impl Victim {
             return Err(Wrong::Answer("a file was written to by reading".into()));
         }
         if lives_on {
-            // Either may be refused; neither may make answers wrong.
-            let _ = store.verify(VerifyDepth::Full);
+            // What is refused is damage, and is found as such.
+            let verified = store.verify(VerifyDepth::Full);
+            if refused > 0 && verified.is_ok_and(|report| report.is_clean()) {
+                return Err(Wrong::Answer("damage that verify does not see".into()));
+            }
+            // It may be refused, but makes no answer wrong.
             let saved = store.job(NEW)?.save(1).bytes("s", b"new").commit();
             let refused = self.interrogate(&store)?;
             if let Ok(saved) = saved {
@@ -353,6 +385,16 @@ fn holds_new(store: &Store, id: CheckpointId) -> Checked<()> {
     }
 }
 
+/// Whether an error says that the file is damaged: what it holds, or that it ends before a page
+/// that it leads to.
+fn is_told(error: &Error) -> bool {
+    match error {
+        Error::Corrupt { .. } => true,
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::UnexpectedEof,
+        _ => false,
+    }
+}
+
 /// Whether an answer was refused; wrong if it is another one.
 fn same<T: PartialEq + std::fmt::Debug>(
     what: &str,
@@ -362,7 +404,8 @@ fn same<T: PartialEq + std::fmt::Debug>(
     match found {
         Ok(found) if found == *wanted => Ok(0),
         Ok(found) => Err(Wrong::Answer(format!("{what}: {found:?} for {wanted:?}"))),
-        Err(_) => Ok(1),
+        Err(error) if is_told(&error) => Ok(1),
+        Err(other) => Err(Wrong::Answer(format!("{what}: {other:?}"))),
     }
 }
 
@@ -439,6 +482,19 @@ impl Harms {
         }
         self.found.extend(other.found);
         self.slowest = self.slowest.max(other.slowest);
+    }
+
+    /// How many of a hundred stores were refused as a whole because of a piece that was harmed.
+    pub(crate) fn refused_of_a_hundred(&self) -> usize {
+        let harms = [Harm::Zeroed, Harm::Ones, Harm::Garbage, Harm::Swapped];
+        let of = |count: fn(&Counts) -> usize| -> usize {
+            harms
+                .iter()
+                .filter_map(|harm| self.counts.get(harm))
+                .map(count)
+                .sum()
+        };
+        100 * of(|counts| counts.refused) / of(|counts| counts.cases).max(1)
     }
 
     pub(crate) fn cases(&self) -> usize {

@@ -54,8 +54,9 @@ pub(crate) fn mend(seed: u64) -> Mending {
     match record(&settings) {
         Ok(run) => {
             for harm in 0..HARMS {
-                let image = spoilt(&run.end, &mut random);
-                if let Err(wrong) = cut_off(&run, &image, &mut random, &mut mending) {
+                let (image, is_derived) = spoilt(&run.end, &mut random);
+                let work = (&image, is_derived);
+                if let Err(wrong) = cut_off(&run, work, &mut random, &mut mending) {
                     let what = format!("seed {seed}, harm {harm}: {wrong:?}");
                     mending.found.push(what);
                 }
@@ -66,15 +67,19 @@ pub(crate) fn mend(seed: u64) -> Mending {
     mending
 }
 
-/// The same store without a row that can be derived from others, or found in the file.
-fn spoilt(image: &Image, random: &mut Random) -> Image {
+/// The same store without a row that can be derived from others, or may be found in the file; and
+/// whether it is of the first kind.
+fn spoilt(image: &Image, random: &mut Random) -> (Image, bool) {
     let mut file = tempfile::NamedTempFile::new().expect("there is room");
     file.write_all(&image.to_vec()).expect("there is room");
     let database = redb::Database::create(file.path()).expect("it is a redb file");
     let transaction = database.begin_write().expect("it is sound");
-    match random.below(3) {
-        0 => remove::<&[u8; 25], ()>(&transaction, "index", random),
-        1 => remove::<u64, &[u8]>(&transaction, "jobs", random),
+    let kind = random.below(7);
+    match kind {
+        0 | 1 => remove::<&[u8; 25], ()>(&transaction, "index", random),
+        2 => remove::<u64, &[u8]>(&transaction, "jobs", random),
+        3 => remove::<u64, &[u8]>(&transaction, "names", random),
+        4 => remove::<&[u8; 16], u32>(&transaction, "name_ids", random),
         _ => remove::<&[u8; 32], &[u8]>(&transaction, "chunks", random),
     }
     transaction.commit().expect("there is room");
@@ -82,7 +87,7 @@ fn spoilt(image: &Image, random: &mut Random) -> Image {
     let mut bytes = Vec::new();
     file.rewind().expect("it is a file");
     file.read_to_end(&mut bytes).expect("it is there");
-    Image::of(&bytes)
+    (Image::of(&bytes), kind < 5)
 }
 
 fn remove<K: Key + 'static, V: Value + 'static>(
@@ -104,16 +109,23 @@ fn remove<K: Key + 'static, V: Value + 'static>(
     table.retain(stays).expect("it is sound");
 }
 
-fn cut_off(run: &Run, image: &Image, random: &mut Random, to: &mut Mending) -> Checked<()> {
+fn cut_off(
+    run: &Run,
+    (image, is_derived): (&Image, bool),
+    random: &mut Random,
+    to: &mut Mending,
+) -> Checked<()> {
     let state = &run.acked[run.acked.len() - 1];
     let disk = Disk::new(image.clone());
     disk.start_log();
     let store = open(&disk, &run.clock)?;
     let repaired = store.repair(&mut |_, _| {})?;
     disk.acknowledge(1);
-    // Not every row can be had again.
-    if repaired.was_clean() || matched(&store, std::slice::from_ref(state)).is_err() {
-        return Ok(());
+    match matched(&store, std::slice::from_ref(state)) {
+        _ if repaired.was_clean() => return Ok(()),
+        // Not every row can be had again.
+        Err(_) if !is_derived => return Ok(()),
+        as_before => drop(as_before?),
     }
     verify(&store)?;
     drop(store);

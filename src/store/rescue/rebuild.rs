@@ -67,6 +67,10 @@ impl Rebuild {
             if !line.record.removed {
                 line.set_name_row(change, true)?;
             }
+            // What is declared and in no checkpoint yet has a number too.
+            for metric in &line.record.metrics {
+                change.intern(&metric.name)?;
+            }
             line.recompute(change)?;
             let rows = change.records().0;
             line.record.segment = telemetry::last_segment(rows, line.number)?;

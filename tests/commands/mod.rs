@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use ckptdb::Store;
+use ckptdb::{Error, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -113,6 +113,38 @@ fn damage_is_named_by_checkpoint_and_entry_with_exit_code_3_and_the_rest_loads()
     let said = stored.run(&["export", "vit@3", "--output", out]);
     assert_eq!(said.code(), 0, "{}", said.text());
     assert!(std::fs::read(Path::new(out).join("weights")).unwrap() == noise(3, 70_000));
+}
+
+#[test]
+fn a_store_that_is_too_damaged_to_open_is_verified_with_exit_code_3() {
+    let stored = Stored::new();
+    let sound = std::fs::read(stored.path()).unwrap();
+    let is_refused = |bytes: &[u8]| {
+        std::fs::write(stored.path(), bytes).unwrap();
+        matches!(Store::open(stored.path()), Err(Error::Corrupt { .. }))
+    };
+    // One of the pages that lead to all others.
+    let mut pages = (1..sound.len() / 4096).map(|page| {
+        let mut bytes = sound.clone();
+        bytes[page * 4096..][..4096].fill(0);
+        bytes
+    });
+    assert!(pages.any(|bytes| is_refused(&bytes)));
+    let said = stored.run(&["verify"]);
+    assert_eq!(said.code(), 3, "{}", said.text());
+    let said = stored.run(&["verify", "--json"]);
+    assert_eq!(said.code(), 3, "{}", said.text());
+    let said = said.json();
+    assert_eq!(
+        (&said["schema"], &said["ok"]),
+        (&"ckptdb.verify/1".into(), &false.into())
+    );
+    assert!(
+        said["damage"][0]["what"]
+            .as_str()
+            .is_some_and(|what| !what.is_empty())
+    );
+    assert_eq!(stored.run(&["ls"]).code(), 1);
 }
 
 #[test]

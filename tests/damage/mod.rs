@@ -183,7 +183,9 @@ fn no_flipped_bit_is_answered_with_something_else() {
         "{} positions, {refused} of them noticed, 0 wrong answers",
         bytes.len()
     );
-    assert!(refused > 0);
+    // The floor of what is told in docs/durability.md, and what is read of a small file.
+    assert!(bytes.len() >= 150_000, "{} positions", bytes.len());
+    assert!(refused * 4 > bytes.len() as u64, "{refused} noticed");
 }
 
 #[test]

@@ -278,6 +278,11 @@ impl Ends {
         self.found.extend(other.found);
     }
 
+    /// Whether operations of this kind have met faults.
+    pub(crate) fn has(&self, kind: &str) -> bool {
+        self.points.contains_key(kind)
+    }
+
     pub(crate) fn points(&self) -> usize {
         self.points.values().sum()
     }

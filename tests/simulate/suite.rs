@@ -223,6 +223,7 @@ fn no_fault_of_the_disk_loses_anything_and_the_store_works_on_after_it() {
     hold(&all.found);
     if seeds.is_default {
         assert!(all.points() >= FAULTS);
+        assert!(KINDS.iter().all(|kind| all.has(kind)));
     }
 }
 

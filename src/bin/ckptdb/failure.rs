@@ -33,9 +33,21 @@ pub(crate) struct Failure {
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
+    /// Whether what is stored is damaged.
+    is_damage: bool,
 }
 
 impl Failure {
+    /// What is wrong with a store that does not open because it is damaged.
+    pub(crate) fn damage(&self) -> Option<&str> {
+        self.is_damage.then_some(self.message.as_str())
+    }
+
+    /// The same failure with another exit code.
+    pub(crate) fn exit_with(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     /// A failure with this exit code and message.
     pub(crate) fn new(exit: Exit, message: impl Display) -> Self {
         Self {
@@ -43,6 +55,7 @@ impl Failure {
             message: message.to_string(),
             causes: Vec::new(),
             hint: None,
+            is_damage: false,
         }
     }
 
@@ -83,6 +96,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        let is_damage = matches!(error, Error::Corrupt { .. });
         let exit = match &error {
             Error::NoStore { .. } => Exit::NoStore,
             Error::Busy { .. } => Exit::Busy,
@@ -93,6 +107,7 @@ impl From<Error> for Failure {
             _ => Exit::Failed,
         };
         let mut failure = Self::new(exit, &error);
+        failure.is_damage = is_damage;
         failure.hint = error.hint();
         let mut source = error.source();
         while let Some(cause) = source {

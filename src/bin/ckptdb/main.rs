@@ -61,7 +61,11 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
             ConfigAction::Show(args) => commands::config::show(args, style),
         },
         command => {
-            let store = store_path::open_for(&cli.global, reference_of(command))?;
+            let store = store_path::open_for(&cli.global, reference_of(command));
+            let store = store.map_err(|failure| match command {
+                Command::Verify(_) => commands::verify::unopened(failure, style),
+                _ => failure,
+            })?;
             let result = run_on(&store, command, style);
             store.close();
             result

@@ -72,6 +72,20 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     }
 }
 
+/// A store that is too damaged to be opened has been verified too.
+pub(crate) fn unopened(failure: Failure, style: &Style) -> Failure {
+    let Some(what) = failure.damage() else {
+        return failure;
+    };
+    if style.json {
+        let body = json!({ "ok": false, "damage": [damage::of_store(what)] });
+        if let Err(failure) = style.document("verify", &body) {
+            return failure;
+        }
+    }
+    failure.exit_with(Exit::Damage)
+}
+
 fn run_on_one(reference: &str, record: bool, store: &Store, style: &Style) -> Result<(), Failure> {
     let checkpoint = lookup::checkpoint(store, reference)?;
     let progress = Progress::start("verifying");

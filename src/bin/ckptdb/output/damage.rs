@@ -53,6 +53,17 @@ pub(crate) fn label(damage: &Damage) -> String {
     }
 }
 
+/// Damage that concerns the store as a whole, as JSON.
+pub(crate) fn of_store(what: &str) -> Value {
+    json!({
+        "checkpoint": null,
+        "job": null,
+        "iteration": null,
+        "entry": null,
+        "what": what,
+    })
+}
+
 /// The damage as JSON, with whole hashes.
 pub(crate) fn json(damage: &[Damage]) -> Value {
     let each = damage.iter().map(|damage| {

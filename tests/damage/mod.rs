@@ -320,6 +320,61 @@ fn a_row_that_the_index_lost_is_noticed_and_never_a_shorter_answer() {
     }
 }
 
+/// Where the index is not to be trusted, the records say which checkpoint is the newest of the
+/// line: not one that a rollback left behind, that is deleted, or that is of another job.
+#[test]
+fn a_resume_finds_the_newest_of_the_line_without_its_row_in_the_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let job = store.job("NQ").unwrap();
+    let save = |iteration: u64| job.save(iteration).bytes("s", b"x");
+    let first = save(1).commit().unwrap().checkpoint;
+    save(2).commit().unwrap();
+    let newest = save(5).parent(first.id).commit().unwrap().checkpoint;
+    let deleted = save(6).commit().unwrap().checkpoint;
+    deleted.delete(true).unwrap();
+    newest.set_pinned(true).unwrap();
+    let left = save(7).commit().unwrap().checkpoint;
+    job.rollback(newest.id, "diverged").unwrap();
+    let other = store.job("ES").unwrap();
+    other.save(9).bytes("s", b"x").commit().unwrap();
+    drop((first, deleted, left, other));
+    let expected = newest.id;
+    drop((newest, job, store));
+    let id = expected.get().to_be_bytes();
+    lose_row(&path, |key| key[0] == 1 && key[17..] == id);
+    let store = Store::open(&path).unwrap();
+    let resumed = store.job("NQ").unwrap().resume().unwrap().unwrap();
+    assert_eq!(resumed.checkpoint.id, expected);
+    assert!(resumed.skipped.is_empty());
+}
+
+#[test]
+fn a_sample_reads_its_share_and_another_seed_reads_others() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    for iteration in 0..200 {
+        let own = noise(iteration, 5_000);
+        job.save(iteration).bytes("own", &own).commit().unwrap();
+    }
+    let read = |percent, seed| {
+        let report = store
+            .verify(VerifyDepth::Sampled { percent, seed })
+            .unwrap();
+        assert!(report.is_clean());
+        report.bytes / 5_000
+    };
+    assert_eq!((read(100, 1), read(100, 2)), (200, 200));
+    let few = read(10, 1);
+    assert!((4..50).contains(&few), "{few} of 200");
+    assert_eq!(read(10, 1), few);
+    let half: Vec<u64> = (0..8).map(|seed| read(50, seed)).collect();
+    assert!(half.iter().all(|read| (60..140).contains(read)), "{half:?}");
+    assert!(half.iter().any(|read| *read != half[0]), "{half:?}");
+    assert_eq!(store.verify(VerifyDepth::Quick).unwrap().bytes, 0);
+}
+
 /// The engine's own commits while it compacts leave no note of its free pages: an opening after a
 /// kill would check the whole file, and refuse it for one rotten page.
 #[test]

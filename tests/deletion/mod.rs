@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ckptdb::{
-    Error, Event, Filter, ManualClock, MemoryMedium, Options, Store, Timestamp, VerifyDepth,
+    Compression, Error, Event, Filter, ManualClock, MemoryMedium, Options, Store, Timestamp,
+    VerifyDepth,
 };
 
 use crate::support::noise;
@@ -241,6 +242,56 @@ fn a_deleted_jobs_checkpoints_are_listed_counted_and_come_back_with_it() {
     assert_eq!(store.undelete(ids[0]).unwrap().iteration, 2);
     assert_eq!(job.latest().unwrap().unwrap().iteration, 2);
     clean(&store);
+}
+
+#[test]
+fn what_checkpoints_alone_hold_is_what_they_free_together_and_never_what_others_share() {
+    // What is written anew without a base that went would take another number of bytes.
+    let plain = Options {
+        compression: Compression::None,
+        ..Options::default()
+    };
+    let store = Store::create_in(Arc::new(MemoryMedium::default()), plain).unwrap();
+    let job = store.job("NQ").unwrap();
+    let mut ids = Vec::new();
+    for iteration in 0..6_u64 {
+        // Shared by two, by all, by none; long lists of chunks; packs in a tree of nodes.
+        let pair = noise(100 + iteration / 2, 80_000);
+        let long = noise(200 + iteration / 3, 90_000).repeat(60);
+        let own = noise(300 + iteration, 70_000);
+        let mut save = job.save(iteration).bytes("pair", &pair);
+        save = save.bytes("all", &pair[..0]).bytes("long", &long);
+        let small: Vec<(String, &[u8])> = (0..60)
+            .map(|part| (format!("layer.{part}"), &own[part * 90..][..80]))
+            .collect();
+        for (name, bytes) in &small {
+            save = save.bytes(name, bytes);
+        }
+        ids.push(save.bytes("own", &own).commit().unwrap().checkpoint.id);
+    }
+    store.job("fork").unwrap();
+    let kept = store.resolve("NQ@3").unwrap().fork("fork").unwrap();
+    assert_eq!(store.freed_by(&[]).unwrap(), 0);
+    // A fork holds all that its source has.
+    assert_eq!(store.freed_by(&[ids[3]]).unwrap(), 0);
+    let alone: u64 = ids[..3]
+        .iter()
+        .map(|id| store.freed_by(&[*id]).unwrap())
+        .sum();
+    let together = store.freed_by(&ids[..3]).unwrap();
+    assert!(
+        alone > 3 * 70_000 && together > alone + 80_000,
+        "{alone} {together}"
+    );
+    let before = store.stats().unwrap().stored_bytes;
+    for id in &ids[..3] {
+        store.delete(*id, false).unwrap();
+    }
+    store.reclaim(true).unwrap();
+    let freed = before - store.stats().unwrap().stored_bytes;
+    assert_eq!(freed, together);
+    clean(&store);
+    kept.load().unwrap();
 }
 
 #[test]

@@ -73,6 +73,46 @@ fn training_goes_on_after_a_checkpoint_whose_record_has_rotted() {
     }
 }
 
+/// A row that can't be read says nothing of how often the chunk is named, and by which deltas.
+#[test]
+fn a_save_of_the_same_bytes_counts_every_chunk_anew_whose_row_was_found_rotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let mut cases = 0;
+    for row in 0..ROWS {
+        three(&path);
+        if !harm::<&[u8; 32], &[u8]>(&path, "chunks", row, Harm::Flip) {
+            continue;
+        }
+        cases += 1;
+        let store = Store::open_with(&path, options()).unwrap();
+        let at = format!("row {row}");
+        assert!(
+            !store.verify(VerifyDepth::Quick).unwrap().is_clean(),
+            "{at}"
+        );
+        read_all(&store);
+        let job = store.job("NQ").unwrap();
+        // All that there is, once more.
+        for (iteration, source) in [(11, 1), (12, 9), (13, 10)] {
+            let content = content(source);
+            let mut save = job.save(iteration);
+            for (name, bytes) in &content {
+                save = put(save, name, bytes);
+            }
+            save.commit().unwrap();
+        }
+        let after = store.verify(VerifyDepth::Full).unwrap();
+        assert!(after.is_clean(), "{at}: {:?}", after.damage);
+        read_all(&store);
+        store.delete_job("NQ").unwrap();
+        assert_eq!(store.reclaim(true).unwrap().damaged, 0, "{at}");
+        let stats = store.stats().unwrap();
+        assert_eq!((stats.chunks, stats.nodes), (0, 0), "{at}");
+    }
+    assert!(cases >= 8, "{cases} rows were harmed");
+}
+
 #[test]
 fn a_save_of_the_same_bytes_heals_every_node_that_was_found_rotten() {
     let folder = tempfile::tempdir().unwrap();

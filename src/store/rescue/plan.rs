@@ -244,3 +244,222 @@ fn alter<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{
+        LogRecord, MetricRecord, NO_PREVIOUS, Record, SessionsRecord, StoreTag, TableCode,
+    };
+    use crate::id::StoreId;
+
+    const STORE: StoreId = StoreId::new([7; 16]);
+
+    /// The log of these actions, from id 1 on.
+    fn logged(actions: Vec<Action>) -> Evidence {
+        let mut evidence = Evidence::new(STORE);
+        let mut previous = NO_PREVIOUS;
+        for (id, action) in (1_u64..).zip(actions) {
+            let record = LogRecord {
+                at: 0,
+                previous,
+                action,
+            };
+            let bytes = record.to_bytes(StoreTag::of(STORE), &id.to_be_bytes());
+            let bytes = bytes.unwrap();
+            evidence.take(TableCode::Log, id, &bytes);
+            previous = LogRecord::chain(&bytes);
+        }
+        evidence
+    }
+
+    fn create(job: u32, name: &str) -> Action {
+        let name = name.to_owned();
+        Action::CreateJob { job, name }
+    }
+
+    fn save(job: u32, iteration: u64, replaced: Option<u64>) -> Action {
+        Action::Save {
+            job,
+            iteration,
+            parent: None,
+            content: [1; 32],
+            replaced,
+        }
+    }
+
+    fn declare(job: u32, name: &str, direction: u8) -> Action {
+        let name = name.to_owned();
+        Action::DeclareMetric {
+            job,
+            name,
+            direction,
+        }
+    }
+
+    fn start(job: u32, resumed: Option<u64>, lost: u64) -> Action {
+        Action::SessionStart {
+            job,
+            resumed,
+            skipped: 1,
+            lost_iterations: lost,
+            lost_millis: 10 * lost,
+        }
+    }
+
+    fn end(job: u32, session: u64, outcome: u8, head: Option<u64>) -> Action {
+        let reason = String::new();
+        Action::SessionEnd {
+            job,
+            session,
+            outcome,
+            head,
+            reason,
+        }
+    }
+
+    /// What two jobs went through.
+    fn eventful() -> Vec<Action> {
+        vec![
+            create(1, "NQ"),
+            create(2, "ES"),
+            declare(1, "loss", 0),
+            save(1, 10, None),
+            declare(1, "sharpe", 1),
+            Action::MainMetric {
+                job: 1,
+                name: "loss".to_owned(),
+            },
+            Action::Verified { checkpoint: 4 },
+            save(2, 10, None),
+            Action::DeleteJob { job: 1 },
+            Action::DeleteJob { job: 2 },
+            Action::Undelete { checkpoint: 4 },
+            start(1, Some(4), 5),
+            end(1, 12, SessionsRecord::COMPLETED, Some(4)),
+            start(1, None, 2),
+            end(1, 14, SessionsRecord::FAILED, None),
+        ]
+    }
+
+    #[test]
+    fn the_log_alone_says_what_the_jobs_are() {
+        let plan = Plan::of(&logged(eventful()));
+        assert_eq!(plan.jobs.keys().copied().collect::<Vec<_>>(), [1, 2]);
+        let (job, gone) = (&plan.jobs[&1], &plan.jobs[&2]);
+        assert_eq!((job.name.as_str(), job.removed), ("NQ", false));
+        assert_eq!((gone.name.as_str(), gone.removed), ("ES", true));
+        let metric = |name: &str, larger| MetricRecord {
+            name: name.to_owned(),
+            larger: Some(larger),
+            best: None,
+        };
+        let metrics = [metric("loss", false), metric("sharpe", true)];
+        assert_eq!(job.metrics, metrics);
+        assert_eq!(job.main_metric.as_deref(), Some("loss"));
+        assert_eq!((job.good, gone.good), (Some(4), None));
+        let sessions = SessionsRecord {
+            open: None,
+            completed_head: Some(4),
+            started: 2,
+            completed: 1,
+            failed: 1,
+            resumed: 1,
+            fell_back: 2,
+            lost_iterations: 7,
+            lost_millis: 70,
+            ..SessionsRecord::default()
+        };
+        assert_eq!(job.sessions, sessions);
+        assert!(plan.has_job(2) && !plan.has_job(3));
+        // Of neither checkpoint is there a record.
+        let lost: Vec<_> = plan.lost.iter().map(|lost| lost.checkpoint).collect();
+        let id = |id| Some(CheckpointId::new(id));
+        assert_eq!(lost, [id(4), id(8)]);
+        assert_eq!(plan.lost[0].job.as_deref(), Some("NQ"));
+        assert_eq!(plan.lost[0].iteration, Some(10));
+    }
+
+    #[test]
+    fn a_jobs_record_is_brought_up_to_date_by_what_the_log_says_after_it() {
+        let mut evidence = logged(eventful());
+        let hash = |id: u64| evidence.log[&id][0].hash;
+        // As it stood after its metric was declared.
+        let older = JobRecord {
+            metrics: vec![MetricRecord {
+                name: "loss".to_owned(),
+                larger: Some(true),
+                best: Some((1, 4)),
+            }],
+            segment: Some(3),
+            current: 9,
+            stamp: Stamp::new(5, &hash(5)),
+            ..JobRecord::new("renamed".to_owned(), 77)
+        };
+        // As it stood when it was deleted.
+        let deleted = JobRecord {
+            removed: true,
+            stamp: Stamp::new(9, &hash(9)),
+            ..older.clone()
+        };
+        // And one of a commit that the log knows nothing of.
+        let stray = JobRecord {
+            name: "stray".to_owned(),
+            stamp: Stamp::new(15, &[9; 32]),
+            ..older.clone()
+        };
+        evidence.jobs.insert(1, vec![older.clone(), stray]);
+        let job = Plan::of(&evidence).jobs.remove(&1).unwrap();
+        assert_eq!((job.name.as_str(), job.created_at), ("renamed", 77));
+        // What the log said before is in the record, as it was; nothing is counted yet.
+        assert_eq!(
+            (job.metrics[0].larger, job.metrics[0].best),
+            (Some(true), None)
+        );
+        assert_eq!((job.metrics.len(), job.current), (1, 0));
+        assert_eq!(job.main_metric.as_deref(), Some("loss"));
+        assert_eq!((job.segment, job.good), (Some(3), Some(4)));
+        assert_eq!((job.removed, job.sessions.started), (false, 2));
+        evidence.jobs.insert(1, vec![older, deleted]);
+        let job = Plan::of(&evidence).jobs.remove(&1).unwrap();
+        // It came back afterwards.
+        assert!(!job.removed);
+        assert_eq!((job.main_metric, job.good), (None, None));
+    }
+
+    #[test]
+    fn the_log_says_what_became_of_every_checkpoint() {
+        let evidence = logged(vec![
+            save(1, 1, None),
+            save(2, 1, None),
+            save(1, 2, None),
+            save(1, 2, Some(3)),
+            Action::DeleteJob { job: 2 },
+            Action::Delete {
+                checkpoint: 1,
+                forced: false,
+            },
+            Action::Undelete { checkpoint: 1 },
+            Action::Reclaim { checkpoint: 3 },
+            save(1, 3, None),
+            save(1, 4, None),
+            Action::Repair { lost: vec![9] },
+            Action::Salvage { lost: vec![10, 99] },
+            Action::Undelete { checkpoint: 99 },
+        ]);
+        let fates = fates(&History::of(&evidence));
+        let told: Vec<_> = fates
+            .iter()
+            .map(|(id, fate)| (*id, fate.iteration, fate.is_deleted, fate.is_gone))
+            .collect();
+        let expected = [
+            (1, 1, false, false),
+            (2, 1, true, false),
+            (3, 2, true, true),
+            (4, 2, false, false),
+            (9, 3, false, true),
+            (10, 4, false, true),
+        ];
+        assert_eq!(told, expected);
+    }
+}

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use ckptdb::policy::{Keep, Retention};
 use ckptdb::{
     Direction, Error, Event, Filter, ManualClock, MemoryMedium, Options, Store, Timestamp,
 };
 
-use crate::support::CountingMedium;
+use crate::support::{CountingMedium, noise};
 
 fn store_with(scores: &[f64]) -> Store {
     let store = Store::in_memory().unwrap();
@@ -28,6 +29,60 @@ fn iterations(found: Vec<ckptdb::Checkpoint>) -> Vec<u64> {
         .into_iter()
         .map(|checkpoint| checkpoint.iteration)
         .collect()
+}
+
+/// Stable Baselines 3 #468: a best model was restored without the statistics of its normaliser.
+#[test]
+fn the_best_comes_with_the_normaliser_that_it_was_saved_with() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    job.declare_metric("reward", Direction::Max).unwrap();
+    for (iteration, reward) in [(1_u64, 0.5), (2, 0.9), (3, 0.7), (4, 0.8)] {
+        let (policy, statistics) = (noise(iteration, 70_000), noise(100 + iteration, 900));
+        let save = job.save(iteration).bytes("policy", &policy);
+        let save = save.bytes("vecnormalize.pkl", &statistics);
+        save.metric("reward", reward).commit().unwrap();
+    }
+    let best = Keep::Best {
+        metric: "reward".to_owned(),
+        count: 1,
+        direction: None,
+    };
+    let keep = [Keep::Latest(1), best];
+    job.prune(&Retention::new(keep).unwrap()).unwrap();
+    store.reclaim(true).unwrap();
+    let best = job.resume_best("reward").unwrap().unwrap().checkpoint;
+    assert_eq!(best.iteration, 2);
+    assert!(best.read("policy").unwrap() == noise(2, 70_000));
+    assert!(best.read("vecnormalize.pkl").unwrap() == noise(102, 900));
+    assert_eq!(job.latest().unwrap().unwrap().iteration, 4);
+}
+
+/// Lightning #11379: a run that was resumed deleted the checkpoints of another.
+#[test]
+fn a_prune_of_one_job_leaves_every_other_as_it_was() {
+    let store = store_with(&[1.0, 2.0, 3.0, 4.0]);
+    let fork = store.resolve("NQ@20").unwrap().fork("NQ/again").unwrap();
+    let other = store.job("NQ/again").unwrap();
+    for iteration in 30..36 {
+        other.save(iteration).bytes("s", b"y").commit().unwrap();
+    }
+    let before: Vec<u64> = iterations(
+        store
+            .job("NQ")
+            .unwrap()
+            .list()
+            .unwrap()
+            .map(Result::unwrap)
+            .collect(),
+    );
+    let pruned = other.prune(&Retention::new([Keep::Latest(2)]).unwrap());
+    assert_eq!(pruned.unwrap().deleted, 5);
+    store.reclaim(true).unwrap();
+    let after = store.job("NQ").unwrap().list().unwrap().map(Result::unwrap);
+    assert_eq!(iterations(after.collect()), before);
+    assert!(store.resolve(&fork.id.to_string()).is_err());
+    assert!(store.resolve("NQ@20").unwrap().load().is_ok());
 }
 
 #[test]

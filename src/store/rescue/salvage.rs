@@ -47,7 +47,7 @@ pub struct Salvaged {
     pub deleted: u64,
     /// Raw bytes of the chunks in the new store.
     pub bytes: u64,
-    /// Checkpoints that did not come over, and why.
+    /// Checkpoints that did not come over, and why; and what else in the new store does not verify.
     pub lost: Vec<Damage>,
     /// Checkpoints in the new store that no log record vouches for: whether they had been deleted
     /// is not known.
@@ -60,8 +60,9 @@ impl Store {
     /// same ids. A checkpoint comes over if every byte of it verifies; what was deleted stays
     /// deleted, what was reclaimed stays away.
     ///
-    /// Reads `old` once and what is needed of it again; memory grows with the number of records,
-    /// not with their bytes. `progress` is told how far the search is (bytes, of how many).
+    /// Reads `old` once and what is needed of it again; memory is that of all records, small states
+    /// and telemetry among them, and not of the chunks. `progress` is told how far the search is
+    /// (bytes, of how many).
     ///
     /// # Errors
     /// [`Error::Exists`] when `new` is taken; [`Error::NotAStore`] when there is nothing of a
@@ -153,14 +154,13 @@ impl Store {
         for (id, record) in plan.checkpoints {
             carrier.carry(id, record)?;
         }
-        let salvaged = carrier.finish(series, segments)?;
+        let mut salvaged = carrier.finish(series, segments)?;
         sweep(&engine, options.compression)?;
         let store = Self::with(engine, options);
+        // What is wrong all the same is told; the rest was rescued.
         let report = store.verify(VerifyDepth::Full)?;
-        match report.damage.first() {
-            None => Ok((store, salvaged)),
-            Some(damage) => Err(Error::corrupt("the rebuilt store", &damage.what)),
-        }
+        salvaged.lost.extend(report.damage);
+        Ok((store, salvaged))
     }
 }
 

@@ -178,6 +178,22 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_as_long_as_the_limit_and_no_longer() {
+        let around = RECORD_HEADER_BYTES + 4 + RECORD_CHECK_BYTES;
+        let sealed = |len| {
+            seal(
+                TableCode::Jobs,
+                StoreTag([7; 16]),
+                &[0, 0, 0, 1],
+                &vec![1; len],
+            )
+        };
+        let longest = sealed(MAX_RECORD_BYTES - around).unwrap();
+        assert_eq!(longest.len(), MAX_RECORD_BYTES);
+        assert!(sealed(MAX_RECORD_BYTES - around + 1).is_err());
+    }
+
+    #[test]
     fn an_envelope_opens_only_under_its_own_table_store_and_key() {
         let bytes = sealed();
         let tag = StoreTag([7; 16]);

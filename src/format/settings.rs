@@ -200,3 +200,36 @@ pub(crate) struct NameRecord {
 impl Record for NameRecord {
     const TABLE: TableCode = TableCode::Names;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{NO_PREVIOUS, StoreTag};
+
+    #[test]
+    fn a_head_whose_numbers_can_not_be_counted_on_is_refused() {
+        let head = |last, next_chunk| Head {
+            last,
+            count: last,
+            chain: NO_PREVIOUS,
+            live: 0,
+            next_chunk,
+            next_name: 1,
+            next_job: 1,
+            lost: 0,
+        };
+        let key = Head::KEY.to_be_bytes();
+        let tag = StoreTag::NONE;
+        for (last, next_chunk, is_sound) in [
+            (0, 1, true),
+            (MAX_NUMBER, MAX_NUMBER, true),
+            (MAX_NUMBER + 1, 1, false),
+            (u64::MAX, 1, false),
+            (1, MAX_NUMBER + 1, false),
+        ] {
+            let written = head(last, next_chunk).to_bytes(tag, &key);
+            let read = written.and_then(|bytes| Head::from_bytes(tag, &key, &bytes));
+            assert_eq!(read.is_ok(), is_sound, "{last} {next_chunk}");
+        }
+    }
+}

@@ -264,7 +264,7 @@ pub(super) fn named(id: &ChunkId) -> String {
 mod tests {
     use super::super::testing::{engine, write};
     use super::*;
-    use crate::storage::Engine;
+    use crate::storage::{Durability, Engine, Room};
 
     /// A store with one chunk that nothing names.
     fn with_chunk() -> (Engine, ChunkId) {
@@ -273,6 +273,45 @@ mod tests {
         let id = chunk.id;
         let engine = engine(|change| put_chunk(change, &chunk).map(drop));
         (engine, id)
+    }
+
+    #[test]
+    fn what_others_are_written_against_never_moves_up_its_chain() {
+        let chunk = |byte: u8, base: Option<ChunkId>| {
+            let raw = [byte; 3000];
+            let alone = NewChunk::alone(ChunkId::new(*blake3::hash(&raw).as_bytes()), &raw);
+            NewChunk {
+                bases: base.into_iter().collect(),
+                ..alone
+            }
+        };
+        let (lowest, above) = (chunk(1, None), chunk(2, None));
+        let (lowest_id, id) = (lowest.id, above.id);
+        let top = chunk(3, Some(id));
+        let engine = engine(|change| {
+            for chunk in [&lowest, &above, &top] {
+                put_chunk(change, chunk)?;
+            }
+            Ok(())
+        });
+        let replace = |chunk: &NewChunk, uses| {
+            engine.write(Durability::Durable, Room::Ordinary, |rows| {
+                let mut change = Change::begin(rows, 0)?;
+                replace_chunk(&mut change, chunk, uses)?;
+                change.finish()
+            })
+        };
+        // Where nothing is written against it, it may lie anywhere.
+        let deeper = chunk(2, Some(lowest_id));
+        assert!(matches!(
+            replace(&deeper, (1, 1)),
+            Err(Error::Corrupt { .. })
+        ));
+        replace(&chunk(2, None), (1, 1)).unwrap();
+        replace(&chunk(3, Some(lowest_id)), (1, 0)).unwrap();
+        replace(&deeper, (1, 0)).unwrap();
+        let depth = |id| engine.read(|rows| Ok(known_row(rows, &id)?.depth)).unwrap();
+        assert_eq!((depth(lowest_id), depth(id)), (0, 1));
     }
 
     #[test]

@@ -480,6 +480,33 @@ mod tests {
     }
 
     #[test]
+    fn a_row_of_a_job_s_name_that_leads_to_another_job_is_damage() {
+        let engine = with_records();
+        let named = |name: &str| engine.read(|rows| Records(rows).job_named(name));
+        let put_job = |name: &str, removed| {
+            write(&engine, |rows| {
+                let mut change = Change::begin(rows, 0)?;
+                let job = JobRecord {
+                    removed,
+                    ..JobRecord::new(name.to_owned(), 0)
+                };
+                change.put_job(7, &job)?;
+                let number = change.intern("NQ")?;
+                let id = crate::id::CheckpointId::new(0);
+                let row = IndexKey::new(IndexKind::JobName, 0, number, 7, id);
+                change.rows().set_index(row, true)?;
+                change.finish()
+            });
+        };
+        put_job("NQ", false);
+        assert_eq!(named("NQ").unwrap().unwrap().0, 7);
+        put_job("ES", false);
+        assert!(matches!(named("NQ"), Err(Error::Corrupt { .. })));
+        put_job("NQ", true);
+        assert!(matches!(named("NQ"), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
     fn a_name_whose_number_is_another_names_is_damage() {
         let engine = with_records();
         let number = |text: &str| engine.read(|rows| Records(rows).name_number(text));

@@ -172,6 +172,7 @@ mod tests {
         len: u64,
         taken: Mutex<BTreeSet<u64>>,
         reserves: bool,
+        calls: std::sync::atomic::AtomicUsize,
     }
 
     impl Disk {
@@ -181,6 +182,7 @@ mod tests {
                 len,
                 taken: Mutex::default(),
                 reserves: true,
+                calls: 0.into(),
             }
         }
 
@@ -213,6 +215,7 @@ mod tests {
             Ok(())
         }
         fn reserve(&self, from: u64, to: u64) -> io::Result<()> {
+            self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             if !self.reserves {
                 return Err(io::ErrorKind::Unsupported.into());
             }
@@ -332,6 +335,28 @@ mod tests {
                 .begin(&disk, Room::Ordinary)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn what_is_taken_already_costs_no_call() {
+        let mut disk = Disk::new(1000, 1 << 20);
+        let mut reserve = Reserve::new(8 * BLOCK);
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        reserve.before_write(&disk, 0, 4096).unwrap();
+        let calls = |disk: &Disk| disk.calls.load(std::sync::atomic::Ordering::SeqCst);
+        let before = calls(&disk);
+        reserve.before_write(&disk, 8192, 4096).unwrap();
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        assert_eq!(calls(&disk), before);
+        reserve.before_write(&disk, WINDOW - 1, 2).unwrap();
+        assert_eq!(calls(&disk), before + 1);
+        // Nor does a disk that can reserve nothing, once it is known.
+        disk.reserves = false;
+        let mut reserve = Reserve::new(0);
+        reserve.before_write(&disk, 0, 4096).unwrap();
+        let before = calls(&disk);
+        reserve.before_write(&disk, 4 * WINDOW, 4096).unwrap();
+        assert_eq!(calls(&disk), before);
     }
 
     #[test]

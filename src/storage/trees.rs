@@ -313,52 +313,99 @@ fn branch(page: &[u8], key: Option<usize>) -> Option<(Vec<Link>, usize)> {
 mod tests {
     use super::*;
 
-    /// Pages of 4 KiB in a region without a header: a leaf, and branches of which both children are
-    /// the page before.
-    #[test]
-    fn pages_that_lead_to_each_other_over_and_over_are_not_followed_for_ever() {
-        const PAGE: usize = 4096;
-        let sum = |page: &[u8]| XxHash3_128::oneshot(page).to_le_bytes();
+    const LEAST_PAGE: usize = 4096;
+
+    fn sum(page: &[u8]) -> [u8; 16] {
+        XxHash3_128::oneshot(page).to_le_bytes()
+    }
+
+    /// A leaf of a tree of names: the definition of a table with nothing in it. No two are alike.
+    fn leaf(number: u8) -> Vec<u8> {
         let mut leaf = vec![LEAF, 0, 1, 0];
-        for end in [12_u32, 64] {
+        for end in [13_u32, 65] {
             leaf.extend_from_slice(&end.to_le_bytes());
         }
-        // The definition of a table with nothing in it.
-        leaf.resize(64, 0);
-        let mut pages = vec![leaf];
-        for level in 0..20_u64 {
-            let below = sum(&pages[pages.len() - 1]);
-            let mut page = vec![BRANCH, 0, 1, 0, 0, 0, 0, 0];
-            page.extend([below, below].concat());
-            page.extend([level, level].map(u64::to_le_bytes).concat());
-            page.extend_from_slice(&60_u32.to_le_bytes());
-            pages.push(page);
-        }
-        let mut file = vec![0; PAGE * (pages.len() + 1)];
+        leaf.push(number);
+        leaf.resize(65, 0);
+        leaf
+    }
+
+    /// A branch over two of these pages.
+    fn over(pages: &[Vec<u8>], children: [usize; 2]) -> Vec<u8> {
+        let mut page = vec![BRANCH, 0, 1, 0, 0, 0, 0, 0];
+        page.extend(children.map(|child| sum(&pages[child])).concat());
+        page.extend(children.map(|child| (child as u64).to_le_bytes()).concat());
+        page.extend_from_slice(&60_u32.to_le_bytes());
+        page
+    }
+
+    /// What a look at the names says in a file of these pages of 4 KiB, the last of them the root,
+    /// in a region without a header.
+    fn checked(pages: &[Vec<u8>]) -> Checked<()> {
+        let root = pages.len() - 1;
+        let mut file = vec![0; LEAST_PAGE * (pages.len() + 1)];
         file[PAGE_SIZE..][..4].copy_from_slice(&4096_u32.to_le_bytes());
         file[REGION_PAGES..][..4].copy_from_slice(&1000_u32.to_le_bytes());
         let mut slot = vec![0; SLOT_BYTES];
         slot[DATA_ROOT.0] = 1;
-        let root = (pages.len() - 1) as u64;
-        slot[DATA_ROOT.1..][..8].copy_from_slice(&root.to_le_bytes());
-        slot[DATA_ROOT.1 + 8..][..16].copy_from_slice(&sum(&pages[pages.len() - 1]));
+        slot[DATA_ROOT.1..][..8].copy_from_slice(&(root as u64).to_le_bytes());
+        slot[DATA_ROOT.1 + 8..][..16].copy_from_slice(&sum(&pages[root]));
         let check = sum(&slot[..SLOT_CHECKSUM]);
         slot[SLOT_CHECKSUM..].copy_from_slice(&check);
         file[SLOTS..][..SLOT_BYTES].copy_from_slice(&slot);
         for (number, page) in pages.iter().enumerate() {
-            file[PAGE * (number + 1)..][..page.len()].copy_from_slice(page);
+            file[LEAST_PAGE * (number + 1)..][..page.len()].copy_from_slice(page);
         }
         let read = |at: u64, out: &mut [u8]| {
             let at = usize::try_from(at).unwrap();
             out.copy_from_slice(&file[at..at + out.len()]);
             Ok(())
         };
-        let trees = Trees::of(&read, file.len() as u64).unwrap();
-        let checked = trees.check(Which::Names);
-        assert!(
-            matches!(checked, Err(Fault::Damaged("its pages lead to each other"))),
-            "{checked:?}"
-        );
+        Trees::of(&read, file.len() as u64)?.check(Which::Names)
+    }
+
+    #[test]
+    fn pages_that_lead_to_each_other_over_and_over_are_not_followed_for_ever() {
+        let mut pages = vec![leaf(0)];
+        for below in 0..20 {
+            pages.push(over(&pages, [below, below]));
+        }
+        let found = checked(&pages);
+        let told = matches!(found, Err(Fault::Damaged("its pages lead to each other")));
+        assert!(told, "{found:?}");
+    }
+
+    #[test]
+    fn a_tree_is_followed_to_the_depth_that_one_can_have_and_no_deeper() {
+        for (levels, is_sound) in [(1, true), (MOST_DEPTH, true), (MOST_DEPTH + 1, false)] {
+            let mut pages = vec![leaf(0)];
+            for level in 0..levels {
+                pages.push(leaf(u8::try_from(level).unwrap() + 1));
+                let leaf = pages.len() - 1;
+                let below = if level == 0 { 0 } else { leaf - 1 };
+                pages.push(over(&pages, [below, leaf]));
+            }
+            let found = checked(&pages);
+            assert_eq!(found.is_ok(), is_sound, "{levels} levels: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_page_of_which_a_byte_has_changed_is_found_wherever_it_is() {
+        let mut pages = vec![leaf(1), leaf(2)];
+        pages.push(over(&pages, [0, 1]));
+        checked(&pages).unwrap();
+        for page in 0..pages.len() {
+            for at in 0..pages[page].len() {
+                // The byte beside a page's type is not used, and summed up all the same.
+                pages[page][at] ^= 4;
+                assert!(
+                    checked(&pages).is_err() || page == 2,
+                    "byte {at} of page {page}"
+                );
+                pages[page][at] ^= 4;
+            }
+        }
     }
 
     #[test]

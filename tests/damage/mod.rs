@@ -365,7 +365,7 @@ fn a_sample_reads_its_share_and_another_seed_reads_others() {
         assert!(report.is_clean());
         report.bytes / 5_000
     };
-    assert_eq!((read(100, 1), read(100, 2)), (200, 200));
+    assert_eq!((read(100, 1), read(100, 2), read(0, 1)), (200, 200, 0));
     let few = read(10, 1);
     assert!((4..50).contains(&few), "{few} of 200");
     assert_eq!(read(10, 1), few);

@@ -7,8 +7,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ckptdb::{Error, MemoryMedium, Options, Store};
+use ckptdb::{Error, FileMedium, Medium, MemoryMedium, Options, Store};
 use redb::ReadableTable;
+
+use crate::support::noise;
 
 #[test]
 fn creating_never_overwrites_and_opening_never_creates() {
@@ -44,6 +46,27 @@ fn a_created_store_leaves_no_other_file() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(names, ["a.ckptdb"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_the_file_takes_and_what_the_disk_has_is_told_as_the_system_has_it() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let job = store.job("x").unwrap();
+    job.save(1).bytes("b", &noise(1, 3 << 20)).commit().unwrap();
+    let stats = store.stats().unwrap();
+    let file = fs::metadata(&path).unwrap();
+    assert_eq!(stats.file_bytes, file.len());
+    assert_eq!(stats.allocated_bytes, file.blocks() * 512);
+    assert!(stats.allocated_bytes > 3 << 20);
+    let (free, total) = FileMedium::new(&path).free().unwrap().unwrap();
+    let system = rustix::fs::statvfs(&path).unwrap();
+    assert_eq!(total, system.f_blocks * system.f_frsize);
+    assert!(free > 1 << 20 && free <= total, "{free} of {total}");
 }
 
 fn refused_untouched(path: &Path, content: &[u8]) -> Error {

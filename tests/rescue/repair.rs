@@ -74,6 +74,24 @@ fn ids(damage: &[Damage]) -> BTreeSet<u64> {
     of.map(ckptdb::CheckpointId::get).collect()
 }
 
+/// A repaired store is saved to: the numbers that it gives out are nobody's.
+fn goes_on(store: &Store, at: &str) {
+    let listed = |store: &Store| store.list(&ckptdb::Filter::default()).unwrap().count();
+    let before = listed(store);
+    super::save(store, "fresh/a", 30);
+    super::save(store, "fresh/b", 31);
+    assert_eq!(listed(store), before + 2, "{at}");
+    for (name, iteration) in [("fresh/a", 30), ("fresh/b", 31)] {
+        let job = store.job(name).unwrap();
+        assert_eq!(job.info().unwrap().unwrap().checkpoints, 1, "{at}");
+        let found = job.latest().unwrap().unwrap();
+        for (name, bytes) in super::content(iteration) {
+            assert!(found.read(&name).unwrap() == bytes, "{at}");
+        }
+        store.delete_job(name).unwrap();
+    }
+}
+
 /// Repairs and compares. Everything is as before, but for the checkpoints that the repair names.
 fn check(path: &Path, before: &Picture, at: &str) -> (usize, usize) {
     let store = Store::open_with(path, options()).unwrap();
@@ -111,6 +129,9 @@ fn check(path: &Path, before: &Picture, at: &str) -> (usize, usize) {
         );
         assert!(store.repair(&mut |_, _| {}).unwrap().was_clean(), "{at}");
     }
+    goes_on(&store, at);
+    let again = store.verify(VerifyDepth::Full).unwrap();
+    assert_eq!(ids(&again.damage), left, "{at}: {:#?}", again.damage);
     // Damaged ones can be deleted and reclaimed, and leave nothing.
     for job in ["phase1/NQ", "ES"] {
         for pinned in store.list(&ckptdb::Filter::default()).unwrap().flatten() {
@@ -131,8 +152,9 @@ fn check(path: &Path, before: &Picture, at: &str) -> (usize, usize) {
     (left.len(), lost.len())
 }
 
-#[test]
-fn whatever_row_is_spoilt_or_lost_a_repair_leaves_a_store_that_verifies() {
+/// Harms rows of a table, one after the other, and repairs. `is_derived`: all of it follows from
+/// other tables, so that nothing is damaged or lost afterwards.
+fn harm_and_repair(name: &str, is_derived: bool) {
     let medium = MemoryMedium::default();
     let store = eventful(&medium);
     let before = picture(&store);
@@ -140,37 +162,64 @@ fn whatever_row_is_spoilt_or_lost_a_repair_leaves_a_store_that_verifies() {
     let image = medium.to_vec();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.ckptdb");
-    // What can be derived from other tables, and what is said once.
-    let derived = [
-        "settings", "log", "jobs", "names", "name_ids", "index", "chunks",
-    ];
-    let primary = ["checkpoints", "nodes", "extents"];
-    for name in derived.into_iter().chain(primary) {
-        let (mut cases, mut left, mut lost) = (0, 0, 0);
-        for kind in [Harm::Flip, Harm::FlipFirst, Harm::Remove] {
-            // The identity comes first in its table; without it, it is no store any more.
-            for row in usize::from(name == "settings")..ROWS {
-                fs::write(&path, &image).unwrap();
-                let harmed = match name {
-                    "name_ids" => harm::<&[u8; 16], u32>(&path, name, row, kind),
-                    "index" => harm::<&[u8; 25], ()>(&path, name, row, kind),
-                    "nodes" | "chunks" => harm::<&[u8; 32], &[u8]>(&path, name, row, kind),
-                    _ => harm::<u64, &[u8]>(&path, name, row, kind),
-                };
-                if harmed {
-                    let at = format!("{kind:?} of row {row} of {name}");
-                    let (now_left, now_lost) = check(&path, &before, &at);
-                    left += now_left;
-                    // A reclaim whose log record is lost looks like a lost checkpoint.
-                    lost += if name == "log" { 0 } else { now_lost };
-                    cases += 1;
-                }
+    let (mut cases, mut left, mut lost) = (0, 0, 0);
+    for kind in [Harm::Flip, Harm::FlipFirst, Harm::Remove] {
+        // The identity comes first in its table; without it, it is no store any more.
+        for row in usize::from(name == "settings")..ROWS {
+            fs::write(&path, &image).unwrap();
+            let harmed = match name {
+                "name_ids" => harm::<&[u8; 16], u32>(&path, name, row, kind),
+                "index" => harm::<&[u8; 25], ()>(&path, name, row, kind),
+                "nodes" | "chunks" => harm::<&[u8; 32], &[u8]>(&path, name, row, kind),
+                _ => harm::<u64, &[u8]>(&path, name, row, kind),
+            };
+            if harmed {
+                let at = format!("{kind:?} of row {row} of {name}");
+                let (now_left, now_lost) = check(&path, &before, &at);
+                left += now_left;
+                // A reclaim whose log record is lost looks like a lost checkpoint.
+                lost += if name == "log" { 0 } else { now_lost };
+                cases += 1;
             }
         }
-        println!("{name}: {cases} rows harmed, {left} checkpoints damaged, {lost} lost");
-        assert!(cases > 0);
-        if derived.contains(&name) {
-            assert_eq!((left, lost), (0, 0), "{name} can be derived");
-        }
     }
+    println!("{name}: {cases} rows harmed, {left} checkpoints damaged, {lost} lost");
+    assert!(cases > 0);
+    if is_derived {
+        assert_eq!((left, lost), (0, 0), "{name} can be derived");
+    }
+}
+
+#[test]
+fn whatever_row_of_the_log_or_the_head_is_spoilt_or_lost_a_repair_derives_it() {
+    harm_and_repair("settings", true);
+    harm_and_repair("log", true);
+}
+
+#[test]
+fn whatever_row_of_jobs_and_names_is_spoilt_or_lost_a_repair_derives_it() {
+    for name in ["jobs", "names", "name_ids"] {
+        harm_and_repair(name, true);
+    }
+}
+
+#[test]
+fn whatever_row_of_the_index_is_spoilt_or_lost_a_repair_derives_it() {
+    harm_and_repair("index", true);
+}
+
+#[test]
+fn whatever_row_of_a_chunk_is_spoilt_or_lost_a_repair_derives_it() {
+    harm_and_repair("chunks", true);
+}
+
+#[test]
+fn whatever_record_of_a_checkpoint_is_spoilt_or_lost_a_repair_leaves_a_store_that_verifies() {
+    harm_and_repair("checkpoints", false);
+}
+
+#[test]
+fn whatever_node_or_extent_is_spoilt_or_lost_a_repair_leaves_a_store_that_verifies() {
+    harm_and_repair("nodes", false);
+    harm_and_repair("extents", false);
 }

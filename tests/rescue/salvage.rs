@@ -32,8 +32,24 @@ fn a_store_without_its_first_4_kib_comes_back_as_it_was() {
     assert!(salvaged.lost.is_empty(), "{:?}", salvaged.lost);
     assert!(salvaged.uncertain.is_empty(), "{:?}", salvaged.uncertain);
     assert_eq!(salvaged.deleted, 2);
+    let stats = store.stats().unwrap();
+    assert_eq!(salvaged.checkpoints, stats.checkpoints + stats.deleted);
+    assert!(salvaged.records > stats.log_entries && salvaged.nodes >= stats.nodes);
+    assert!(salvaged.chunks >= stats.chunks && salvaged.bytes > 0);
+    assert!(salvaged.searched > salvaged.bytes, "{salvaged:?}");
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
-    // Life goes on, with ids that were never used.
+    // Life goes on, with ids and numbers that were never used.
+    let fresh = save(&store, "fresh", 1).checkpoint;
+    let jobs = store.jobs().unwrap();
+    let counts: Vec<_> = jobs
+        .iter()
+        .map(|job| (job.name.as_str(), job.checkpoints))
+        .collect();
+    assert_eq!(counts, [("ES", 6), ("fresh", 1), ("phase1/NQ", 7)]);
+    assert_eq!(
+        store.job("fresh").unwrap().latest().unwrap().unwrap().id,
+        fresh.id
+    );
     let saved = save(&store, "ES", 20);
     assert!(saved.checkpoint.id.get() > before.latest[1].unwrap());
     store.delete_job("ES").unwrap();
@@ -173,6 +189,12 @@ fn come_back(
         assert!(
             gone.is_empty(),
             "seed {seed}: {gone:?} have all their bytes: {salvaged:?}"
+        );
+        assert!(
+            salvaged
+                .lost
+                .iter()
+                .all(|lost| lost.job.as_deref() == Some("NQ"))
         );
         let named: BTreeSet<u64> = salvaged.lost.iter().filter_map(|d| d.iteration).collect();
         let silent = |at: &&u64| !found.contains(at) && !named.contains(at);

@@ -48,10 +48,9 @@ impl Frames {
         &self.raw
     }
 
-    /// How many records, nodes and chunks were found.
-    pub(super) fn counts(&self) -> (u64, u64, u64) {
-        let records = self.stores.values().map(|evidence| evidence.records).sum();
-        (records, self.nodes.len() as u64, self.chunks.len() as u64)
+    /// How many nodes and chunks were found.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.nodes.len() as u64, self.chunks.len() as u64)
     }
 
     /// A node's bytes, if some that verify were found.

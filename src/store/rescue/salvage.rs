@@ -35,7 +35,7 @@ const STAGE_CHECKPOINTS: usize = 256;
 pub struct Salvaged {
     /// Bytes that were searched.
     pub searched: u64,
-    /// Records of all kinds and versions that were found.
+    /// Records of the store that were found, of all kinds and versions.
     pub records: u64,
     /// Manifest nodes that were found.
     pub nodes: u64,
@@ -129,10 +129,10 @@ impl Store {
             }
             change.finish()
         })?;
-        let (records, nodes, chunks) = frames.counts();
+        let (nodes, chunks) = frames.counts();
         let salvaged = Salvaged {
             searched: frames.raw().len(),
-            records,
+            records: evidence.records,
             nodes,
             chunks,
             lost: plan.lost,

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::frames::Frames;
-use super::references::Mended;
 use crate::error::{Error, Result};
 use crate::format::{
     ChunkRef, ChunkRow, EXTENT_HEADER_BYTES, ExtentHeader, MAX_CHAIN_DEPTH, MAX_PARTS,
@@ -35,19 +34,20 @@ struct Mender<'a> {
     done: HashSet<ChunkId>,
     /// Bytes that may still be brought back.
     room: u64,
-    mended: Mended,
+    /// Chunks that are marked as lost.
+    lost: u64,
 }
 
 /// Makes every chunk's row say where its bytes are and how often it is named; those of the chunks
 /// in `bad` that can't be brought back are marked as lost. No more than `most` bytes are brought
-/// back.
+/// back. Returns how many chunks are marked.
 pub(super) fn mend_chunks(
     change: &mut Change<'_>,
     content: &Content,
     bad: &BTreeMap<ChunkId, String>,
     frames: &Frames,
     most: u64,
-) -> Result<Mended> {
+) -> Result<u64> {
     let mut rows: HashMap<ChunkId, Option<ChunkRow>> = HashMap::new();
     change.records().0.each_chunk(&mut |id, bytes| {
         rows.insert(id, ChunkRow::from_bytes(&id, bytes).ok());
@@ -76,15 +76,15 @@ pub(super) fn mend_chunks(
         deltas,
         done: HashSet::new(),
         room: most,
-        mended: Mended::default(),
+        lost: 0,
     };
     for (chunk, _) in content.chunk_refs() {
         mender.mend(change, &chunk, 0)?;
     }
     mender.drop_unnamed(change)?;
-    mender.count_deltas(change)?;
+    count_deltas(change)?;
     change.rows().end_extents()?;
-    Ok(mender.mended)
+    Ok(mender.lost)
 }
 
 impl Mender<'_> {
@@ -110,7 +110,6 @@ impl Mender<'_> {
             }
             row.refs = refs;
             change.rows().put_chunk(&id, &row.to_bytes(&id))?;
-            self.mended.rows += 1;
         }
         if refs == 0 {
             // Only deltas need it: they are to be written without it.
@@ -231,7 +230,7 @@ impl Mender<'_> {
                 if row.is_some_and(|row| row.bases.iter().any(waits)) {
                     return Ok(());
                 }
-                self.mended.lost_chunks += 1;
+                self.lost += 1;
                 lose_chunk(change, chunk, uses)
             }
             Err(other) => Err(other),
@@ -251,36 +250,33 @@ impl Mender<'_> {
                             ..row.clone()
                         };
                         change.rows().put_chunk(id, &row.to_bytes(id))?;
-                        self.mended.rows += 1;
                     }
                 }
                 None => {
                     change.rows().remove_chunk(id)?;
-                    self.mended.rows += 1;
                 }
             }
         }
         Ok(())
     }
+}
 
-    /// Makes every row say how many deltas there are against it.
-    fn count_deltas(&mut self, change: &mut Change<'_>) -> Result<()> {
-        let mut rows: HashMap<ChunkId, ChunkRow> = HashMap::new();
-        change.records().0.each_chunk(&mut |id, bytes| {
-            rows.extend(ChunkRow::from_bytes(&id, bytes).map(|row| (id, row)));
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let counts = deltas_of(rows.values());
-        for (id, row) in rows {
-            let deltas = counts.get(&id).copied().unwrap_or(0);
-            if row.deltas != deltas {
-                let row = ChunkRow { deltas, ..row };
-                change.rows().put_chunk(&id, &row.to_bytes(&id))?;
-                self.mended.rows += 1;
-            }
+/// Makes every row say how many deltas there are against it.
+fn count_deltas(change: &mut Change<'_>) -> Result<()> {
+    let mut rows: HashMap<ChunkId, ChunkRow> = HashMap::new();
+    change.records().0.each_chunk(&mut |id, bytes| {
+        rows.extend(ChunkRow::from_bytes(&id, bytes).map(|row| (id, row)));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let counts = deltas_of(rows.values());
+    for (id, row) in rows {
+        let deltas = counts.get(&id).copied().unwrap_or(0);
+        if row.deltas != deltas {
+            let row = ChunkRow { deltas, ..row };
+            change.rows().put_chunk(&id, &row.to_bytes(&id))?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// How often these rows have each chunk as a base.

@@ -12,14 +12,6 @@ use crate::store::verify::{Content, Findings};
 use super::frames::Frames;
 use super::plan::Plan;
 
-/// What there was to mend.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mended {
-    pub(super) rows: u64,
-    pub(super) lost_nodes: u64,
-    pub(super) lost_chunks: u64,
-}
-
 /// What to do with a row.
 enum Fix<T> {
     Put(T),
@@ -57,9 +49,10 @@ pub(super) fn count_content(
 }
 
 /// Makes every node's row say how often it is named; a node whose bytes are spoilt keeps its count.
-pub(super) fn mend_nodes(change: &mut Change<'_>, content: &Content) -> Result<Mended> {
+/// Returns how many these are.
+pub(super) fn mend_nodes(change: &mut Change<'_>, content: &Content) -> Result<u64> {
     let mut fixes: Vec<(NodeId, Fix<Vec<u8>>)> = Vec::new();
-    let mut mended = Mended::default();
+    let mut lost = 0;
     let mut seen: BTreeSet<NodeId> = BTreeSet::new();
     change.records().0.each_node(&mut |id, value| {
         let refs = content.node_refs(&id);
@@ -72,7 +65,7 @@ pub(super) fn mend_nodes(change: &mut Change<'_>, content: &Content) -> Result<M
             _ if refs == 0 => fixes.push((id, Fix::Remove)),
             Ok((count, _)) if count == refs && is_sound => {}
             _ => {
-                mended.lost_nodes += u64::from(!is_sound);
+                lost += u64::from(!is_sound);
                 let bytes = if is_sound { bytes } else { &[] };
                 let fixed = StoredNode::value(&id, refs, bytes);
                 if fixed != value {
@@ -84,16 +77,15 @@ pub(super) fn mend_nodes(change: &mut Change<'_>, content: &Content) -> Result<M
     })?;
     for (id, refs) in content.nodes() {
         if !seen.contains(&id) {
-            mended.lost_nodes += 1;
+            lost += 1;
             fixes.push((id, Fix::Put(StoredNode::value(&id, refs, &[]))));
         }
     }
-    mended.rows = fixes.len() as u64;
     for (id, fix) in fixes {
         match fix {
             Fix::Put(value) => change.rows().put_node(&id, &value)?,
             Fix::Remove => change.rows().remove_node(&id)?,
         }
     }
-    Ok(mended)
+    Ok(lost)
 }

@@ -95,7 +95,7 @@ impl Store {
         let lost: Vec<u64> = repaired.lost.iter().filter_map(ids).collect();
         let at = self.now();
         let most = room_for_chunks(self.options().cache_bytes, plan.checkpoints.len());
-        let done = self
+        repaired.lost_chunks = self
             .engine()
             .write(Durability::Durable, Room::Ordinary, |rows| {
                 let mut change = begin(rows, &evidence, &plan, keep_log, at)?;
@@ -115,12 +115,11 @@ impl Store {
                 let content = count_content(&mut change, &plan, &frames)?;
                 let nodes = mend_nodes(&mut change, &content)?;
                 let chunks = mend_chunks(&mut change, &content, &bad, &frames, most)?;
-                change.set_lost(nodes.lost_nodes + chunks.lost_chunks);
+                change.set_lost(nodes + chunks);
                 change.finish()?;
                 Ok(chunks)
             })
             .map_err(beyond_repair)?;
-        repaired.lost_chunks = done.lost_chunks;
         sweep(self.engine(), self.options().compression)?;
         if let Err(error) = self.make_room(drop_unnamed_extents) {
             tracing::warn!(%error, "extents that nothing leads to stay");

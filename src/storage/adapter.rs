@@ -135,6 +135,11 @@ impl Condition {
         self.note(self.reserve().begin(self.backend(), room))
     }
 
+    /// What lies beyond the end of the file until it is needed.
+    pub(super) fn ballast_bytes(&self) -> u64 {
+        self.reserve().held()
+    }
+
     /// Whether what makes room can do so once more.
     pub(super) fn has_ballast(&self) -> bool {
         self.reserve().has_ballast(self.backend())

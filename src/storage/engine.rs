@@ -173,15 +173,15 @@ impl Engine {
         self.generation.load(Ordering::SeqCst)
     }
 
-    /// Length of the medium, and how much of it is taken on the disk.
+    /// Length of the medium, and how much it takes on the disk, but for the ballast beyond its end.
     pub(crate) fn size(&self) -> Result<(u64, u64)> {
         self.with_handle(|handle| {
-            let backend = handle.context.condition.backend();
+            let condition = &handle.context.condition;
+            let backend = condition.backend();
             let failed = |error| handle.context.io("measuring", error);
-            Ok((
-                backend.len().map_err(failed)?,
-                backend.allocated().map_err(failed)?,
-            ))
+            let allocated = backend.allocated().map_err(failed)?;
+            let used = allocated.saturating_sub(condition.ballast_bytes());
+            Ok((backend.len().map_err(failed)?, used))
         })
     }
 

@@ -60,6 +60,11 @@ impl Reserve {
         }
     }
 
+    /// Bytes of the ballast, as long as it is in its place.
+    pub(super) fn held(&self) -> u64 {
+        self.ballast.map_or(0, |(from, to)| to - from)
+    }
+
     /// Takes the ballast beyond this length: all of it, or what there is room for.
     fn hold(&mut self, backend: &dyn Backend, len: u64) -> io::Result<()> {
         let is_held = self.ballast.is_some_and(|(from, _)| from == len);

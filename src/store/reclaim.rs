@@ -34,7 +34,7 @@ pub struct Reclaimed {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Compacted {
-    /// Bytes of the file on the disk, before.
+    /// Bytes of the file on the disk, before; without the ballast beyond its end.
     pub before: u64,
     /// And after.
     pub after: u64,

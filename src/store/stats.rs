@@ -41,7 +41,8 @@ pub struct Stats {
     pub reclaimable_bytes: u64,
     /// Length of the file. It has holes: the disk holds `allocated_bytes`.
     pub file_bytes: u64,
-    /// Bytes of the file on the disk.
+    /// Bytes of the file on the disk, without the ballast that lies beyond its end while it is open
+    /// for writing.
     pub allocated_bytes: u64,
     /// The jobs, by name.
     pub per_job: Vec<JobInfo>,

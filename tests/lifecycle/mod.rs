@@ -155,6 +155,7 @@ fn a_store_that_was_cut_short_is_refused_untouched_at_every_length() {
         let typed = matches!(error, Error::NotAStore { .. } | Error::Corrupt { .. });
         assert!(typed, "cut to {length}: {error:?}");
         assert!(error.hint().is_some());
+        assert!(error.to_string().contains("x.ckptdb"), "{error}");
     }
 }
 

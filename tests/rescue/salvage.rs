@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ckptdb::{Error, Filter, MemoryMedium, Salvaged, Store, VerifyDepth};
+use ckptdb::{CheckpointId, Error, Filter, MemoryMedium, Salvaged, Store, VerifyDepth};
 
-use super::survival::{SECTOR, Survival};
-use super::{Picture, content, eventful, options, picture, put, save};
+use super::survival::{SECTOR, Survival, rows_of};
+use super::{Picture, content, eventful, options, picture, places, put, save};
 use crate::support::{noise, rounded, walk};
 
 fn salvage(bytes: Vec<u8>) -> Result<(Store, Salvaged), Error> {
@@ -34,6 +34,11 @@ fn a_store_without_its_first_4_kib_comes_back_as_it_was() {
     assert_eq!(salvaged.deleted, 2);
     let stats = store.stats().unwrap();
     assert_eq!(salvaged.checkpoints, stats.checkpoints + stats.deleted);
+    // Deltas come over as deltas.
+    assert!(
+        stats.stored_bytes < stats.unique_bytes * 92 / 100,
+        "{stats:?}"
+    );
     assert!(salvaged.records > stats.log_entries && salvaged.nodes >= stats.nodes);
     assert!(salvaged.chunks >= stats.chunks && salvaged.bytes > 0);
     assert!(salvaged.searched > salvaged.bytes, "{salvaged:?}");
@@ -55,6 +60,32 @@ fn a_store_without_its_first_4_kib_comes_back_as_it_was() {
     store.delete_job("ES").unwrap();
     store.reclaim(true).unwrap();
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+/// What was deleted is known by the log; where a record of it is lost, a checkpoint comes over
+/// and is named.
+#[test]
+fn a_checkpoint_whose_log_record_is_lost_comes_over_and_is_said_to_be_uncertain() {
+    let (image, before) = eventful_bytes();
+    let id = before.latest[0].unwrap();
+    let log = rows_of(&image, "log");
+    let (_, record) = log.iter().find(|(key, _)| *key == id).unwrap();
+    let mut bytes = image.clone();
+    for at in places(&image, record) {
+        bytes[at + record.len() / 2] ^= 1;
+    }
+    let (store, salvaged) = salvage(bytes).unwrap();
+    assert_eq!(picture(&store).checkpoints, before.checkpoints);
+    assert_eq!(salvaged.lost, Vec::new());
+    let uncertain: Vec<_> = salvaged
+        .uncertain
+        .iter()
+        .map(|one| one.checkpoint)
+        .collect();
+    assert!(
+        uncertain.contains(&Some(CheckpointId::new(id))),
+        "{salvaged:?}"
+    );
 }
 
 #[test]

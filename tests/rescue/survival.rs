@@ -96,6 +96,13 @@ impl Survival {
     }
 }
 
+/// The rows of a table of a sound file.
+pub(crate) fn rows_of(image: &[u8], name: &str) -> Vec<(u64, Vec<u8>)> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(image).unwrap();
+    rows(&redb::Database::open(file.path()).unwrap(), name)
+}
+
 fn rows(database: &redb::Database, name: &str) -> Vec<(u64, Vec<u8>)> {
     let definition: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(name);
     let table = database.begin_read().unwrap().open_table(definition);

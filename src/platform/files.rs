@@ -206,8 +206,7 @@ pub(crate) fn sync_parent(path: &Path) -> Result<()> {
         .map_err(|e| io_error("syncing the folder", parent, e))
 }
 
-/// Gives a finished file its name, unless that is taken. Without hard links in the file system,
-/// a rename after a look is the next best.
+/// Gives a finished file its name, unless that is taken.
 fn link_exclusive(temporary: &Path, path: &Path) -> Result<()> {
     let taken = || Error::Exists {
         path: path.to_owned(),

@@ -147,6 +147,9 @@ impl Job {
 
     /// The checkpoint of this iteration on the current line.
     ///
+    /// Where the index has none, every record of the store is asked, so that a lost page of the
+    /// index does not pass for that answer.
+    ///
     /// # Errors
     /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn at(&self, iteration: u64) -> Result<Option<Checkpoint>> {
@@ -154,6 +157,9 @@ impl Job {
     }
 
     /// The checkpoint with this tag.
+    ///
+    /// Where the index has none, every record of the store is asked, so that a lost page of the
+    /// index does not pass for that answer.
     ///
     /// # Errors
     /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).

@@ -108,12 +108,12 @@ impl LooseRecord {
         let (version, key_len) = (fields.u8().ok()?, fields.u16().ok()?);
         let body_len = usize::try_from(fields.u32().ok()?).ok()?;
         let store = StoreTag(fields.array().ok()?);
-        if version != BODY_VERSION || key_len != 8 || body_len > MAX_RECORD_BYTES {
+        let covered = RECORD_HEADER_BYTES + 8 + body_len;
+        let len = covered + RECORD_CHECK_BYTES;
+        if version != BODY_VERSION || key_len != 8 || len > MAX_RECORD_BYTES {
             return None;
         }
         let key = u64::from_be_bytes(fields.array().ok()?);
-        let covered = RECORD_HEADER_BYTES + 8 + body_len;
-        let len = covered + RECORD_CHECK_BYTES;
         let check = bytes.get(covered..len)?;
         (short_hash::<RECORD_CHECK_BYTES>(&[bytes.get(..covered)?]) == check).then_some(Self {
             table,
@@ -225,5 +225,50 @@ mod tests {
         let mut longer = bytes;
         longer.push(0);
         assert!(read(&longer).is_err());
+    }
+
+    /// A record of this version, key and body, as long as it comes.
+    fn unchecked(version: u8, key: &[u8], body: &[u8]) -> Vec<u8> {
+        let mut out = RECORD_MAGIC.to_vec();
+        out.extend_from_slice(&[TableCode::Jobs as u8, version]);
+        out.extend_from_slice(&u16::try_from(key.len()).unwrap().to_le_bytes());
+        out.extend_from_slice(&u32::try_from(body.len()).unwrap().to_le_bytes());
+        out.extend_from_slice(&[7; 16]);
+        out.extend_from_slice(key);
+        out.extend_from_slice(body);
+        let check: [u8; RECORD_CHECK_BYTES] = short_hash(&[&out]);
+        out.extend_from_slice(&check);
+        out
+    }
+
+    #[test]
+    fn a_record_is_found_by_itself_if_it_is_of_this_version_and_within_the_limit() {
+        let tag = StoreTag([7; 16]);
+        let key = 9_u64.to_be_bytes();
+        let mut bytes = seal(TableCode::Jobs, tag, &key, b"body").unwrap();
+        assert_eq!(bytes, unchecked(BODY_VERSION, &key, b"body"));
+        let len = bytes.len();
+        bytes.extend_from_slice(b"what follows it");
+        let expected = LooseRecord {
+            table: TableCode::Jobs,
+            store: tag,
+            key: 9,
+            len,
+        };
+        assert_eq!(LooseRecord::at(&bytes), Some(expected));
+        assert_eq!(LooseRecord::at(&bytes[..len - 1]), None);
+        assert_eq!(LooseRecord::at(&unchecked(9, &key, b"body")), None);
+        assert_eq!(
+            LooseRecord::at(&unchecked(BODY_VERSION, &key[..7], b"body")),
+            None
+        );
+        let around = RECORD_HEADER_BYTES + 8 + RECORD_CHECK_BYTES;
+        for (extra, is_found) in [(0, true), (1, false), (9, false)] {
+            let body = vec![1; MAX_RECORD_BYTES - around + extra];
+            let bytes = unchecked(BODY_VERSION, &key, &body);
+            assert_eq!(LooseRecord::at(&bytes).is_some(), is_found, "{extra}");
+            let opened = open(TableCode::Jobs, tag, &key, &bytes);
+            assert_eq!(opened.is_ok(), is_found, "{extra}");
+        }
     }
 }

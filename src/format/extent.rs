@@ -259,4 +259,24 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_header_says_how_long_its_extent_is() {
+        for len in [
+            1,
+            4011,
+            4012,
+            4013,
+            8107,
+            8108,
+            8109,
+            300_000,
+            MAX_CHUNK_BYTES,
+        ] {
+            for bytes in cut(&vec![1; len]) {
+                let header = ExtentHeader::from_bytes(&bytes).unwrap();
+                assert_eq!(header.extent_len(), bytes.len(), "{len}");
+            }
+        }
+    }
 }

@@ -101,3 +101,23 @@ pub(crate) fn short_hash<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     hasher.finalize_xof().fill(&mut out);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_read_in_order_and_nothing_may_be_missing_or_left() {
+        let bytes = [1, 2, 0, 3, 0, 0, 0, 9];
+        let mut fields = Fields::new(&bytes);
+        assert_eq!(fields.u8().unwrap(), 1);
+        assert_eq!(fields.u16().unwrap(), 2);
+        assert_eq!(fields.u32().unwrap(), 3);
+        let early = fields.u32().unwrap_err().of("a row").to_string();
+        assert!(early.contains("it ends 3 bytes early"), "{early}");
+        let left = fields.end().unwrap_err().of("a row").to_string();
+        assert!(left.contains("1 bytes too many"), "{left}");
+        Fields::new(&[]).end().unwrap();
+        assert_eq!(Fields::new(&bytes).rest(), bytes);
+    }
+}

@@ -495,4 +495,50 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_node_is_as_long_as_the_limit_and_no_longer() {
+        let sealed = |len: usize| {
+            let entry = EntryRecord {
+                name: "state".to_owned(),
+                kind: KindRecord::File,
+                bytes: len as u64,
+                content: Content::Inline(vec![1; len]),
+            };
+            let entries = vec![entry];
+            Node::Group(Group {
+                entries,
+                ..Group::default()
+            })
+            .to_bytes()
+        };
+        let around = sealed(30_000).unwrap().1.len() - 30_000;
+        let (id, longest) = sealed(MAX_NODE_BYTES - around).unwrap();
+        assert_eq!(longest.len(), MAX_NODE_BYTES);
+        assert_eq!(Node::loose(&longest), Some((id, MAX_NODE_BYTES)));
+        assert!(sealed(MAX_NODE_BYTES - around + 1).is_err());
+    }
+
+    #[test]
+    fn what_only_begins_like_a_node_is_none() {
+        let chunks = vec![ChunkRef {
+            id: [1; 32],
+            raw_len: 9,
+        }];
+        let (id, mut bytes) = Node::List(chunks).to_bytes().unwrap();
+        let len = bytes.len();
+        bytes.extend_from_slice(b"what follows it");
+        assert_eq!(Node::loose(&bytes), Some((id, len)));
+        // Its mark, its kind, its version, two zeros.
+        for at in 0..8 {
+            let mut other = bytes.clone();
+            other[at] ^= 0x40;
+            assert_eq!(Node::loose(&other), None, "byte {at}");
+        }
+        let mut longer = bytes.clone();
+        longer.resize(MAX_NODE_BYTES + 100, 0);
+        let body = u32::try_from(MAX_NODE_BYTES - NODE_HEADER_BYTES + 1).unwrap();
+        longer[8..12].copy_from_slice(&body.to_le_bytes());
+        assert_eq!(Node::loose(&longer), None);
+    }
 }

@@ -283,6 +283,7 @@ impl StorageBackend for Adapter {
 mod tests {
     use super::super::backend::Medium;
     use super::super::memory::MemoryMedium;
+    use super::super::testing::Faulty;
     use super::*;
 
     fn adapter() -> (MemoryMedium, Adapter) {
@@ -335,5 +336,58 @@ mod tests {
         adapter.sync_data().unwrap_err();
         assert!(adapter.0.is_broken() || adapter.0.sync_failed());
         assert_eq!(medium.to_vec(), [1; 8192]);
+    }
+
+    #[test]
+    fn only_the_lock_of_the_whole_store_is_given_and_given_back() {
+        let (medium, adapter) = adapter();
+        let other = medium.open().unwrap();
+        let ask = |from, to| adapter.try_lock_range(from, to);
+        for (from, to) in [
+            (Bound::Included(0), Bound::Excluded(5)),
+            (Bound::Included(5), Bound::Unbounded),
+            (Bound::Included(5), Bound::Excluded(6)),
+        ] {
+            let asked = ask(from, to);
+            assert!(matches!(asked, Err(BackendError::Unsupported)), "{asked:?}");
+        }
+        assert!(ask(Bound::Unbounded, Bound::Unbounded).unwrap());
+        assert!(!other.try_lock().unwrap());
+        adapter
+            .unlock_range(Bound::Unbounded, Bound::Unbounded)
+            .unwrap();
+        assert!(other.try_lock().unwrap());
+        assert!(!ask(Bound::Included(0), Bound::Unbounded).unwrap());
+        other.unlock().unwrap();
+        assert!(ask(Bound::Included(0), Bound::Unbounded).unwrap());
+        adapter.close().unwrap();
+        assert!(other.try_lock().unwrap());
+        // Whoever is gone holds nothing.
+        drop(other);
+        assert!(medium.open().unwrap().try_lock().unwrap());
+    }
+
+    #[test]
+    fn the_first_failure_is_kept_with_its_number_and_told_once() {
+        let faulty = Faulty::new(vec![1; 8192]);
+        let condition = Condition::new(faulty.open().unwrap(), 0).unwrap();
+        let adapter = Adapter(Arc::new(condition));
+        adapter.0.accept().unwrap();
+        watch();
+        adapter.read(0, &mut [0; 8]).unwrap();
+        assert!(!failed_here() && !adapter.0.is_broken());
+        for kind in [io::ErrorKind::TimedOut, io::ErrorKind::PermissionDenied] {
+            faulty.order().reads = Some(kind);
+            adapter.read(0, &mut [0; 8]).unwrap_err();
+        }
+        assert!(failed_here() && adapter.0.is_broken() && !adapter.0.sync_failed());
+        let first = adapter.0.take_error().unwrap();
+        assert_eq!(first.kind(), io::ErrorKind::TimedOut);
+        assert!(adapter.0.take_error().is_none());
+        watch();
+        assert!(!failed_here());
+        faulty.order().syncs = Some(io::ErrorKind::Other);
+        adapter.sync_data().unwrap_err();
+        assert!(adapter.0.sync_failed());
     }
 }

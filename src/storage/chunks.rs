@@ -330,4 +330,59 @@ mod tests {
         assert_eq!(set((0, 0)), 1);
         assert_eq!(set((1, 0)), 0);
     }
+
+    #[test]
+    fn a_chain_is_as_long_as_the_limit_and_no_longer() {
+        let made = engine(|change| {
+            let mut base: Option<ChunkId> = None;
+            for depth in 0..=u32::from(MAX_CHAIN_DEPTH) + 1 {
+                let raw = depth.to_le_bytes();
+                let id = ChunkId::new(*blake3::hash(&raw).as_bytes());
+                let chunk = NewChunk {
+                    bases: base.into_iter().collect(),
+                    ..NewChunk::alone(id, &raw)
+                };
+                let put = put_chunk(change, &chunk);
+                let is_short = depth <= u32::from(MAX_CHAIN_DEPTH);
+                assert_eq!(put.is_ok(), is_short, "{depth}: {put:?}");
+                if let Err(error) = put {
+                    let told = error.to_string();
+                    assert!(
+                        told.contains(&format!("chunk {id} is damaged: its bases are no chain")),
+                        "{told}"
+                    );
+                    return Ok(());
+                }
+                base = Some(id);
+            }
+            Ok(())
+        });
+        assert_eq!(
+            made.read(|rows| rows.counts()).unwrap().0,
+            u64::from(MAX_CHAIN_DEPTH) + 1
+        );
+    }
+
+    #[test]
+    fn what_is_written_anew_is_swept_if_nothing_names_it() {
+        let (engine, id) = with_chunk();
+        let replace = |uses| {
+            let kind = (Durability::Durable, Room::Ordinary);
+            let replaced = engine.write(kind.0, kind.1, |rows| {
+                let mut change = Change::begin(rows, 0)?;
+                replace_chunk(&mut change, &NewChunk::alone(id, &[5; 3000]), uses)?;
+                change.finish()
+            });
+            replaced.unwrap();
+            let read = |rows: &dyn Rows| {
+                let row = known_row(rows, &id)?;
+                Ok((row.number, row.refs, rows.staged(9)?, rows.extent_count()?))
+            };
+            engine.read(read).unwrap()
+        };
+        assert_eq!(replace((0, 0)), (2, 0, vec![(2, id)], 1));
+        assert_eq!(replace((3, 0)), (3, 3, vec![], 1));
+        assert_eq!(replace((0, 0)), (4, 0, vec![(4, id)], 1));
+        assert_eq!(replace((0, 0)), (5, 0, vec![(5, id)], 1));
+    }
 }

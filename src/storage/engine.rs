@@ -307,3 +307,109 @@ fn noted(closed: Result<()>) {
         tracing::warn!(%error, "closing the store's database failed");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemoryMedium;
+    use super::super::testing::{Faulty, OPTIONS, engine, engine_in};
+    use super::super::trees::{Trees, Which};
+    use super::*;
+    use crate::format::Action;
+
+    #[test]
+    fn what_is_opened_anew_is_counted_and_what_was_written_is_there() {
+        let engine = engine(|change| change.log(Action::DeleteJob { job: 1 }).map(drop));
+        let last = || {
+            let head = engine.read(|rows| crate::storage::Records(rows).sound_head());
+            head.unwrap().last
+        };
+        assert_eq!((engine.generation(), last()), (0, 1));
+        engine.reopen().unwrap();
+        assert_eq!((engine.generation(), last()), (1, 1));
+        engine.close().unwrap();
+        assert_eq!((last(), engine.generation()), (1, 2));
+        let (len, used) = engine.size().unwrap();
+        assert!(len > 4096 && used == len, "{len} {used}");
+        assert!(engine.has_ballast());
+    }
+
+    /// What opening these bytes says.
+    fn opened(medium: &Faulty) -> Result<Engine> {
+        Engine::open(Arc::new(medium.clone()), OPTIONS)
+    }
+
+    fn sound() -> Vec<u8> {
+        let medium = MemoryMedium::default();
+        drop(engine_in(Arc::new(medium.clone()), |change| {
+            change.log(Action::DeleteJob { job: 1 }).map(drop)
+        }));
+        medium.to_vec()
+    }
+
+    #[test]
+    fn what_is_no_store_is_told_from_one_that_can_not_be_read() {
+        let image = sound();
+        opened(&Faulty::new(image.clone())).unwrap();
+        let why = |bytes: &[u8]| match opened(&Faulty::new(bytes.to_vec())).unwrap_err() {
+            Error::NotAStore { why, .. } => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(why(&[]), "it is empty");
+        assert_eq!(why(&image[..8]), "it is too short");
+        assert_eq!(why(b"something else"), "it does not begin like one");
+        assert!(why(&image[..9]).contains("cut short"));
+        assert!(why(&image[..200]).contains("cut short"));
+        // The disk's own refusals are told as such, at the first bytes and later on.
+        for (len, bad_byte) in [(9, 3), (image.len(), 3), (image.len(), 100)] {
+            let medium = Faulty::new(image[..len].to_vec());
+            medium.order().bad_byte = Some(bad_byte);
+            let error = opened(&medium).unwrap_err();
+            assert!(
+                matches!(error, Error::Io { .. }),
+                "{len} {bad_byte}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_that_the_header_leads_to_is_checked_before_it_is_used() {
+        let image = sound();
+        let mut checked = 0;
+        for (which, is_opened) in [(Which::Names, false), (Which::System, true)] {
+            // Where the pages of these trees are.
+            let pages = std::cell::RefCell::new(Vec::new());
+            let read = |at: u64, out: &mut [u8]| {
+                pages.borrow_mut().push(at);
+                let at = usize::try_from(at).unwrap();
+                out.copy_from_slice(&image[at..at + out.len()]);
+                Ok(())
+            };
+            let trees = Trees::of(&read, image.len() as u64).unwrap();
+            trees.check(which).unwrap();
+            let pages = pages.borrow().clone();
+            assert!(pages.len() > 1);
+            for page in &pages[1..] {
+                let mut other = image.clone();
+                other[usize::try_from(*page).unwrap() + 5] ^= 1;
+                let medium = Faulty::new(other.clone());
+                let told = match opened(&medium) {
+                    // What the engine meets while it opens is told by itself.
+                    Err(_) if is_opened => continue,
+                    Err(error) => error,
+                    Ok(engine) => {
+                        assert!(is_opened);
+                        checked += 1;
+                        let write = |rows: &mut dyn Writes| rows.remove_record(TableCode::Names, 9);
+                        let kind = (Durability::Durable, Room::Ordinary);
+                        engine.write(kind.0, kind.1, write).unwrap_err()
+                    }
+                };
+                let text = told.to_string();
+                assert!(text.contains("a page is not the one"), "{text}");
+                assert!(text.contains("store `faulty`"), "{text}");
+                assert!(medium.memory.to_vec() == other, "nothing was written");
+            }
+        }
+        assert!(checked > 0);
+    }
+}

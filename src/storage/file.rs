@@ -157,3 +157,47 @@ impl Backend for FileBackend {
         platform::release_blocks(&self.file, from, to)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_held_by_one_and_what_it_took_beyond_its_end_is_given_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, [1; 100]).unwrap();
+        let medium = FileMedium::new(&path);
+        let (first, second) = (medium.open().unwrap(), medium.open().unwrap());
+        assert!(first.try_lock().unwrap());
+        assert!(!second.try_lock().unwrap());
+        first.unlock().unwrap();
+        assert!(second.try_lock().unwrap());
+        let (free, all) = medium.free().unwrap().unwrap();
+        assert!(0 < free && free <= all);
+        let before = first.allocated().unwrap();
+        if first.reserve(1 << 20, 2 << 20).is_ok() {
+            assert!(first.allocated().unwrap() >= before + (1 << 20));
+            first.release(1 << 20, 2 << 20).unwrap();
+            assert_eq!(first.allocated().unwrap(), before);
+        }
+        assert_eq!(first.len().unwrap(), 100);
+    }
+
+    #[test]
+    fn who_only_reads_shares_the_file_with_readers_and_not_with_a_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, [1; 100]).unwrap();
+        let (one, two) = (FileMedium::read_only(&path), FileMedium::read_only(&path));
+        let (one, two) = (one.open().unwrap(), two.open().unwrap());
+        assert!(one.try_lock().unwrap() && two.try_lock().unwrap());
+        assert!(!one.is_writable());
+        let writer = FileMedium::new(&path).open().unwrap();
+        assert!(!writer.try_lock().unwrap());
+        one.unlock().unwrap();
+        two.unlock().unwrap();
+        assert!(writer.try_lock().unwrap());
+        assert!(!one.try_lock().unwrap());
+    }
+}

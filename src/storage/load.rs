@@ -228,6 +228,8 @@ fn matches_row(header: &ExtentHeader, part: u8, id: &ChunkId, row: &ChunkRow) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::chunks::{NewChunk, put_chunk};
+    use super::super::testing::{engine, write};
     use super::*;
 
     #[test]
@@ -246,5 +248,57 @@ mod tests {
         check(row(1, 1), row(2, 1)).unwrap_err();
         // A copy of others is no base.
         check(row(2, 1), row(1, 2)).unwrap_err();
+    }
+
+    #[test]
+    fn bytes_of_another_chunk_are_told_from_these_before_they_are_decoded() {
+        let chunk = |byte: u8| {
+            let raw = [byte; 3000];
+            NewChunk::alone(ChunkId::new(*blake3::hash(&raw).as_bytes()), &raw)
+        };
+        let (one, two) = (chunk(1), chunk(2));
+        let engine = engine(|change| {
+            put_chunk(change, &one)?;
+            put_chunk(change, &two).map(drop)
+        });
+        let named = ChunkRef {
+            id: *one.id.as_bytes(),
+            raw_len: 3000,
+        };
+        let load = || engine.read(|rows| load_chunk(rows, &named));
+        assert_eq!(load().unwrap(), [1; 3000]);
+        let copied = |from, to| {
+            write(&engine, |rows| {
+                let mut bytes = Vec::new();
+                rows.extent(from, &mut |found| {
+                    bytes.extend_from_slice(found);
+                    Ok(())
+                })?;
+                rows.put_extent(to, &bytes)
+            });
+        };
+        copied(extent_key(2, 0), extent_key(1, 0));
+        let told = load().unwrap_err().to_string();
+        assert!(told.contains("part 0 belongs to another chunk"), "{told}");
+    }
+
+    #[test]
+    fn what_is_encoded_comes_without_the_ids_of_its_bases() {
+        let base = NewChunk::alone(ChunkId::new([1; 32]), &[1; 3000]);
+        let delta = NewChunk {
+            bases: vec![base.id],
+            stored: [base.id.as_bytes().as_slice(), b"encoded"].concat(),
+            ..NewChunk::alone(ChunkId::new([2; 32]), &[2; 3000])
+        };
+        let engine = engine(|change| {
+            put_chunk(change, &base)?;
+            put_chunk(change, &delta).map(drop)
+        });
+        let encoded = |id| {
+            let read = |rows: &dyn Rows| load_encoded(rows, &id, &known_row(rows, &id)?);
+            engine.read(read).unwrap()
+        };
+        assert_eq!(encoded(delta.id), b"encoded");
+        assert_eq!(encoded(base.id), [1; 3000]);
     }
 }

@@ -172,3 +172,125 @@ fn assemble(
         stored,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::MemoryMedium;
+    use super::super::raw::Frame;
+    use super::*;
+    use crate::codec::Codec;
+    use crate::format::{ExtentHeader, cut_extents};
+
+    /// An extent for each part of what is stored of a chunk, in a place of their own.
+    fn extents(number: u64, raw: &[u8], bases: &[&[u8]], codec: u8, stored: &[u8]) -> Vec<Vec<u8>> {
+        let ids = bases.iter().flat_map(|base| *blake3::hash(base).as_bytes());
+        let stored: Vec<u8> = ids.chain(stored.iter().copied()).collect();
+        let header = ExtentHeader {
+            part: 0,
+            parts: 0,
+            codec,
+            bases: u8::try_from(bases.len()).unwrap(),
+            number,
+            chunk: ChunkId::new(*blake3::hash(raw).as_bytes()),
+            raw_len: u32::try_from(raw.len()).unwrap(),
+            stored_len: u32::try_from(stored.len()).unwrap(),
+            payload_len: 0,
+        };
+        let cut = cut_extents(header, &stored).unwrap();
+        let written = |extent: &Extent<'_>| {
+            let mut bytes = Vec::new();
+            extent.write_to(&mut bytes);
+            bytes
+        };
+        cut.iter().map(written).collect()
+    }
+
+    fn found(frames: &[Vec<u8>], raw: &[u8]) -> Result<(NewChunk, Vec<u8>)> {
+        let medium = MemoryMedium::new(frames.concat());
+        let medium = RawMedium::open(&medium).unwrap();
+        let mut chunks = LooseChunks::default();
+        let scanned = medium.scan(&mut |_, _| {}, &mut |frame| {
+            if let Frame::Extent(extent) = frame {
+                chunks.note(extent);
+            }
+            Ok(())
+        });
+        scanned.unwrap();
+        let named = ChunkRef {
+            id: *blake3::hash(raw).as_bytes(),
+            raw_len: u32::try_from(raw.len()).unwrap(),
+        };
+        chunks.load(&medium, &named)
+    }
+
+    /// A chunk in two parts, and one of its parts spoilt.
+    fn in_two() -> (Vec<u8>, Vec<Vec<u8>>, Vec<u8>) {
+        let raw: Vec<u8> = (0..6000_u32).map(|at| at.to_le_bytes()[0] | 1).collect();
+        let sound = extents(1, &raw, &[], Codec::Raw.code(), &raw);
+        assert_eq!(sound.len(), 2);
+        let mut spoilt = sound[0].clone();
+        spoilt[1000] ^= 0x10;
+        (raw, sound, spoilt)
+    }
+
+    #[test]
+    fn of_several_copies_the_sound_ones_are_put_together_however_many_are_alike() {
+        let (raw, sound, spoilt) = in_two();
+        assert!(found(&sound, &raw).unwrap().1 == raw);
+        assert!(found(&sound[..1], &raw).is_err());
+        let lost = found(&[spoilt.clone(), sound[1].clone()], &raw);
+        assert!(matches!(lost, Err(Error::Corrupt { .. })));
+        let both = [spoilt.clone(), sound[0].clone(), sound[1].clone()];
+        assert!(found(&both, &raw).unwrap().1 == raw);
+        let both = [sound[1].clone(), sound[0].clone(), spoilt.clone()];
+        assert!(found(&both, &raw).unwrap().1 == raw);
+        // The same spoilt bytes over and over count once.
+        let mut many = vec![spoilt; MOST_TRIES];
+        many.extend(sound.clone());
+        assert!(found(&many, &raw).unwrap().1 == raw);
+        // Every way to choose among copies of both parts is tried.
+        let spoil = |part: usize, at: usize| {
+            let mut bytes = sound[part].clone();
+            bytes[at] ^= 0x10;
+            bytes
+        };
+        let mixed = [
+            spoil(0, 1000),
+            spoil(0, 1001),
+            sound[0].clone(),
+            spoil(1, 1000),
+            spoil(1, 1001),
+            sound[1].clone(),
+        ];
+        assert!(found(&mixed, &raw).unwrap().1 == raw);
+    }
+
+    #[test]
+    fn a_chain_is_followed_as_deep_as_one_can_be_and_branches_only_at_its_top() {
+        // Copies of two others: each is put together from both.
+        let raw = |at: u32| [at.to_le_bytes().as_slice(), &[7; 3000]].concat();
+        let alone = |at| extents(1, &raw(at), &[], Codec::Raw.code(), &raw(at)).remove(0);
+        // With a base, raw bytes are not a delta: what is told is how far it was followed.
+        let above = |at: u32, bases: &[u32]| {
+            let bases: Vec<Vec<u8>> = bases.iter().map(|base| raw(*base)).collect();
+            let bases: Vec<&[u8]> = bases.iter().map(Vec::as_slice).collect();
+            extents(1, &raw(at), &bases, Codec::Sparse.code(), &[]).remove(0)
+        };
+        let told = |frames: &[Vec<u8>], at| found(frames, &raw(at)).unwrap_err().to_string();
+        let missing = told(&[above(2, &[1])], 2);
+        assert!(missing.contains("its base is missing"), "{missing}");
+        let chain = |deltas: u32| -> Vec<Vec<u8>> {
+            let above = (1..=deltas).map(|at| above(at, &[at - 1]));
+            above.chain([alone(0)]).collect()
+        };
+        let deepest = u32::from(MAX_CHAIN_DEPTH);
+        for (deltas, is_chain) in [(1, true), (deepest, true), (deepest + 1, false)] {
+            let why = told(&chain(deltas), deltas);
+            assert_eq!(!why.contains("no chain"), is_chain, "{deltas}: {why}");
+        }
+        let below = told(&[above(3, &[2]), above(2, &[0, 1]), alone(0), alone(1)], 3);
+        assert!(below.contains("no chain"), "{below}");
+        let top = told(&[above(2, &[0, 1]), alone(0), alone(1)], 2);
+        assert!(!top.contains("no chain"), "{top}");
+    }
+}

@@ -162,3 +162,35 @@ impl Drop for MemoryBackend {
         let _ = self.unlock();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_read_within_its_length_and_held_by_one() {
+        let medium = MemoryMedium::default();
+        let (first, second) = (medium.open().unwrap(), medium.open().unwrap());
+        assert!(first.is_empty().unwrap());
+        first.write(10, &[7; 10]).unwrap();
+        assert!(!first.is_empty().unwrap());
+        assert_eq!((first.len().unwrap(), first.allocated().unwrap()), (20, 20));
+        let mut read = [1; 12];
+        second.read(8, &mut read).unwrap();
+        assert_eq!(read[..3], [0, 0, 7]);
+        second.read(9, &mut read).unwrap_err();
+        assert_eq!(medium.free().unwrap(), None);
+        assert!(first.try_lock().unwrap());
+        assert!(!second.try_lock().unwrap());
+        // Who does not hold it gives nothing back.
+        second.unlock().unwrap();
+        assert!(!second.try_lock().unwrap());
+        drop(first);
+        assert!(second.try_lock().unwrap());
+        let shown = format!("{medium:?}");
+        assert!(
+            shown.contains("len: 20") && shown.contains("locked: true"),
+            "{shown}"
+        );
+    }
+}

@@ -145,6 +145,7 @@ impl Overlay {
 mod tests {
     use super::super::backend::Medium;
     use super::super::memory::MemoryMedium;
+    use super::super::testing::Faulty;
     use super::*;
     use proptest::prelude::*;
 
@@ -185,6 +186,7 @@ mod tests {
                         model.resize(len as usize, 0);
                     }
                 }
+                prop_assert_eq!(overlay.len(), model.len() as u64);
                 let mut seen = vec![0; model.len()];
                 overlay.read(backend.as_ref(), 0, &mut seen).unwrap();
                 prop_assert_eq!(&seen, &model);
@@ -192,6 +194,38 @@ mod tests {
             }
             overlay.release(backend.as_ref()).unwrap();
             prop_assert_eq!(medium.to_vec(), model);
+        }
+    }
+
+    #[test]
+    fn what_was_held_back_goes_through_in_its_order_syncs_and_all() {
+        let faulty = Faulty::new(vec![1; 4096]);
+        let backend = faulty.open().unwrap();
+        let mut overlay = Overlay::new(backend.as_ref()).unwrap();
+        overlay.write(backend.as_ref(), 8, &[2; 3]).unwrap();
+        overlay.sync();
+        overlay.write(backend.as_ref(), 5000, &[3; 7]).unwrap();
+        overlay.sync();
+        assert_eq!(overlay.len(), 5007);
+        let shown = format!("{overlay:?}");
+        assert!(
+            shown.contains("len: 5007") && shown.contains("held: 4"),
+            "{shown}"
+        );
+        assert!(faulty.order().asked.is_empty());
+        overlay.release(backend.as_ref()).unwrap();
+        let asked = std::mem::take(&mut faulty.order().asked);
+        assert_eq!(asked, [Some((8, 3)), None, Some((5000, 7)), None]);
+        // Whether it was a sync that failed is told.
+        for is_sync in [false, true] {
+            let mut overlay = Overlay::new(backend.as_ref()).unwrap();
+            overlay.write(backend.as_ref(), 0, &[9]).unwrap();
+            overlay.sync();
+            let kind = Some(io::ErrorKind::Other);
+            faulty.order().writes = kind.filter(|_| !is_sync);
+            faulty.order().syncs = kind.filter(|_| is_sync);
+            let (_, of_sync) = overlay.release(backend.as_ref()).unwrap_err();
+            assert_eq!(of_sync, is_sync);
         }
     }
 }

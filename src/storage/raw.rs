@@ -124,3 +124,75 @@ fn frame_at(bytes: &[u8], at: u64) -> Option<Frame<'_>> {
     let header = ExtentHeader::from_bytes(bytes).ok()?;
     Some(Frame::Extent(LooseExtent { at, header }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Faulty;
+    use super::*;
+    use crate::format::{NameRecord, Record, StoreTag};
+
+    /// A record of this key, of which nothing else is found in it.
+    fn record(key: u64) -> Vec<u8> {
+        let name = NameRecord {
+            text: format!("name {key}"),
+        };
+        name.to_bytes(StoreTag::NONE, &key.to_be_bytes()).unwrap()
+    }
+
+    /// The keys of the records that a scan finds, and how far it says that it came.
+    fn scanned(medium: &Faulty) -> (Vec<u64>, Vec<(u64, u64)>) {
+        let raw = RawMedium::open(medium).unwrap();
+        let (mut keys, mut steps) = (Vec::new(), Vec::new());
+        let done = raw.scan(&mut |at, of| steps.push((at, of)), &mut |frame| {
+            if let Frame::Record(record, bytes) = frame {
+                assert_eq!(record.len, bytes.len());
+                keys.push(record.key);
+            }
+            Ok(())
+        });
+        done.unwrap();
+        (keys, steps)
+    }
+
+    #[test]
+    fn every_frame_is_found_once_wherever_windows_meet() {
+        let len = 2 * WINDOW;
+        let mut bytes = vec![0; len];
+        let last = len - record(5).len();
+        for (key, at) in [(1, 0), (2, WINDOW - 20), (3, WINDOW + 100), (5, last)] {
+            let record = record(key);
+            bytes[at..at + record.len()].copy_from_slice(&record);
+        }
+        let steps = [(WINDOW as u64, len as u64), (len as u64, len as u64)];
+        let (keys, told) = scanned(&Faulty::new(bytes.clone()));
+        assert_eq!((keys, told), (vec![1, 2, 3, 5], steps.to_vec()));
+        // One that begins with the second window, and one in a short last one.
+        let at = record(4).len();
+        bytes[WINDOW..WINDOW + at].copy_from_slice(&record(4));
+        bytes[WINDOW - 20..WINDOW].fill(0);
+        bytes.extend(record(6));
+        let (keys, told) = scanned(&Faulty::new(bytes));
+        assert_eq!(keys, [1, 4, 3, 5, 6]);
+        assert_eq!(told.len(), 3);
+    }
+
+    #[test]
+    fn of_a_sector_that_can_not_be_read_nothing_is_taken_and_the_next_is_read() {
+        let mut bytes: Vec<u8> = (0..10_000_u32).map(|at| at.to_le_bytes()[0] | 1).collect();
+        for (key, at) in [(1, 100), (2, 1500), (3, 2100)] {
+            let record = record(key);
+            bytes[at..at + record.len()].copy_from_slice(&record);
+        }
+        let medium = Faulty::new(bytes.clone());
+        medium.order().bad_byte = Some(1600);
+        let raw = RawMedium::open(&medium).unwrap();
+        let mut expected = bytes.clone();
+        expected[1536..2048].fill(0);
+        assert!(raw.bytes(0, 10_000) == expected);
+        // Sectors are counted from where one began to read.
+        assert!(raw.bytes(1590, 20) == [0; 20]);
+        assert_eq!(raw.bytes(9990, 100), bytes[9990..]);
+        assert_eq!(raw.bytes(10_001, 5), [0; 0]);
+        assert_eq!(scanned(&medium).0, [1, 3]);
+    }
+}

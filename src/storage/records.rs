@@ -444,6 +444,7 @@ fn put<T: Record>(rows: &mut dyn Writes, key: u64, record: &T, what: &str) -> Re
 mod tests {
     use super::super::testing::{engine, write};
     use super::*;
+    use crate::format::Stamp;
     use crate::storage::Engine;
 
     /// A store with three log records and a name.
@@ -516,5 +517,36 @@ mod tests {
         assert!(matches!(number("loss"), Err(Error::Corrupt { .. })));
         write(&engine, |rows| rows.put_name_number(&name_hash("loss"), 5));
         assert!(matches!(number("loss"), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn numbers_are_given_out_from_one_on_and_a_record_says_when_it_was_written() {
+        let engine = with_records();
+        write(&engine, |rows| {
+            let mut change = Change::begin(rows, 5)?;
+            assert_eq!((change.at(), change.next_id()), (5, 4));
+            assert_eq!((change.next_chunk(), change.next_chunk()), (1, 2));
+            assert_eq!((change.next_job(), change.next_job()), (1, 2));
+            change.next_jobs_from(2);
+            assert_eq!(change.next_job(), 3);
+            change.next_jobs_from(9);
+            assert_eq!(change.next_job(), 9);
+            assert_eq!(change.lost(), 0);
+            change.set_lost(7);
+            change.set_time(77);
+            assert_eq!(change.log(Action::DeleteJob { job: 4 })?, 4);
+            change.put_job(1, &JobRecord::new("NQ".to_owned(), 0))?;
+            change.finish()
+        });
+        let read = |rows: &dyn Rows| {
+            let records = Records(rows);
+            let (head, log) = (records.sound_head()?, records.log(4)?.unwrap());
+            Ok((head, log, records.known_job(1)?))
+        };
+        let (head, log, job) = engine.read(read).unwrap();
+        assert_eq!((head.last, head.count, head.lost), (4, 4, 7));
+        assert_eq!((head.next_chunk, head.next_job), (3, 10));
+        assert_eq!(log.at, 77);
+        assert_eq!(job.stamp, Stamp::new(4, &head.chain));
     }
 }

@@ -307,6 +307,7 @@ mod tests {
         disk.len = 512 << 10;
         disk.taken.lock().unwrap().clear();
         assert!(reserve.has_ballast(&disk));
+        assert_eq!(reserve.held(), 8 * BLOCK - 1024 + 512);
         assert!(disk.has(512 << 10, (512 << 10) + 8 * BLOCK));
         reserve.before_write(&disk, 900 << 10, 4096).unwrap();
         assert!(disk.has(900 << 10, 904 << 10));
@@ -375,5 +376,42 @@ mod tests {
         reserve.begin(&disk, Room::Ordinary).unwrap();
         reserve.before_set_len(&disk, 2 << 20).unwrap();
         reserve.before_write(&disk, 0, 4096).unwrap();
+    }
+
+    #[test]
+    fn a_ballast_is_what_was_asked_for_and_a_thousandth_of_the_file() {
+        let disk = Disk::new(1000, 4 << 20);
+        let mut reserve = Reserve::new(8 * BLOCK);
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        assert_eq!(reserve.held(), 8 * BLOCK + 4096);
+        // A length that stays the same changes nothing.
+        let calls = |disk: &Disk| disk.calls.load(std::sync::atomic::Ordering::SeqCst);
+        let before = calls(&disk);
+        reserve.before_set_len(&disk, 4 << 20).unwrap();
+        assert_eq!((reserve.held(), calls(&disk)), (8 * BLOCK + 4096, before));
+        // None is asked for: none is taken.
+        let mut reserve = Reserve::new(0);
+        reserve.begin(&disk, Room::Ordinary).unwrap();
+        assert_eq!((reserve.held(), calls(&disk)), (0, before));
+    }
+
+    #[test]
+    fn of_a_window_that_the_file_s_end_cuts_nothing_is_taken_for_granted() {
+        let mut disk = Disk::new(1000, 1 << 20);
+        let mut reserve = Reserve::new(0);
+        reserve.before_write(&disk, 4 * WINDOW, 4096).unwrap();
+        reserve.before_write(&disk, 5 * WINDOW, 4096).unwrap();
+        let calls = |disk: &Disk| disk.calls.load(std::sync::atomic::Ordering::SeqCst);
+        let before = calls(&disk);
+        reserve.before_write(&disk, 4 * WINDOW, 4096).unwrap();
+        assert_eq!(calls(&disk), before, "both are remembered");
+        reserve.before_set_len(&disk, 5 * WINDOW + 4096).unwrap();
+        disk.len = 5 * WINDOW + 4096;
+        reserve.before_write(&disk, 4 * WINDOW, 4096).unwrap();
+        assert_eq!(calls(&disk), before, "the whole one still is");
+        reserve
+            .before_write(&disk, 5 * WINDOW + 4096, 4096)
+            .unwrap();
+        assert_eq!(calls(&disk), before + 1);
     }
 }

@@ -398,3 +398,121 @@ impl Writes for WriteTx<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{engine, write};
+    use super::*;
+    use crate::storage::Engine;
+
+    #[test]
+    fn a_range_of_records_has_both_its_ends_and_goes_both_ways() {
+        let engine = engine(|change| {
+            for job in 1..=5 {
+                change.log(crate::format::Action::DeleteJob { job })?;
+            }
+            Ok(())
+        });
+        let keys = |range, backwards, most: usize| {
+            let read = engine.read(|rows| {
+                let mut keys = Vec::new();
+                rows.record_range(TableCode::Log, range, backwards, &mut |key, _| {
+                    keys.push(key);
+                    Ok(if keys.len() < most {
+                        ControlFlow::Continue(())
+                    } else {
+                        ControlFlow::Break(())
+                    })
+                })?;
+                Ok(keys)
+            });
+            read.unwrap()
+        };
+        assert_eq!(keys((0, u64::MAX), false, 9), [1, 2, 3, 4, 5]);
+        assert_eq!(keys((2, 4), true, 9), [4, 3, 2]);
+        assert_eq!(keys((3, 3), false, 9), [3]);
+        assert_eq!(keys((4, 3), false, 9), [0; 0]);
+        assert_eq!(keys((0, u64::MAX), true, 2), [5, 4]);
+    }
+
+    #[test]
+    fn a_range_of_the_index_has_both_its_ends_and_goes_both_ways() {
+        let key = |order| IndexKey {
+            kind: crate::format::IndexKind::Commit,
+            job: 1,
+            name: 0,
+            order,
+            id: order,
+        };
+        let engine = engine(|change| {
+            (1..=4).try_for_each(|order| change.rows().set_index(key(order), true))
+        });
+        let orders = |from, to, backwards| {
+            let read = engine.read(|rows| {
+                let mut orders = Vec::new();
+                rows.index((key(from), key(to)), backwards, &mut |key| {
+                    orders.push(key.order);
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                Ok(orders)
+            });
+            read.unwrap()
+        };
+        assert_eq!(orders(1, 4, false), [1, 2, 3, 4]);
+        assert_eq!(orders(2, 3, true), [3, 2]);
+        assert_eq!(orders(3, 3, false), [3]);
+        assert_eq!(orders(4, 3, false), [0; 0]);
+        let has = |order| engine.read(|rows| rows.has_index(key(order))).unwrap();
+        assert!(has(4) && !has(5));
+    }
+
+    #[test]
+    fn extents_are_counted_and_shown_without_the_row_at_their_end() {
+        let per_chunk = MAX_PARTS as u64;
+        let empty = engine(|_| Ok(()));
+        let seen = |engine: &Engine| {
+            let read = engine.read(|rows| {
+                let mut keys = Vec::new();
+                rows.each_extent(&mut |key, _| {
+                    keys.push(key);
+                    Ok(ControlFlow::Continue(()))
+                })?;
+                let (count, last) = (rows.extent_count()?, rows.last_chunk_number()?);
+                Ok((keys, count, last, rows.are_extents_ended()?))
+            });
+            read.unwrap()
+        };
+        assert_eq!(seen(&empty), (vec![], 0, 0, true));
+        let keys = [7 * per_chunk, 7 * per_chunk + 1, 9 * per_chunk + 3];
+        let full = engine(|change| {
+            keys.iter()
+                .try_for_each(|key| change.rows().put_extent(*key, &[1]))
+        });
+        assert_eq!(seen(&full), (keys.to_vec(), 3, 9, true));
+        write(&full, |rows| rows.remove_extent(END));
+        assert_eq!(seen(&full), (keys.to_vec(), 3, 9, false));
+        write(&full, |rows| rows.end_extents());
+        assert!(seen(&full).3);
+    }
+
+    #[test]
+    fn a_row_that_is_longer_than_any_that_is_written_is_damage() {
+        let (chunk, node) = (ChunkId::new([1; 32]), NodeId::new([2; 32]));
+        for (extra, is_sound) in [(0, true), (1, false), (1000, false)] {
+            let engine = engine(|change| {
+                let rows = change.rows();
+                let long = vec![0; MAX_NODE_BYTES + 64 + extra];
+                rows.put_chunk(&chunk, &long)?;
+                rows.put_node(&node, &long)?;
+                let long = vec![0; MAX_RECORD_BYTES + extra];
+                rows.put_record(TableCode::Names, 9, &long)
+            });
+            let read = |read: &dyn Fn(&dyn Rows) -> Result<Option<Vec<u8>>>| {
+                engine.read(|rows| read(rows)).is_ok()
+            };
+            assert_eq!(read(&|rows| rows.chunk(&chunk)), is_sound);
+            assert_eq!(read(&|rows| rows.node(&node)), is_sound);
+            assert_eq!(read(&|rows| rows.record(TableCode::Names, 9)), is_sound);
+        }
+    }
+}

@@ -127,3 +127,100 @@ impl Suspects {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::adapter::{Adapter, Condition, watch};
+    use super::super::backend::Medium;
+    use super::super::testing::Faulty;
+    use super::*;
+
+    const CHUNK: ChunkId = ChunkId::new([1; 32]);
+    const NODE: NodeId = NodeId::new([2; 32]);
+
+    fn unreadable() -> Error {
+        crate::platform::io_error(
+            "reading",
+            "x".as_ref(),
+            std::io::Error::other("a bad sector"),
+        )
+    }
+
+    #[test]
+    fn what_was_found_is_known_until_it_is_sound_again() {
+        let suspects = Suspects::default();
+        assert!(!suspects.has_nodes() && !suspects.has_unreadable_nodes());
+        suspects.note_missing(CHUNK);
+        assert_eq!(suspects.chunk(&CHUNK), Some(Harm::Missing));
+        suspects.note_chunk(CHUNK, &Error::corrupt("chunk", "spoilt"));
+        suspects.note_node(NODE, &Error::corrupt("node", "spoilt"));
+        assert_eq!(suspects.chunk(&CHUNK), Some(Harm::Spoilt));
+        assert_eq!(suspects.node(&NODE), Some(Harm::Spoilt));
+        assert!(suspects.has_nodes() && !suspects.has_unreadable_nodes());
+        suspects.forget([], [&NODE]);
+        assert_eq!((suspects.node(&NODE), suspects.has_nodes()), (None, false));
+        assert!(suspects.chunk(&CHUNK).is_some());
+        suspects.forget([&CHUNK], []);
+        assert_eq!(suspects.chunk(&CHUNK), None);
+        suspects.note_missing(CHUNK);
+        suspects.note_node(NODE, &Error::corrupt("node", "spoilt"));
+        suspects.clear();
+        assert!(suspects.chunk(&CHUNK).is_none() && !suspects.has_nodes());
+        // What is no damage is none.
+        suspects.note_chunk(CHUNK, &Error::invalid("x", "y"));
+        assert_eq!(suspects.chunk(&CHUNK), None);
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_noted_by_whose_own_call_failed() {
+        let suspects = Suspects::default();
+        watch();
+        suspects.note_chunk(CHUNK, &unreadable());
+        suspects.note_node(NODE, &unreadable());
+        assert_eq!((suspects.chunk(&CHUNK), suspects.node(&NODE)), (None, None));
+        let faulty = Faulty::new(vec![0; 8192]);
+        faulty.order().reads = Some(std::io::ErrorKind::Other);
+        let condition = Condition::new(faulty.open().unwrap(), 0).unwrap();
+        let adapter = Adapter(std::sync::Arc::new(condition));
+        redb::StorageBackend::read(&adapter, 0, &mut [0; 8]).unwrap_err();
+        suspects.note_chunk(CHUNK, &unreadable());
+        suspects.note_node(NODE, &unreadable());
+        assert_eq!(suspects.chunk(&CHUNK), Some(Harm::Unreadable));
+        assert!(suspects.has_nodes() && suspects.has_unreadable_nodes());
+        watch();
+        assert!(!failed_here());
+    }
+
+    #[test]
+    fn another_s_failure_is_tried_again_and_ones_own_is_not() {
+        let count = |ends_well_at: usize, failure: &dyn Fn() -> Error| {
+            let mut runs = 0;
+            let done = unless_of_another(|| {
+                runs += 1;
+                if runs == ends_well_at {
+                    Ok(())
+                } else {
+                    Err(failure())
+                }
+            });
+            (runs, done.is_ok())
+        };
+        watch();
+        assert_eq!(count(1, &unreadable), (1, true));
+        assert_eq!(count(2, &unreadable), (2, true));
+        assert_eq!(
+            count(ANOTHER_TIME + 1, &unreadable),
+            (ANOTHER_TIME + 1, true)
+        );
+        assert_eq!(count(0, &unreadable), (ANOTHER_TIME + 1, false));
+        // What is damaged stays damaged.
+        assert_eq!(count(0, &|| Error::corrupt("x", "y")), (1, false));
+        let faulty = Faulty::new(vec![0; 8192]);
+        faulty.order().reads = Some(std::io::ErrorKind::Other);
+        let condition = Condition::new(faulty.open().unwrap(), 0).unwrap();
+        let adapter = Adapter(std::sync::Arc::new(condition));
+        redb::StorageBackend::read(&adapter, 0, &mut [0; 8]).unwrap_err();
+        assert_eq!(count(0, &unreadable), (1, false));
+        watch();
+    }
+}

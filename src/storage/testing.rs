@@ -1,7 +1,10 @@
 //! What the tests of this layer begin with.
 
-use std::sync::Arc;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::backend::{Backend, Medium};
 use super::engine::Engine;
 use super::handle::{Durability, EngineOptions};
 use super::memory::MemoryMedium;
@@ -11,20 +14,28 @@ use super::rows::Writes;
 use crate::error::Result;
 use crate::format::Identity;
 
+pub(super) const OPTIONS: EngineOptions = EngineOptions {
+    cache_bytes: 1 << 20,
+    ballast_bytes: 0,
+};
+
 /// A store in memory with what `fill` writes.
 pub(super) fn engine(fill: impl FnOnce(&mut Change<'_>) -> Result<()>) -> Engine {
-    let options = EngineOptions {
-        cache_bytes: 1 << 20,
-        ballast_bytes: 0,
-    };
+    engine_in(Arc::new(MemoryMedium::default()), fill)
+}
+
+/// A store with what `fill` writes.
+pub(super) fn engine_in(
+    medium: Arc<dyn Medium>,
+    fill: impl FnOnce(&mut Change<'_>) -> Result<()>,
+) -> Engine {
     let identity = Identity {
         format: 1,
         store: [7; 16],
         created_at: 0,
         writer: "test".to_owned(),
     };
-    let medium = Arc::new(MemoryMedium::default());
-    let made = Engine::create(medium, options, &identity, |rows| {
+    let made = Engine::create(medium, OPTIONS, &identity, |rows| {
         let mut change = Change::first(rows, 0);
         fill(&mut change)?;
         change.finish()
@@ -36,4 +47,101 @@ pub(super) fn engine(fill: impl FnOnce(&mut Change<'_>) -> Result<()>) -> Engine
 pub(super) fn write(engine: &Engine, write: impl FnOnce(&mut dyn Writes) -> Result<()>) {
     let written = engine.write(Durability::Durable, Room::Ordinary, write);
     written.unwrap();
+}
+
+/// A place in memory that refuses what it is told to, and remembers what it was asked.
+#[derive(Clone, Debug)]
+pub(super) struct Faulty {
+    pub(super) memory: MemoryMedium,
+    pub(super) orders: Arc<Mutex<Orders>>,
+}
+
+/// What a [`Faulty`] refuses, and what it was asked.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    /// Reads that touch this byte fail.
+    pub(super) bad_byte: Option<u64>,
+    /// Reads, writes and syncs fail like this.
+    pub(super) reads: Option<io::ErrorKind>,
+    pub(super) writes: Option<io::ErrorKind>,
+    pub(super) syncs: Option<io::ErrorKind>,
+    /// Writes and syncs as they came: a place and a length, or none.
+    pub(super) asked: Vec<Option<(u64, usize)>>,
+}
+
+impl Faulty {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            memory: MemoryMedium::new(bytes),
+            orders: Arc::default(),
+        }
+    }
+
+    pub(super) fn order(&self) -> MutexGuard<'_, Orders> {
+        self.orders.lock().unwrap()
+    }
+}
+
+impl Medium for Faulty {
+    fn open(&self) -> io::Result<Box<dyn Backend>> {
+        let memory = self.memory.open()?;
+        let orders = Arc::clone(&self.orders);
+        Ok(Box::new(FaultyBackend { memory, orders }))
+    }
+
+    fn path(&self) -> &Path {
+        Path::new("faulty")
+    }
+}
+
+#[derive(Debug)]
+struct FaultyBackend {
+    memory: Box<dyn Backend>,
+    orders: Arc<Mutex<Orders>>,
+}
+
+fn obey(order: Option<io::ErrorKind>) -> io::Result<()> {
+    order.map_or(Ok(()), |kind| Err(kind.into()))
+}
+
+impl Backend for FaultyBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.memory.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let orders = self.orders.lock().unwrap();
+        obey(orders.reads)?;
+        let touched = offset..offset + out.len() as u64;
+        if orders.bad_byte.is_some_and(|byte| touched.contains(&byte)) {
+            return Err(io::Error::other("a bad sector"));
+        }
+        self.memory.read(offset, out)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut orders = self.orders.lock().unwrap();
+        obey(orders.writes)?;
+        orders.asked.push(Some((offset, data.len())));
+        self.memory.write(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.memory.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut orders = self.orders.lock().unwrap();
+        obey(orders.syncs)?;
+        orders.asked.push(None);
+        self.memory.sync()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.memory.try_lock()
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        self.memory.unlock()
+    }
 }

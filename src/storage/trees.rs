@@ -430,4 +430,148 @@ mod tests {
         assert_eq!(end, keys as usize - 12 + 30);
         assert!(branch(&page[..keys as usize - 4], None).is_none());
     }
+
+    /// A file of these pages by number, in regions of a header of two and three pages more, of 128
+    /// bytes each.
+    fn regions(pages: &[(u64, Vec<u8>)], root: (usize, usize), of: u64) -> Vec<u8> {
+        const PAGE: usize = 128;
+        const REGIONS: usize = 2000;
+        let mut file = vec![0; PAGE + REGIONS * 5 * PAGE];
+        let place = |number: u64| {
+            let order = usize::try_from(number >> 59).unwrap();
+            let region = usize::try_from(number >> 20 & 0xF_FFFF).unwrap();
+            let index = usize::try_from(number & 0xFFF).unwrap();
+            PAGE + region * 5 * PAGE + 2 * PAGE + index * (PAGE << order)
+        };
+        let link = pages.iter().find(|(number, _)| *number == of).unwrap();
+        let end = match link.1[0] {
+            LEAF => Leaf::of(&link.1, (None, None)).unwrap().end,
+            _ => link.1.len(),
+        };
+        let mut slot = vec![0; SLOT_BYTES];
+        slot[root.0] = 1;
+        slot[root.1..][..8].copy_from_slice(&of.to_le_bytes());
+        slot[root.1 + 8..][..16].copy_from_slice(&sum(&link.1[..end]));
+        let check = sum(&slot[..SLOT_CHECKSUM]);
+        slot[SLOT_CHECKSUM..].copy_from_slice(&check);
+        for (number, page) in pages {
+            let at = place(*number);
+            file[at..][..page.len()].copy_from_slice(page);
+        }
+        // The header lies over the first pages of a file as small as this, and nothing else does.
+        file[PAGE_SIZE..][..4].copy_from_slice(&128_u32.to_le_bytes());
+        file[REGION_HEADER_PAGES..][..4].copy_from_slice(&2_u32.to_le_bytes());
+        file[REGION_PAGES..][..4].copy_from_slice(&3_u32.to_le_bytes());
+        file[SLOTS..][..SLOT_BYTES].copy_from_slice(&slot);
+        file
+    }
+
+    fn check_file(file: &[u8], which: Which) -> Checked<()> {
+        let read = |at: u64, out: &mut [u8]| {
+            let at = usize::try_from(at).unwrap();
+            out.copy_from_slice(&file[at..at + out.len()]);
+            Ok(())
+        };
+        Trees::of(&read, file.len() as u64)?.check(which)
+    }
+
+    const fn at(region: u64, index: u64, order: u64) -> u64 {
+        order << 59 | region << 20 | index
+    }
+
+    #[test]
+    fn a_page_lies_where_its_region_its_index_and_its_order_say() {
+        for number in [
+            at(1, 0, 0),
+            at(1, 2, 0),
+            at(3, 0, 1),
+            at(4, 1, 0),
+            at(7, 0, MOST_ORDER),
+        ] {
+            let file = regions(&[(number, leaf(3))], DATA_ROOT, number);
+            check_file(&file, Which::Names).unwrap();
+        }
+        // One that would end beyond the file, and one that is longer than any.
+        let number = at(1999, 2, 0);
+        let file = regions(&[(number, leaf(3))], DATA_ROOT, number);
+        check_file(&file, Which::Names).unwrap();
+        check_file(&file[..file.len() - 1], Which::Names).unwrap_err();
+        let number = at(7, 0, MOST_ORDER + 1);
+        let file = regions(&[(number, leaf(3))], DATA_ROOT, number);
+        check_file(&file, Which::Names).unwrap_err();
+    }
+
+    #[test]
+    fn the_engine_s_own_tables_are_followed_to_their_leaves() {
+        // A table of keys of four bytes and values of two, three of them.
+        let mut table = vec![LEAF, 0, 3, 0];
+        table.extend((1..=18).collect::<Vec<u8>>());
+        let end = table.len();
+        let mut names = vec![LEAF, 0, 1, 0];
+        for end in [13_u32, 65] {
+            names.extend_from_slice(&end.to_le_bytes());
+        }
+        names.push(b't');
+        let mut definition = vec![0; 52];
+        definition[9] = 1;
+        definition[10..18].copy_from_slice(&at(2, 1, 0).to_le_bytes());
+        definition[18..34].copy_from_slice(&sum(&table[..end]));
+        definition[42] = 1;
+        definition[43] = 4;
+        definition[47] = 1;
+        definition[48] = 2;
+        names.extend(definition);
+        let pages = [(at(1, 1, 0), names), (at(2, 1, 0), table)];
+        let file = regions(&pages, SYSTEM_ROOT, at(1, 1, 0));
+        check_file(&file, Which::System).unwrap();
+        check_file(&file, Which::Names).unwrap();
+        let place = 128 + 2 * 5 * 128 + 2 * 128 + 128;
+        for byte in 0..end {
+            let mut other = file.clone();
+            other[place + byte] ^= 4;
+            let found = check_file(&other, Which::System);
+            assert!(found.is_err(), "byte {byte} went unnoticed");
+            check_file(&other, Which::Names).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_leaf_has_its_values_where_their_lengths_say() {
+        let values = |page: &[u8], widths| {
+            let leaf = Leaf::of(page, widths).unwrap();
+            let values = (0..leaf.pairs).map(|pair| leaf.value(pair).map(<[u8]>::to_vec));
+            (values.collect::<Option<Vec<_>>>(), leaf.begin, leaf.end)
+        };
+        let page: Vec<u8> = [LEAF, 0, 2, 0].into_iter().chain(1..=60).collect();
+        // Two keys of three bytes and two values of four.
+        let found = values(&page, (Some(3), Some(4)));
+        let expected = vec![vec![7, 8, 9, 10], vec![11, 12, 13, 14]];
+        assert_eq!(found, (Some(expected), 10, 18));
+        // Values of any length: their ends, the keys, and they.
+        let mut page = vec![LEAF, 0, 2, 0];
+        for end in [19_u32, 25] {
+            page.extend_from_slice(&end.to_le_bytes());
+        }
+        page.extend(1..=13);
+        let found = values(&page, (Some(3), None));
+        let expected = vec![vec![7], vec![8, 9, 10, 11, 12, 13]];
+        assert_eq!(found, (Some(expected), 18, 25));
+        // Keys of any length.
+        let mut page = vec![LEAF, 0, 2, 0];
+        for end in [13_u32, 17] {
+            page.extend_from_slice(&end.to_le_bytes());
+        }
+        page.extend(1..=9);
+        let found = values(&page, (None, Some(2)));
+        assert_eq!(found, (Some(vec![vec![6, 7], vec![8, 9]]), 17, 21));
+        // Both.
+        let mut page = vec![LEAF, 0, 2, 0];
+        for end in [21_u32, 22, 25, 26] {
+            page.extend_from_slice(&end.to_le_bytes());
+        }
+        page.extend(1..=6);
+        let found = values(&page, (None, None));
+        assert_eq!(found, (Some(vec![vec![3, 4, 5], vec![6]]), 22, 26));
+        assert!(Leaf::of(&[LEAF, 0, 0, 0], (None, None)).is_none());
+    }
 }

@@ -44,6 +44,8 @@ mod sweep;
 mod tags;
 mod take_in;
 mod telemetry;
+#[cfg(test)]
+mod testing;
 mod threads;
 mod unlist;
 mod usage;

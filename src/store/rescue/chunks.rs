@@ -223,11 +223,7 @@ impl Mender<'_> {
                 replace_chunk(change, &found, uses)
             }
             Err(Error::Corrupt { .. }) => {
-                let waits = |base: &ChunkId| {
-                    let row = chunk_row(change.records().0, base);
-                    row.is_ok_and(|row| row.is_some_and(|row| row.is_lost()))
-                };
-                if row.is_some_and(|row| row.bases.iter().any(waits)) {
+                if row.is_some_and(|row| waits(change.records().0, row)) {
                     return Ok(());
                 }
                 self.lost += 1;
@@ -286,6 +282,14 @@ fn deltas_of<'a>(rows: impl Iterator<Item = &'a ChunkRow>) -> HashMap<ChunkId, u
         *counts.entry(*base).or_default() += 1;
     }
     counts
+}
+
+/// Whether the bytes of a chunk further down its chain are lost, as far as the chain falls.
+fn waits(rows: &dyn Rows, row: &ChunkRow) -> bool {
+    row.bases.iter().any(|base| match chunk_row(rows, base) {
+        Ok(Some(below)) if below.depth < row.depth => below.is_lost() || waits(rows, &below),
+        _ => false,
+    })
 }
 
 /// Whether the disk is not known to be unable to read it: the engine must not meet that.

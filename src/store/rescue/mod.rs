@@ -5,9 +5,13 @@
 
 mod chunks;
 mod evidence;
+#[cfg(test)]
+mod exact;
 mod frames;
 mod history;
 mod jobs;
+#[cfg(test)]
+mod lost;
 mod plan;
 mod rebuild;
 mod references;

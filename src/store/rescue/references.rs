@@ -57,21 +57,17 @@ pub(super) fn mend_nodes(change: &mut Change<'_>, content: &Content) -> Result<u
     change.records().0.each_node(&mut |id, value| {
         let refs = content.node_refs(&id);
         seen.insert(id);
-        let split = StoredNode::split(&id, value);
+        if refs == 0 {
+            fixes.push((id, Fix::Remove));
+            return Ok(ControlFlow::Continue(()));
+        }
         // The count may be spoilt, and the bytes after it sound.
         let bytes = value.get(StoredNode::PREFIX_BYTES..).unwrap_or_default();
         let is_sound = Node::from_bytes(&id, bytes).is_ok();
-        match split {
-            _ if refs == 0 => fixes.push((id, Fix::Remove)),
-            Ok((count, _)) if count == refs && is_sound => {}
-            _ => {
-                lost += u64::from(!is_sound);
-                let bytes = if is_sound { bytes } else { &[] };
-                let fixed = StoredNode::value(&id, refs, bytes);
-                if fixed != value {
-                    fixes.push((id, Fix::Put(fixed)));
-                }
-            }
+        lost += u64::from(!is_sound);
+        let fixed = StoredNode::value(&id, refs, if is_sound { bytes } else { &[] });
+        if fixed != value {
+            fixes.push((id, Fix::Put(fixed)));
         }
         Ok(ControlFlow::Continue(()))
     })?;

@@ -13,7 +13,7 @@ use crate::format::{
 use crate::id::{CheckpointId, StoreId};
 use crate::metric::Direction;
 use crate::storage::{Records, Rows};
-use crate::store::index_rows::rows_of;
+use crate::store::index_rows::{rows_of, whole};
 use crate::store::line::{direction_of, head_mark};
 
 /// What the log says of a checkpoint.
@@ -349,22 +349,9 @@ impl Ledger {
         let named = self.jobs.values().filter(|job| !job.removed).count() as u64;
         self.expected.insert(IndexKind::JobName, named);
         let mut found: BTreeMap<IndexKind, u64> = BTreeMap::new();
-        let edge = |kind, job, name, order, id| IndexKey {
-            kind,
-            job,
-            name,
-            order,
-            id,
-        };
         let all = (
-            edge(IndexKind::Commit, 0, 0, 0, 0),
-            edge(
-                IndexKind::AbandonedMetric,
-                u32::MAX,
-                u32::MAX,
-                u64::MAX,
-                u64::MAX,
-            ),
+            whole(IndexKind::Commit).0,
+            whole(IndexKind::AbandonedMetric).1,
         );
         rows.index(all, false, &mut |key| {
             *found.entry(key.kind).or_default() += 1;

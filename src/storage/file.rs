@@ -162,11 +162,16 @@ impl Backend for FileBackend {
 mod tests {
     use super::*;
 
+    fn file_of(path: &Path, len: u64) {
+        let created = OpenOptions::new().write(true).create_new(true).open(path);
+        created.unwrap().set_len(len).unwrap();
+    }
+
     #[test]
     fn a_file_is_held_by_one_and_what_it_took_beyond_its_end_is_given_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        std::fs::write(&path, [1; 100]).unwrap();
+        file_of(&path, 100);
         let medium = FileMedium::new(&path);
         let (first, second) = (medium.open().unwrap(), medium.open().unwrap());
         assert!(first.try_lock().unwrap());
@@ -188,7 +193,7 @@ mod tests {
     fn who_only_reads_shares_the_file_with_readers_and_not_with_a_writer() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        std::fs::write(&path, [1; 100]).unwrap();
+        file_of(&path, 100);
         let (one, two) = (FileMedium::read_only(&path), FileMedium::read_only(&path));
         let (one, two) = (one.open().unwrap(), two.open().unwrap());
         assert!(one.try_lock().unwrap() && two.try_lock().unwrap());

@@ -45,3 +45,5 @@ pub(crate) use recount::References;
 pub(crate) use room::Room;
 pub(crate) use rows::{Clear, Rows, Writes};
 pub(crate) use suspects::{Harm, unless_of_another};
+#[cfg(test)]
+pub(crate) use testing::{Faulty, deep_nodes};

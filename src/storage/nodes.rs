@@ -230,3 +230,98 @@ fn check_depth(id: &NodeId, depth: u8) -> Result<()> {
 fn named(id: &NodeId) -> String {
     format!("manifest node {id}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunks::put_chunk;
+    use super::super::testing::{deep_nodes, engine};
+    use super::*;
+    use crate::storage::{Durability, Engine, NewChunk, Room};
+
+    /// Nodes above a list: the highest that may be, and one more.
+    const DEPTHS: [(usize, bool); 3] = [
+        (1, true),
+        (MAX_TREE_DEPTH as usize + 1, true),
+        (MAX_TREE_DEPTH as usize + 2, false),
+    ];
+
+    fn with_chunk() -> Engine {
+        let id = crate::id::ChunkId::new(*blake3::hash(&[9; 1000]).as_bytes());
+        engine(|change| put_chunk(change, &NewChunk::alone(id, &[9; 1000])).map(drop))
+    }
+
+    fn changed<T>(engine: &Engine, run: impl FnOnce(&mut dyn Writes) -> Result<T>) -> Result<T> {
+        engine.write(Durability::Durable, Room::Ordinary, run)
+    }
+
+    #[test]
+    fn a_tree_is_counted_and_released_as_deep_as_one_can_be_and_no_deeper() {
+        for (above, is_sound) in DEPTHS {
+            for by_name in [false, true] {
+                let (nodes, chunk) = deep_nodes(above, by_name);
+                let root = *nodes.last().unwrap().1.as_bytes();
+                let manifest = Manifest::Tree { root, depth: 0 };
+                let mut fresh = NodeSet::default();
+                for (node, _, _) in &nodes {
+                    fresh.add(node.clone()).unwrap();
+                }
+                assert_eq!(fresh.ids().count(), nodes.len());
+                let engine = with_chunk();
+                let retained = changed(&engine, |rows| retain_manifest(rows, &manifest, &fresh));
+                assert_eq!(retained.is_ok(), is_sound, "{above}: {retained:?}");
+                // However it came to be there.
+                let engine = with_chunk();
+                let put = changed(&engine, |rows| {
+                    for (_, id, bytes) in &nodes {
+                        rows.put_node(id, &StoredNode::value(id, 1, bytes))?;
+                    }
+                    retain_chunk(rows, &chunk)
+                });
+                put.unwrap();
+                let released = changed(&engine, |rows| release_manifest(rows, &manifest));
+                assert_eq!(released.is_ok(), is_sound, "{above}: {released:?}");
+                if let (Err(one), Err(other)) = (retained, released) {
+                    let told = (one.to_string(), other.to_string());
+                    assert!(told.0.contains("manifest node"), "{told:?}");
+                    assert!(told.0.contains("it lies too deep"), "{told:?}");
+                    assert_eq!(told.0, told.1);
+                } else {
+                    assert_eq!(engine.read(|rows| rows.counts()).unwrap(), (1, 0));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_named_again_gains_and_loses_one_and_is_named_when_it_is_not_there() {
+        let (nodes, _) = deep_nodes(1, false);
+        let root = *nodes[1].1.as_bytes();
+        let manifest = Manifest::Tree { root, depth: 1 };
+        let mut fresh = NodeSet::default();
+        for (node, _, _) in &nodes {
+            fresh.add(node.clone()).unwrap();
+        }
+        let engine = with_chunk();
+        let refs = |engine: &Engine| {
+            let of = |rows: &dyn Rows, id| Ok(stored(rows, id)?.map(|(refs, _)| refs));
+            let read = engine.read(|rows| Ok((of(rows, &nodes[1].1)?, of(rows, &nodes[0].1)?)));
+            read.unwrap()
+        };
+        let none = NodeSet::default();
+        let missing = changed(&engine, |rows| retain_manifest(rows, &manifest, &none));
+        let told = missing.unwrap_err().to_string();
+        assert!(
+            told.contains(&format!("manifest node {}", nodes[1].1)),
+            "{told}"
+        );
+        changed(&engine, |rows| retain_manifest(rows, &manifest, &fresh)).unwrap();
+        assert_eq!(refs(&engine), (Some(1), Some(1)));
+        // Once there, it needs no bytes.
+        changed(&engine, |rows| retain_manifest(rows, &manifest, &none)).unwrap();
+        assert_eq!(refs(&engine), (Some(2), Some(1)));
+        changed(&engine, |rows| release_manifest(rows, &manifest)).unwrap();
+        assert_eq!(refs(&engine), (Some(1), Some(1)));
+        changed(&engine, |rows| release_manifest(rows, &manifest)).unwrap();
+        assert_eq!(refs(&engine), (None, None));
+    }
+}

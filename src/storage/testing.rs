@@ -12,7 +12,8 @@ use super::records::Change;
 use super::room::Room;
 use super::rows::Writes;
 use crate::error::Result;
-use crate::format::Identity;
+use crate::format::{ChunkRef, Identity, NameChild, Node, SpanChild};
+use crate::id::NodeId;
 
 pub(super) const OPTIONS: EngineOptions = EngineOptions {
     cache_bytes: 1 << 20,
@@ -49,35 +50,63 @@ pub(super) fn write(engine: &Engine, write: impl FnOnce(&mut dyn Writes) -> Resu
     written.unwrap();
 }
 
+/// Nodes that lead to each other, the first to a list of one chunk, and so many above that; each
+/// names the one before.
+pub(crate) fn deep_nodes(above: usize, by_name: bool) -> (Vec<(Node, NodeId, Vec<u8>)>, ChunkRef) {
+    let chunk = ChunkRef {
+        id: *blake3::hash(&[9; 1000]).as_bytes(),
+        raw_len: 1000,
+    };
+    let mut nodes: Vec<(Node, NodeId, Vec<u8>)> = Vec::new();
+    for _ in 0..=above {
+        let node = match nodes.last() {
+            None => Node::List(vec![chunk]),
+            Some((_, below, _)) if by_name => Node::Names(vec![NameChild {
+                node: *below.as_bytes(),
+                first: "a".to_owned(),
+            }]),
+            Some((_, below, _)) => Node::Spans(vec![SpanChild {
+                node: *below.as_bytes(),
+                bytes: 1000,
+            }]),
+        };
+        let (id, bytes) = node.to_bytes().unwrap();
+        nodes.push((node, id, bytes));
+    }
+    (nodes, chunk)
+}
+
 /// A place in memory that refuses what it is told to, and remembers what it was asked.
 #[derive(Clone, Debug)]
-pub(super) struct Faulty {
-    pub(super) memory: MemoryMedium,
-    pub(super) orders: Arc<Mutex<Orders>>,
+pub(crate) struct Faulty {
+    pub(crate) memory: MemoryMedium,
+    orders: Arc<Mutex<Orders>>,
 }
 
 /// What a [`Faulty`] refuses, and what it was asked.
 #[derive(Debug, Default)]
-pub(super) struct Orders {
+pub(crate) struct Orders {
     /// Reads that touch this byte fail.
-    pub(super) bad_byte: Option<u64>,
+    pub(crate) bad_byte: Option<u64>,
     /// Reads, writes and syncs fail like this.
-    pub(super) reads: Option<io::ErrorKind>,
-    pub(super) writes: Option<io::ErrorKind>,
-    pub(super) syncs: Option<io::ErrorKind>,
+    pub(crate) reads: Option<io::ErrorKind>,
+    pub(crate) writes: Option<io::ErrorKind>,
+    pub(crate) syncs: Option<io::ErrorKind>,
+    /// What is longer than this, or reserved beyond, finds the disk full.
+    pub(crate) capacity: Option<u64>,
     /// Writes and syncs as they came: a place and a length, or none.
-    pub(super) asked: Vec<Option<(u64, usize)>>,
+    pub(crate) asked: Vec<Option<(u64, usize)>>,
 }
 
 impl Faulty {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self {
             memory: MemoryMedium::new(bytes),
             orders: Arc::default(),
         }
     }
 
-    pub(super) fn order(&self) -> MutexGuard<'_, Orders> {
+    pub(crate) fn order(&self) -> MutexGuard<'_, Orders> {
         self.orders.lock().unwrap()
     }
 }
@@ -98,6 +127,16 @@ impl Medium for Faulty {
 struct FaultyBackend {
     memory: Box<dyn Backend>,
     orders: Arc<Mutex<Orders>>,
+}
+
+impl FaultyBackend {
+    fn fits(&self, end: u64) -> io::Result<()> {
+        let capacity = self.orders.lock().unwrap().capacity;
+        match capacity.filter(|capacity| end > *capacity && self.memory.len().unwrap() < end) {
+            Some(_) => Err(io::ErrorKind::StorageFull.into()),
+            None => Ok(()),
+        }
+    }
 }
 
 fn obey(order: Option<io::ErrorKind>) -> io::Result<()> {
@@ -127,7 +166,12 @@ impl Backend for FaultyBackend {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.fits(len)?;
         self.memory.set_len(len)
+    }
+
+    fn reserve(&self, _: u64, to: u64) -> io::Result<()> {
+        self.fits(to)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -218,3 +218,35 @@ fn free_tags(change: &Change<'_>, line: &JobLine, record: &mut CheckpointRecord)
     record.later.tags = kept;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_back_leaves_its_tag_to_whom_it_went_to() {
+        let store = Store::in_memory().unwrap();
+        let job = store.job("NQ").unwrap();
+        let save = |iteration| {
+            let saved = job.save(iteration).bytes("own", b"x").commit().unwrap();
+            saved.checkpoint
+        };
+        let first = save(1);
+        save(2);
+        first.set_tag("kept", false).unwrap();
+        first.set_tag("moved", false).unwrap();
+        first.delete(false).unwrap();
+        let last = save(3);
+        last.set_tag("moved", false).unwrap();
+        let back = store.undelete(first.id).unwrap();
+        assert_eq!(back.tags.iter().collect::<Vec<_>>(), ["kept"]);
+        assert_eq!(job.tagged("moved").unwrap().unwrap().id, last.id);
+        assert_eq!(job.tagged("kept").unwrap().unwrap().id, first.id);
+        assert!(
+            store
+                .verify(crate::store::VerifyDepth::Full)
+                .unwrap()
+                .is_clean()
+        );
+    }
+}

@@ -124,3 +124,42 @@ impl Trial {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{CheckpointRecord, TableCode};
+    use crate::storage::{Change, NewChunk, count_chunk, deep_nodes, put_chunk};
+    use crate::store::testing::{keys, put, record, sample, tampered};
+
+    #[test]
+    fn what_a_checkpoint_alone_holds_is_followed_as_deep_as_a_tree_can_be() {
+        let image = sample();
+        let deepest = usize::from(MAX_TREE_DEPTH) + 1;
+        for (above, is_followed) in [(1, true), (deepest, true), (deepest + 1, false)] {
+            for by_name in [false, true] {
+                let (nodes, chunk) = deep_nodes(above, by_name);
+                let mut checkpoint = 0;
+                let store = tampered(&image, |rows| {
+                    let mut change = Change::begin(rows, 0)?;
+                    let new = NewChunk::alone(chunk.chunk(), &[9; 1000]);
+                    put_chunk(&mut change, &new)?;
+                    count_chunk(change.rows(), &chunk.chunk(), (1, 0))?;
+                    change.finish()?;
+                    for (_, id, bytes) in &nodes {
+                        rows.put_node(id, &StoredNode::value(id, 1, bytes))?;
+                    }
+                    checkpoint = *keys(rows, TableCode::Checkpoints).last().unwrap();
+                    let mut known: CheckpointRecord = record(rows, checkpoint);
+                    known.saved.manifest = Manifest::Tree {
+                        root: *nodes.last().unwrap().1.as_bytes(),
+                        depth: 1,
+                    };
+                    put(rows, checkpoint, &known)
+                });
+                let freed = store.freed_by(&[CheckpointId::new(checkpoint)]).unwrap();
+                assert_eq!(freed, if is_followed { 1000 } else { 0 }, "{above}");
+            }
+        }
+    }
+}

@@ -163,3 +163,38 @@ fn situation(job: &Job, record: &JobRecord) -> Situation {
         completed: record.sessions.completed_head.map(CheckpointId::new),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_among_some_has_those_that_are_live_and_of_this_job() {
+        let store = Store::in_memory().unwrap();
+        let save = |job: &str, iteration| {
+            let job = store.job(job).unwrap();
+            let saved = job.save(iteration).bytes("own", b"x").commit().unwrap();
+            saved.checkpoint
+        };
+        let of_job: Vec<_> = (1..=4).map(|iteration| save("NQ", iteration)).collect();
+        let other = save("ES", 1);
+        of_job[1].delete(false).unwrap();
+        let among: BTreeSet<u64> = [&of_job[0], &of_job[1], &of_job[3], &other]
+            .map(|checkpoint| checkpoint.id.get())
+            .into_iter()
+            .chain([9_999])
+            .collect();
+        let job = store.job("NQ").unwrap();
+        let read = |among: Option<&BTreeSet<u64>>| {
+            let found = store.read(|rows| gather(rows, &job, among)).unwrap();
+            let ids = found.1.iter().map(|found| found.iteration);
+            ids.collect::<Vec<_>>()
+        };
+        assert_eq!(read(Some(&among)), [1, 4]);
+        assert_eq!(read(None), [1, 3, 4]);
+        let keep = Retention::new([crate::policy::Keep::Latest(1)]).unwrap();
+        assert_eq!(job.plan(&keep).unwrap().dropped().count(), 2);
+        let pruned = job.prune_among(&keep, Some(&among)).unwrap();
+        assert_eq!((pruned.deleted, read(None)), (1, vec![3, 4]));
+    }
+}

@@ -101,13 +101,9 @@ impl Store {
     /// stays. The caller has the turn.
     pub(super) fn end_undo_windows(&self, log: u64) {
         match self.reclaim_in_turn(Due::Until(log)) {
-            Ok(done) if done.checkpoints > 0 => {
-                let Reclaimed {
-                    checkpoints, bytes, ..
-                } = done;
-                tracing::warn!(checkpoints, bytes, "deleted checkpoints made room");
-            }
-            Ok(_) => {}
+            Ok(Reclaimed {
+                checkpoints, bytes, ..
+            }) => tracing::warn!(checkpoints, bytes, "a full disk ended the undo windows"),
             Err(error) => tracing::warn!(%error, "no room could be made"),
         }
     }
@@ -129,8 +125,10 @@ impl Store {
     /// Drops the telemetry of removed jobs of which no checkpoint can come back.
     fn forget_removed(&self) -> Result<()> {
         let jobs = self.read(|rows| Records(rows).all_jobs())?;
+        // A fork has the larger number: it goes before what it was forked from.
         let gone = jobs
             .iter()
+            .rev()
             .filter(|(_, job)| job.removed && job.deleted == 0 && job.segment.is_some());
         for (number, _) in gone {
             // A fork shows what came before it.
@@ -220,4 +218,82 @@ fn is_over(records: Records<'_>, deleted_at: u64, window: i64) -> Result<bool> {
         return Ok(false);
     };
     Ok(last.at.saturating_sub(first.at) >= window)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::format::TableCode;
+    use crate::storage::{Faulty, MemoryMedium};
+    use crate::store::testing::{keys, noise, options};
+    use crate::store::{Options, VerifyDepth};
+
+    #[test]
+    fn telemetry_goes_with_the_last_checkpoint_of_a_removed_job_that_none_was_forked_from() {
+        let rows_of = |store: &Store, job: u64| {
+            let rows = store
+                .read(|rows| Ok(keys(rows, TableCode::Telemetry)))
+                .unwrap();
+            rows.iter().filter(|key| *key >> 32 == job).count()
+        };
+        let medium = MemoryMedium::default();
+        let store = Store::create_in(Arc::new(medium), options()).unwrap();
+        for name in ["one", "two"] {
+            let job = store.job(name).unwrap();
+            job.log(1, [("loss", 1.0)]).unwrap();
+            job.save(2).bytes("own", b"state").commit().unwrap();
+        }
+        let of_two = store.job("two").unwrap().latest().unwrap().unwrap();
+        of_two.fork("three").unwrap();
+        assert!(rows_of(&store, 1) > 0 && rows_of(&store, 2) > 0);
+        for name in ["one", "two"] {
+            store.delete_job(name).unwrap();
+        }
+        // They can come back.
+        assert_eq!(store.reclaim(false).unwrap().waiting, 2);
+        assert!(rows_of(&store, 1) > 0 && rows_of(&store, 2) > 0);
+        assert_eq!(store.reclaim(true).unwrap().checkpoints, 2);
+        assert!(rows_of(&store, 1) == 0 && rows_of(&store, 2) > 0);
+        store.delete_job("three").unwrap();
+        store.reclaim(true).unwrap();
+        assert_eq!((rows_of(&store, 2), rows_of(&store, 3)), (0, 0));
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    }
+
+    #[test]
+    fn a_file_on_a_full_disk_is_made_shorter_by_a_reclaim_that_frees_something() {
+        let faulty = Faulty::new(Vec::new());
+        let with_ballast = Options {
+            ballast_bytes: 256 << 10,
+            ..options()
+        };
+        let store = Store::create_in(Arc::new(faulty.clone()), with_ballast).unwrap();
+        let job = store.job("one").unwrap();
+        for iteration in 1..=8 {
+            let state = noise(iteration, 900_000);
+            job.save(iteration).bytes("own", &state).commit().unwrap();
+        }
+        let len = || faulty.memory.to_vec().len();
+        let delete = |iteration| job.at(iteration).unwrap().unwrap().delete(true).unwrap();
+        // While there is room, the file stays as long as it is.
+        delete(1);
+        let before = len();
+        assert!(store.reclaim(true).unwrap().chunks > 0);
+        assert!(len() >= before);
+        // On a full disk, nothing that is freed makes it no shorter.
+        let before = len();
+        faulty.order().capacity = Some(before as u64);
+        // What the handle had taken beyond the end is another's by now.
+        store.reopen().unwrap();
+        assert_eq!(store.reclaim(true).unwrap().chunks, 0);
+        assert_eq!(len(), before);
+        for iteration in 2..=6 {
+            delete(iteration);
+        }
+        assert!(store.reclaim(true).unwrap().chunks > 4);
+        assert!(len() < before, "{} of {before}", len());
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    }
 }

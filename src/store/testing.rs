@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::format::{
     Action, CheckpointRecord, ChunkRow, IndexKey, IndexKind, JobRecord, LogRecord, NameRecord,
-    Record, Stamp, TableCode, TelemetryRecord,
+    Record, SegmentRecord, Stamp, TableCode, TelemetryRecord,
 };
 use crate::id::{ChunkId, NodeId};
 use crate::metric::Direction;
@@ -146,8 +146,8 @@ pub(super) struct Tables {
     /// Every name, and whether it is found by itself.
     pub(super) names: BTreeMap<String, bool>,
     pub(super) staged: Vec<(u64, ChunkId)>,
-    /// What happened, but for repairs.
-    pub(super) log: BTreeMap<u64, Action>,
+    /// What happened and when, but for repairs.
+    pub(super) log: BTreeMap<u64, (i64, Action)>,
     pub(super) live: u64,
     pub(super) lost: u64,
 }
@@ -182,6 +182,16 @@ impl Tables {
 
     fn of_rows(rows: &dyn Rows) -> Self {
         let mut found = Self::default();
+        found.read_content(rows);
+        found.read_records(rows);
+        found.read_index(rows);
+        found.staged = rows.staged(usize::MAX).unwrap();
+        let head = Records(rows).head().unwrap();
+        (found.live, found.lost) = (head.live, head.lost);
+        found
+    }
+
+    fn read_content(&mut self, rows: &dyn Rows) {
         rows.each_chunk(&mut |id, bytes| {
             let row = ChunkRow::from_bytes(&id, bytes).unwrap();
             // A row that is made anew does not know its place in the chain.
@@ -191,58 +201,87 @@ impl Tables {
                 position,
                 ..row
             };
-            found.chunks.insert(id, row);
+            self.chunks.insert(id, row);
             Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         rows.each_node(&mut |id, value| {
-            found.nodes.insert(id, value.to_vec());
+            self.nodes.insert(id, value.to_vec());
             Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         rows.each_extent(&mut |key, _| {
-            found.extents.insert(key);
+            self.extents.insert(key);
             Ok(ControlFlow::Continue(()))
         })
         .unwrap();
+    }
+
+    fn read_records(&mut self, rows: &dyn Rows) {
         let stamp = Stamp::default();
         for key in keys(rows, TableCode::Checkpoints) {
             let mut checkpoint: CheckpointRecord = record(rows, key);
             checkpoint.later.stamp = stamp;
-            found.checkpoints.insert(key, checkpoint);
+            self.checkpoints.insert(key, checkpoint);
         }
         for key in keys(rows, TableCode::Jobs) {
             let job: JobRecord = record(rows, key);
-            found.jobs.insert(key, JobRecord { stamp, ..job });
+            self.jobs.insert(key, JobRecord { stamp, ..job });
         }
         for key in keys(rows, TableCode::Telemetry) {
-            found.telemetry.insert(key, record(rows, key));
+            // What a segment sums up of its blocks can be derived at any time.
+            let row = match record(rows, key) {
+                TelemetryRecord::Segment(segment) => TelemetryRecord::Segment(SegmentRecord {
+                    parent: segment.parent,
+                    ..SegmentRecord::default()
+                }),
+                block @ TelemetryRecord::Block(_) => block,
+            };
+            self.telemetry.insert(key, row);
         }
+        for key in keys(rows, TableCode::Log) {
+            let logged: LogRecord = record(rows, key);
+            if !matches!(
+                logged.action,
+                Action::Repair { .. } | Action::Salvage { .. }
+            ) {
+                self.log.insert(key, (logged.at, logged.action));
+            }
+        }
+    }
+
+    fn read_index(&mut self, rows: &dyn Rows) {
         let mut names = BTreeMap::new();
         for key in keys(rows, TableCode::Names) {
             let name: NameRecord = record(rows, key);
             let number = Records(rows).name_number(&name.text).unwrap();
             names.insert(key, name.text.clone());
             let is_found = number.is_some_and(|number| u64::from(number) == key);
-            found.names.insert(name.text, is_found);
+            self.names.insert(name.text, is_found);
         }
         let kinds = (IndexKind::Commit, IndexKind::AbandonedMetric);
         rows.index((whole(kinds.0).0, whole(kinds.1).1), false, &mut |key| {
             // Names may have other numbers after they are given out anew.
             let name = names.get(&u64::from(key.name)).cloned();
-            found.index.insert((IndexKey { name: 0, ..key }, name));
+            self.index.insert((IndexKey { name: 0, ..key }, name));
             Ok(ControlFlow::Continue(()))
         })
         .unwrap();
-        for key in keys(rows, TableCode::Log) {
-            let logged: LogRecord = record(rows, key);
-            if !matches!(logged.action, Action::Repair { .. }) {
-                found.log.insert(key, logged.action);
-            }
-        }
-        found.staged = rows.staged(usize::MAX).unwrap();
-        let head = Records(rows).head().unwrap();
-        (found.live, found.lost) = (head.live, head.lost);
-        found
     }
+}
+
+/// The bytes of a store in which no copy of these bytes is left as it was, where there are any.
+pub(super) fn without(image: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let mut image = image.to_vec();
+    let places: Vec<usize> = memchr::memmem::find_iter(&image, bytes).collect();
+    for at in places {
+        image[at + bytes.len() - 1] ^= 1;
+    }
+    image
+}
+
+/// A store with these bytes.
+pub(super) fn opened(image: &[u8]) -> Store {
+    let medium = Arc::new(MemoryMedium::new(image.to_vec()));
+    Store::open_in(medium, options()).unwrap()
 }

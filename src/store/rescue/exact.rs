@@ -7,10 +7,11 @@ use std::ops::ControlFlow;
 use crate::error::Result;
 use crate::format::{
     Action, CheckpointRecord, ChunkRow, DeletedMark, Head, HeadMark, IndexKey, IndexKind,
-    JobRecord, LogRecord, NameRecord, Record, Stamp, StoredNode, TableCode,
+    JobRecord, LogRecord, MAX_PARTS, NameRecord, Record, Stamp, StoredNode, TableCode,
 };
 use crate::id::{CheckpointId, ChunkId, NodeId};
-use crate::storage::{Writes, chunk_row};
+use crate::metric::Direction;
+use crate::storage::{Change, NewChunk, RawMedium, Writes, chunk_row, put_chunk};
 use crate::store::index_rows::whole;
 use crate::store::testing::{Tables, keys, put, record, sample, tampered};
 use crate::store::walk::{each_chunk, each_group};
@@ -98,6 +99,8 @@ fn repaired_to(store: &Store, before: &Tables, at: &str) {
     for (id, value) in &before.nodes {
         assert!(after.nodes.get(id) == Some(value), "{at}");
     }
+    assert_eq!(after.jobs, before.jobs, "{at}");
+    assert_eq!(after.names, before.names, "{at}");
     assert!(after == *before, "{at}: {after:#?} is not {before:#?}");
 }
 
@@ -230,18 +233,14 @@ fn a_node_whose_row_is_lost_or_miscounted_or_spoilt_is_put_back_as_it_was() {
     assert!(counts.len() > 1, "some are shared: {counts:?}");
 }
 
+/// What is done to a store.
+type Tamper<'a> = Box<dyn FnOnce(&mut dyn Writes) -> Result<()> + 'a>;
+
 /// What is done to a row, and what verification says of it.
-type Lie<'a> = (
-    &'a str,
-    Said,
-    Box<dyn FnOnce(&mut dyn Writes) -> Result<()> + 'a>,
-);
+type Lie<'a> = (&'a str, Said, Tamper<'a>);
 
 /// A row of this key, altered.
-fn altered<'a, T: Record + 'a>(
-    key: u64,
-    alter: impl FnOnce(&mut T) + 'a,
-) -> Box<dyn FnOnce(&mut dyn Writes) -> Result<()> + 'a> {
+fn altered<'a, T: Record + 'a>(key: u64, alter: impl FnOnce(&mut T) + 'a) -> Tamper<'a> {
     Box::new(move |rows| {
         let mut found: T = record(rows, key);
         alter(&mut found);
@@ -425,11 +424,11 @@ fn a_record_that_says_other_than_the_log_is_told_and_believed_where_the_log_is_s
         });
         told(&deleted, &differs(*id));
         // A version from before a change that the log has.
-        let changed = before.log.iter().any(|(log, action)| match action {
+        let changed = before.log.values().any(|(_, action)| match action {
             Action::Tag { checkpoint, .. }
             | Action::Pin { checkpoint, .. }
             | Action::Annotate { checkpoint, .. }
-            | Action::Delete { checkpoint, .. } => checkpoint == id && *log > 0,
+            | Action::Delete { checkpoint, .. } => checkpoint == id,
             _ => false,
         });
         let older = tampered(&image, |rows| {
@@ -446,4 +445,130 @@ fn a_record_that_says_other_than_the_log_is_told_and_believed_where_the_log_is_s
             repaired_to(&older, &before, "an older version");
         }
     }
+}
+
+#[test]
+fn what_nothing_leads_to_is_counted_and_goes_with_a_repair() {
+    let image = sample();
+    let (before, _) = sound(&image);
+    let orphans = |at: &str, orphans: u64, tamper: Tamper<'_>| {
+        let store = tampered(&image, tamper);
+        let found = store.verify(VerifyDepth::Full).unwrap();
+        assert!(found.is_clean(), "{at}: {:?}", found.damage);
+        assert_eq!(found.orphans, orphans, "{at}");
+        repaired_to(&store, &before, at);
+    };
+    let extent = |rows: &mut dyn Writes, by: u64| {
+        let (first, _) = before.chunks.first_key_value().unwrap();
+        let key = before.chunks[first].number * MAX_PARTS as u64;
+        let mut bytes = Vec::new();
+        rows.extent(key, &mut |found| {
+            bytes.extend_from_slice(found);
+            Ok(())
+        })?;
+        rows.put_extent(key + by, &bytes)
+    };
+    orphans("a part too many", 1, Box::new(|rows| extent(rows, 7)));
+    orphans("a stray extent", 1, Box::new(|rows| extent(rows, 16 * 500)));
+    let unused = |rows: &mut dyn Writes, is_staged: bool| {
+        let mut change = Change::begin(rows, 0)?;
+        let raw = [5; 3000];
+        let id = ChunkId::new(*blake3::hash(&raw).as_bytes());
+        let number = put_chunk(&mut change, &NewChunk::alone(id, &raw))?;
+        if is_staged {
+            change.rows().stage(number, &id)?;
+        }
+        change.finish()
+    };
+    orphans("an unused chunk", 1, Box::new(|rows| unused(rows, false)));
+    // One that is to be swept is none.
+    let store = tampered(&image, |rows| unused(rows, true));
+    let found = store.verify(VerifyDepth::Full).unwrap();
+    assert_eq!((found.damage.len(), found.orphans), (0, 0));
+    let raw = |row: &ChunkRow| u64::from(row.raw_len);
+    assert_eq!(found.chunks, before.chunks.len() as u64);
+    assert_eq!(found.bytes, before.chunks.values().map(raw).sum::<u64>());
+}
+
+#[test]
+fn a_chain_that_does_not_fall_is_told_and_written_anew_from_the_file() {
+    let image = sample();
+    let (before, users) = sound(&image);
+    let mut cases = 0;
+    for (id, row) in &before.chunks {
+        for base in &row.bases {
+            let (depth, _) = depth_of(&tampered(&image, |_| Ok(())), id);
+            let lie = |alter: &dyn Fn(&mut ChunkRow)| {
+                tampered(&image, |rows| {
+                    let mut row = ChunkRow::from_bytes(base, &rows.chunk(base)?.unwrap()).unwrap();
+                    alter(&mut row);
+                    rows.put_chunk(base, &row.to_bytes(base))
+                })
+            };
+            let below = before.chunks[base].bases.first();
+            let other = *before.chunks.keys().next_back().unwrap();
+            let Some(below) = below else { continue };
+            cases += 1;
+            // As deep as what is above it; or a copy of several.
+            let as_deep = lie(&|row| row.depth = depth);
+            let branches = lie(&|row| row.bases = vec![*below, other]);
+            for store in [as_deep, branches] {
+                let found = store.verify(VerifyDepth::Quick).unwrap();
+                let what = format!("chunk {id} is a delta, and its bases are no chain");
+                let of = users[id].iter().map(|(user, entry)| {
+                    let entry = Some(entry.clone());
+                    (Some(*user), entry, what.clone())
+                });
+                assert!(said(&found.damage).is_superset(&of.collect()), "{found:?}");
+                store.repair(&mut |_, _| {}).unwrap();
+                let after = store.verify(VerifyDepth::Full).unwrap();
+                assert!(after.is_clean() && after.orphans == 0, "{after:?}");
+            }
+        }
+    }
+    assert!(cases > 0);
+}
+
+#[test]
+fn a_job_without_checkpoints_has_no_head_and_a_name_has_one_number() {
+    let image = sample();
+    let store = tampered(&image, |_| Ok(()));
+    store.delete_job("ES").unwrap();
+    let job = store.job("fresh").unwrap();
+    job.declare_metric("loss", Direction::Min).unwrap();
+    let raw = RawMedium::open(store.engine().medium()).unwrap();
+    store.engine().close().unwrap();
+    let image = raw.bytes(0, 1 << 30);
+    let (before, _) = sound(&image);
+    let (fresh, _) = before.jobs.last_key_value().unwrap();
+    let head = before.jobs.values().find_map(|job| job.head);
+    let store = tampered(
+        &image,
+        altered(*fresh, |job: &mut JobRecord| job.head = head),
+    );
+    let expected = of_store("job `fresh` counts other than its checkpoints".to_owned());
+    let found = store.verify(VerifyDepth::Full).unwrap();
+    assert_eq!(said(&found.damage), expected);
+    store.repair(&mut |_, _| {}).unwrap();
+    let after = Tables::of(&store);
+    assert_eq!(after.jobs, before.jobs);
+    // Names that only deleted checkpoints have are not given numbers.
+    let before = Tables {
+        names: after.names,
+        ..before
+    };
+    // The same name under another number.
+    let mut names = 0;
+    let store = tampered(&image, |rows| {
+        let known = keys(rows, TableCode::Names);
+        names = known.len();
+        let name: NameRecord = record(rows, known[0]);
+        put(rows, 99, &name)
+    });
+    let more = names + 1;
+    let mut expected = of_store(format!("{names} names have numbers, {more} have records"));
+    expected.extend(of_store(
+        "name number 99 is not found by its name".to_owned(),
+    ));
+    check(&store, &expected, &before, "a name");
 }

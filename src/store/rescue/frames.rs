@@ -169,3 +169,68 @@ pub(super) struct Reached {
     pub(super) ids: HashSet<NodeId>,
     pub(super) chunks: Vec<ChunkRef>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::SpanChild;
+    use crate::storage::{MemoryMedium, deep_nodes};
+
+    #[test]
+    fn a_tree_is_followed_in_the_bytes_of_a_file_as_deep_as_one_can_be() {
+        let deepest = usize::from(MAX_TREE_DEPTH) + 1;
+        for (above, is_followed) in [(1, true), (deepest, true), (deepest + 1, false)] {
+            for by_name in [false, true] {
+                let (nodes, chunk) = deep_nodes(above, by_name);
+                let bytes: Vec<u8> = nodes
+                    .iter()
+                    .flat_map(|(_, _, bytes)| bytes.clone())
+                    .collect();
+                let medium = MemoryMedium::new(bytes);
+                let raw = RawMedium::open(&medium).unwrap();
+                let frames = Frames::scan(raw, &mut |_, _| {}).unwrap();
+                assert_eq!(frames.counts(), (nodes.len() as u64, 0));
+                let (_, root, bytes) = nodes.last().unwrap();
+                assert_eq!(frames.node_bytes(root).as_ref(), Some(bytes));
+                let manifest = Manifest::Tree {
+                    root: *root.as_bytes(),
+                    depth: 1,
+                };
+                let found = frames.follow(&manifest, &HashSet::new());
+                assert_eq!(found.is_ok(), is_followed, "{above}");
+                let Ok(reached) = found else { continue };
+                assert_eq!(reached.chunks, [chunk]);
+                assert_eq!(reached.ids.len(), nodes.len());
+                // What is known already is not followed again.
+                let below = HashSet::from([nodes[0].1]);
+                let reached = frames.follow(&manifest, &below).unwrap();
+                assert_eq!(
+                    (reached.chunks.len(), reached.ids.len()),
+                    (0, nodes.len() - 1)
+                );
+                let lost = Manifest::Tree {
+                    root: [1; 32],
+                    depth: 1,
+                };
+                assert!(frames.follow(&lost, &below).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_several_name_is_followed_once() {
+        let (nodes, chunk) = deep_nodes(0, false);
+        let child = SpanChild {
+            node: *nodes[0].1.as_bytes(),
+            bytes: 1000,
+        };
+        let (root, bytes) = Node::Spans(vec![child, child]).to_bytes().unwrap();
+        let medium = MemoryMedium::new([nodes[0].2.clone(), bytes].concat());
+        let raw = RawMedium::open(&medium).unwrap();
+        let frames = Frames::scan(raw, &mut |_, _| {}).unwrap();
+        let root = *root.as_bytes();
+        let manifest = Manifest::Tree { root, depth: 1 };
+        let reached = frames.follow(&manifest, &HashSet::new()).unwrap();
+        assert_eq!((reached.chunks, reached.ids.len()), (vec![chunk], 2));
+    }
+}

@@ -403,4 +403,92 @@ mod tests {
         let later = choose(evidence.log[&5].iter(), None).unwrap();
         assert_eq!(later.record.at, 9_000);
     }
+
+    /// A record that says that it was written after this one.
+    fn vouch(evidence: &mut Evidence, log: u64, hash: &[u8; 32]) {
+        let mut job = crate::format::JobRecord::new("NQ".to_owned(), 0);
+        job.stamp = Stamp::new(log, hash);
+        evidence.jobs.entry(1).or_default().push(job);
+    }
+
+    #[test]
+    fn a_record_of_a_commit_that_never_came_to_be_vouches_for_nothing_that_is_there() {
+        let (mut evidence, hashes) = ten();
+        let mut previous = hashes[8];
+        for id in 9..=11 {
+            previous = add(&mut evidence, id, 850, previous);
+        }
+        vouch(&mut evidence, 11, &previous);
+        assert_eq!(end_of(&evidence), (10, Some(hashes[10])));
+        // One of which the log record is lost vouches for that there was one.
+        vouch(&mut evidence, 11, &[9; 32]);
+        assert_eq!(end_of(&evidence), (11, None));
+        // At the end itself, the end is known better.
+        let (mut evidence, hashes) = ten();
+        vouch(&mut evidence, 10, &[9; 32]);
+        assert_eq!(end_of(&evidence), (10, Some(hashes[10])));
+    }
+
+    #[test]
+    fn ids_are_believed_as_far_beyond_what_is_known_as_may_be_lost_and_no_further() {
+        for (beyond, is_believed) in [(0, true), (1, false)] {
+            let (mut evidence, hashes) = ten();
+            // The eleventh id that is known.
+            let id = 11 + MOST_LOST + beyond;
+            vouch(&mut evidence, id, &[9; 32]);
+            let most = believable(&evidence);
+            assert_eq!(most, if is_believed { id } else { 10 }, "{beyond}");
+            assert_eq!(end_of(&evidence).0, most);
+            let (mut evidence, _) = ten();
+            let last = 10 + MOST_LOST + beyond;
+            evidence.head = Some(Head {
+                last,
+                chain: hashes[10],
+                ..History::default().head()
+            });
+            let expected = if is_believed { last } else { 10 };
+            assert_eq!(end_of(&evidence).0, expected);
+        }
+    }
+
+    #[test]
+    fn of_two_ends_of_one_time_the_one_with_more_is_taken() {
+        let (mut evidence, hashes) = ten();
+        // Beside the last two, three of one commit, at the very time of the last.
+        let mut previous = hashes[8];
+        for id in 9..=11 {
+            previous = add(&mut evidence, id, 1000, previous);
+        }
+        assert_eq!(end_of(&evidence), (11, Some(previous)));
+    }
+
+    #[test]
+    fn where_the_next_is_lost_the_version_is_taken_that_continues_the_one_before() {
+        let (mut evidence, hashes) = ten();
+        evidence.log.remove(&6);
+        // A later one that continues nothing, though it is like what comes after.
+        add(&mut evidence, 5, 9_000, hashes[6]);
+        let history = History::of(&evidence);
+        assert_eq!(history.records[&5].at, 500);
+        assert_eq!(history.last_gap, Some(6));
+    }
+
+    #[test]
+    fn beside_tables_a_record_counts_that_is_in_them_or_that_another_was_written_after() {
+        let (mut evidence, hashes) = ten();
+        evidence.has_tables = true;
+        let version = |evidence: &Evidence| evidence.log[&5][0].clone();
+        let mut found = version(&evidence);
+        assert!(!is_vouched(&evidence, 5, &found));
+        found.is_in_table = true;
+        assert!(is_vouched(&evidence, 5, &found));
+        found.is_in_table = false;
+        vouch(&mut evidence, 5, &[9; 32]);
+        assert!(!is_vouched(&evidence, 5, &found));
+        vouch(&mut evidence, 5, &hashes[5]);
+        assert!(is_vouched(&evidence, 5, &found));
+        evidence.has_tables = false;
+        evidence.jobs.clear();
+        assert!(is_vouched(&evidence, 5, &found));
+    }
 }

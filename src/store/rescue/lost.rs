@@ -2,7 +2,6 @@
 //! the store that there would be without the damage.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use memchr::memmem;
 
@@ -12,8 +11,8 @@ use crate::format::{
     Group, Manifest, Node, StoredNode,
 };
 use crate::id::{CheckpointId, ChunkId, NodeId};
-use crate::storage::{MemoryMedium, load_node};
-use crate::store::testing::{Tables, content, options, sample, save};
+use crate::storage::load_node;
+use crate::store::testing::{Tables, content, opened, sample, save, without};
 use crate::store::{Damage, Store, VerifyDepth};
 
 /// The bytes of a store in which no copy of this chunk can be read.
@@ -29,21 +28,6 @@ fn without_chunk(image: &[u8], id: &ChunkId) -> Vec<u8> {
         }
     }
     image
-}
-
-/// The bytes of a store in which no copy of this node can be read.
-fn without_node(image: &[u8], bytes: &[u8]) -> Vec<u8> {
-    let mut image = image.to_vec();
-    let places: Vec<usize> = memmem::find_iter(&image, bytes).collect();
-    for at in places {
-        image[at + 12] ^= 1;
-    }
-    image
-}
-
-fn open(image: &[u8]) -> Store {
-    let medium = Arc::new(MemoryMedium::new(image.to_vec()));
-    Store::open_in(medium, options()).unwrap()
 }
 
 fn entries(damage: &[Damage]) -> BTreeSet<(u64, String)> {
@@ -71,7 +55,7 @@ fn counts(store: &Store) -> Counts {
 
 /// Saves this state once more, and compares with a store that was never damaged.
 fn healed_by(store: &Store, image: &[u8], iteration: u64, at: &str) {
-    let control = open(image);
+    let control = opened(image);
     for store in [store, &control] {
         save(store, "again", 90, &content(iteration));
     }
@@ -106,7 +90,7 @@ fn a_chunk_whose_bytes_are_gone_is_marked_alone_and_healed_by_the_same_state() {
     let (before, users) = sound(&image);
     for (id, row) in &before.chunks {
         let damaged = without_chunk(&image, id);
-        let store = open(&damaged);
+        let store = opened(&damaged);
         let found = store.verify(VerifyDepth::Full).unwrap();
         assert_eq!(entries(&found.damage), users[id], "{row:?}");
         let repaired = store.repair(&mut |_, _| {}).unwrap();
@@ -131,7 +115,7 @@ fn a_chunk_whose_bytes_are_gone_is_marked_alone_and_healed_by_the_same_state() {
         let iteration = before.checkpoints[user].saved.iteration;
         healed_by(&store, &image, iteration, "after a repair");
         // Without a repair, once a load has met it.
-        let store = open(&damaged);
+        let store = opened(&damaged);
         store.verify(VerifyDepth::Full).unwrap();
         healed_by(&store, &image, iteration, "without a repair");
     }
@@ -205,7 +189,7 @@ impl Named {
 fn a_node_whose_bytes_are_gone_is_marked_alone_and_healed_by_the_same_state() {
     let image = sample();
     let (before, _) = sound(&image);
-    let control = open(&image);
+    let control = opened(&image);
     let mut kinds = BTreeSet::new();
     for (id, value) in &before.nodes {
         let (refs, bytes) = StoredNode::split(id, value).unwrap();
@@ -216,8 +200,8 @@ fn a_node_whose_bytes_are_gone_is_marked_alone_and_healed_by_the_same_state() {
             Named::of(&control, [record], None).nodes.contains_key(id)
         };
         let users: BTreeSet<u64> = before.checkpoints.keys().filter(leads).copied().collect();
-        let damaged = without_node(&image, bytes);
-        let store = open(&damaged);
+        let damaged = without(&image, bytes);
+        let store = opened(&damaged);
         let found = store.verify(VerifyDepth::Full).unwrap();
         assert_eq!(checkpoints(&found.damage), users);
         let repaired = store.repair(&mut |_, _| {}).unwrap();
@@ -241,7 +225,7 @@ fn a_node_whose_bytes_are_gone_is_marked_alone_and_healed_by_the_same_state() {
         let iteration = before.checkpoints[user].saved.iteration;
         healed_by(&store, &image, iteration, "after a repair");
         // Without a repair, once a load has met it.
-        let store = open(&damaged);
+        let store = opened(&damaged);
         assert!(!store.verify(VerifyDepth::Full).unwrap().is_clean());
         healed_by(&store, &image, iteration, "without a repair");
     }

@@ -3,6 +3,8 @@
 //! Both gather [`evidence`] (from the tables, or from the raw bytes of the file), decide by the log
 //! which version of each record holds ([`history`], [`plan`]), and derive everything else anew.
 
+#[cfg(test)]
+mod anew;
 mod chunks;
 mod evidence;
 #[cfg(test)]

@@ -69,12 +69,12 @@ impl Plan {
         u32::try_from(number).is_ok_and(|number| self.jobs.contains_key(&number))
     }
 
-    /// The segments of telemetry that checkpoints name.
+    /// The segments of telemetry that checkpoints name, and those that jobs go on with.
     pub(super) fn segments(&self) -> BTreeSet<u64> {
         let records = self.checkpoints.values();
-        records
-            .filter_map(|record| record.later.progress.segment)
-            .collect()
+        let of_records = records.filter_map(|record| record.later.progress.segment);
+        let of_jobs = self.jobs.values().filter_map(|job| job.segment);
+        of_records.chain(of_jobs).collect()
     }
 
     fn choose(&mut self, id: u64, versions: &[CheckpointRecord], fate: Option<&Fate>) {
@@ -249,7 +249,8 @@ fn alter<'a>(
 mod tests {
     use super::*;
     use crate::format::{
-        LogRecord, MetricRecord, NO_PREVIOUS, Record, SessionsRecord, StoreTag, TableCode,
+        Group, Later, LogRecord, Manifest, MetricRecord, NO_PREVIOUS, Record, SavedPart,
+        SessionsRecord, StoreTag, TableCode,
     };
     use crate::id::StoreId;
 
@@ -461,5 +462,184 @@ mod tests {
             (10, 4, false, true),
         ];
         assert_eq!(told, expected);
+    }
+
+    /// A checkpoint's record as it was written after this log record.
+    fn checkpoint(job: u32, iteration: u64, log: u64, evidence: &Evidence) -> CheckpointRecord {
+        let saved = SavedPart {
+            job,
+            iteration,
+            saved_at: 5,
+            parent: None,
+            events: Vec::new(),
+            metrics: Vec::new(),
+            attributes: Vec::new(),
+            manifest: Manifest::Inline(Group::default()),
+            entries: 0,
+            bytes: 0,
+        };
+        let hash = evidence
+            .log
+            .get(&log)
+            .map_or([9; 32], |known| known[0].hash);
+        let stamp = Stamp::new(log, &hash);
+        CheckpointRecord {
+            saved,
+            content: [1; 32],
+            later: Later {
+                stamp,
+                ..Later::default()
+            },
+        }
+    }
+
+    #[test]
+    fn of_the_records_of_a_checkpoint_those_count_that_the_log_does_not_contradict() {
+        let mut evidence = logged(vec![
+            create(1, "NQ"),
+            save(1, 1, None),
+            save(1, 2, None),
+            Action::Reclaim { checkpoint: 2 },
+            save(1, 3, None),
+            declare(1, "loss", 0),
+        ]);
+        for id in [2, 3, 5, 6] {
+            let found = checkpoint(1, id, id, &evidence);
+            evidence.checkpoints.insert(id, vec![found]);
+        }
+        // Of the same id, and other content: of a save that never came to be.
+        let stray = CheckpointRecord {
+            content: [2; 32],
+            ..checkpoint(1, 77, 3, &evidence)
+        };
+        evidence.checkpoints.get_mut(&3).unwrap().insert(0, stray);
+        let mut plan = Plan::of(&evidence);
+        let kept: Vec<u64> = plan.checkpoints.keys().copied().collect();
+        // The second was reclaimed; the sixth is something else in the log.
+        assert_eq!(kept, [3, 5]);
+        assert_eq!(plan.checkpoints[&3].saved.iteration, 3);
+        assert!(plan.lost.is_empty() && plan.uncertain.is_empty());
+        assert!(plan.corrections.is_empty());
+        plan.jobs.get_mut(&1).unwrap().segment = Some(7);
+        let later = &mut plan.checkpoints.get_mut(&3).unwrap().later;
+        later.progress.segment = Some(5);
+        assert_eq!(plan.segments(), BTreeSet::from([5, 7]));
+    }
+
+    #[test]
+    fn what_was_written_before_a_gap_in_the_log_is_uncertain_and_what_after_it_is_not() {
+        let mut evidence = logged(vec![
+            create(1, "NQ"),
+            save(1, 1, None),
+            save(1, 2, None),
+            declare(1, "loss", 0),
+            save(1, 3, None),
+        ]);
+        for (id, stamp) in [(2, 2), (3, 4), (5, 5)] {
+            let found = checkpoint(1, id, stamp, &evidence);
+            evidence.checkpoints.insert(id, vec![found]);
+        }
+        evidence.log.remove(&4);
+        let plan = Plan::of(&evidence);
+        let uncertain: Vec<_> = plan.uncertain.iter().map(|found| found.iteration).collect();
+        // The third was written with the record that is lost.
+        assert_eq!(uncertain, [Some(2)]);
+        assert!(
+            plan.uncertain[0]
+                .what
+                .contains("log records that may have concerned it")
+        );
+        // The record of a save itself.
+        evidence.log.remove(&3);
+        let plan = Plan::of(&evidence);
+        let of_save = |found: &&Damage| found.what == "the log record of its save is lost";
+        assert_eq!(plan.uncertain.iter().filter(of_save).count(), 1);
+        assert!(matches!(
+            plan.history.records[&3].action,
+            Action::Save { iteration: 3, .. }
+        ));
+    }
+
+    #[test]
+    fn where_log_and_record_differ_on_a_delete_the_record_is_right() {
+        let mut evidence = logged(vec![
+            create(1, "NQ"),
+            save(1, 1, None),
+            save(1, 2, None),
+            save(1, 3, None),
+            Action::Delete {
+                checkpoint: 3,
+                forced: false,
+            },
+            declare(1, "loss", 0),
+        ]);
+        for id in [2, 3, 4] {
+            let mut found = checkpoint(1, id, 6, &evidence);
+            found.later.deleted = (id == 2).then_some(DeletedMark { log: 6, at: 0 });
+            evidence.checkpoints.insert(id, vec![found]);
+        }
+        let plan = Plan::of(&evidence);
+        let deleted = Action::Delete {
+            checkpoint: 2,
+            forced: true,
+        };
+        assert_eq!(
+            plan.corrections,
+            [deleted, Action::Undelete { checkpoint: 3 }]
+        );
+    }
+
+    #[test]
+    fn every_job_has_a_name_of_its_own() {
+        let mut evidence = logged(vec![
+            create(1, "NQ"),
+            create(2, "NQ"),
+            create(3, "ES"),
+            Action::DeleteJob { job: 3 },
+            create(4, "ES"),
+            save(9, 1, None),
+        ]);
+        let found = checkpoint(9, 1, 6, &evidence);
+        evidence.checkpoints.insert(6, vec![found]);
+        let plan = Plan::of(&evidence);
+        let names: Vec<_> = plan.jobs.values().map(|job| job.name.as_str()).collect();
+        assert_eq!(names, ["NQ", "job-2", "ES", "ES", "job-9"]);
+    }
+
+    #[test]
+    fn a_rollback_leads_through_what_is_gone() {
+        let saved = |parent| Action::Save {
+            job: 1,
+            iteration: 1,
+            parent,
+            content: [1; 32],
+            replaced: None,
+        };
+        let mut evidence = logged(vec![
+            create(1, "NQ"),
+            saved(None),
+            saved(Some(2)),
+            saved(Some(3)),
+            saved(Some(2)),
+            Action::Reclaim { checkpoint: 3 },
+            Action::Rollback {
+                job: 1,
+                from: None,
+                to: Some(4),
+                reason: String::new(),
+            },
+        ]);
+        for (id, parent) in [(2, None), (4, Some(3)), (5, Some(2))] {
+            let mut found = checkpoint(1, id, id, &evidence);
+            found.saved.parent = parent;
+            evidence.checkpoints.insert(id, vec![found]);
+        }
+        let plan = Plan::of(&evidence);
+        let left: Vec<_> = plan
+            .checkpoints
+            .values()
+            .map(|c| c.later.abandoned)
+            .collect();
+        assert_eq!(left, [false, false, true]);
     }
 }

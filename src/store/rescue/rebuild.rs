@@ -108,3 +108,22 @@ pub(super) fn write_log(change: &mut Change<'_>, history: &History) -> Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_ids_are_as_long_as_a_log_record_has_room_for() {
+        let lens = |count: u64| -> Vec<usize> {
+            let ids: Vec<u64> = (0..count).collect();
+            let all: Vec<Vec<u64>> = batches(&ids).collect();
+            assert_eq!(all.concat(), ids);
+            all.iter().map(Vec::len).collect()
+        };
+        assert_eq!(lens(0), [0]);
+        assert_eq!(lens(7), [7]);
+        assert_eq!(lens(10_000), [10_000]);
+        assert_eq!(lens(25_001), [10_000, 10_000, 5_001]);
+    }
+}

@@ -1,6 +1,6 @@
 //! Mending a store in place: whatever can be derived is derived anew, what is lost is said to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::chunks::{drop_unnamed_extents, mend_chunks};
@@ -93,6 +93,7 @@ impl Store {
         repaired.uncertain.append(&mut plan.uncertain);
         let ids = |damage: &Damage| damage.checkpoint.map(CheckpointId::get);
         let lost: Vec<u64> = repaired.lost.iter().filter_map(ids).collect();
+        let segments = plan.segments();
         let at = self.now();
         let most = room_for_chunks(self.options().cache_bytes, plan.checkpoints.len());
         repaired.lost_chunks = self
@@ -110,7 +111,7 @@ impl Store {
                 for (id, record) in &plan.checkpoints {
                     rebuild.put(&mut change, *id, record)?;
                 }
-                mend_telemetry(&mut change, &plan, elsewhere)?;
+                mend_telemetry(&mut change, segments, elsewhere)?;
                 rebuild.finish(&mut change)?;
                 let content = count_content(&mut change, &plan, &frames)?;
                 let nodes = mend_nodes(&mut change, &content)?;
@@ -175,16 +176,16 @@ fn begin<'t>(
 /// elsewhere in the file.
 fn mend_telemetry(
     change: &mut Change<'_>,
-    plan: &Plan,
+    segments: BTreeSet<u64>,
     elsewhere: BTreeMap<u64, Vec<TelemetryRecord>>,
 ) -> Result<()> {
     let (mut sound, faults) = telemetry::sound(change.records().0)?;
     let is_there = |key: &u64| matches!(sound.get(key), Some(TelemetryRecord::Segment(_)));
-    if faults.is_empty() && plan.segments().iter().all(is_there) {
+    if faults.is_empty() && segments.iter().all(is_there) {
         return Ok(());
     }
     telemetry::fill(&mut sound, &faults, elsewhere);
-    telemetry::restore(change, sound, plan.segments())
+    telemetry::restore(change, sound, segments)
 }
 
 fn beyond_repair(error: Error) -> Error {
@@ -218,5 +219,21 @@ const fn emptied(head: &Head) -> Head {
         count: 0,
         chain: NO_PREVIOUS,
         ..*head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_much_is_brought_back_as_the_cache_has_room_for_beside_the_rows() {
+        let chunk = MAX_CHUNK_BYTES as u64;
+        assert_eq!(room_for_chunks(0, 0), 2 * chunk);
+        assert_eq!(room_for_chunks(8 * MAX_CHUNK_BYTES - 4, 0), 2 * chunk);
+        assert_eq!(room_for_chunks(8 * MAX_CHUNK_BYTES, 0), 2 * chunk);
+        assert_eq!(room_for_chunks(128 << 20, 0), 32 << 20);
+        assert_eq!(room_for_chunks(128 << 20, 10), (32 << 20) - 10 * 1024);
+        assert_eq!(room_for_chunks(0, usize::MAX / 2048), 0);
     }
 }

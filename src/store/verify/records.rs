@@ -357,7 +357,6 @@ impl Ledger {
             *found.entry(key.kind).or_default() += 1;
             Ok(ControlFlow::Continue(()))
         })?;
-        self.expected.retain(|_, count| *count > 0);
         for kind in self
             .expected
             .keys()

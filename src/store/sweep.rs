@@ -135,9 +135,14 @@ fn find_unreadable(engine: &Engine, staged: &[(u64, ChunkId)]) {
 #[cfg(test)]
 mod tests {
     use std::io::{self, Read};
+    use std::sync::Arc;
 
     use super::*;
-    use crate::store::Store;
+    use crate::format::ChunkRow;
+    use crate::storage::{Change, Faulty, NewChunk, put_chunk};
+    use crate::store::testing::{Tables, content, noise, options};
+    use crate::store::{Store, VerifyDepth};
+    use crate::tensor::{DType, TensorSlice};
 
     /// Bytes without a pattern, with a sweep in the middle that knows of no turn.
     struct Swept<'s> {
@@ -175,5 +180,106 @@ mod tests {
         let saved = job.save(1).file("s", source).commit();
         assert!(matches!(saved, Err(Error::Corrupt { .. })), "{saved:?}");
         assert!(job.latest().unwrap().is_none());
+    }
+
+    fn in_faulty() -> (Faulty, Store) {
+        let faulty = Faulty::new(Vec::new());
+        let store = Store::create_in(Arc::new(faulty.clone()), options()).unwrap();
+        (faulty, store)
+    }
+
+    /// From now on the file can't grow.
+    fn fill_disk(faulty: &Faulty, store: &Store) {
+        // Closing cuts off what is free at its end.
+        store.reopen().unwrap();
+        let len = faulty.memory.to_vec().len();
+        faulty.order().capacity = Some(len as u64);
+    }
+
+    #[test]
+    fn where_there_is_no_room_for_the_pages_of_many_a_few_are_removed_at_a_time() {
+        const MANY: u32 = 3000;
+        let (faulty, store) = in_faulty();
+        let engine = store.engine();
+        let room = noise(1, 40_000);
+        let put = engine.write(Durability::Durable, Room::Ordinary, |rows| {
+            let mut change = Change::begin(rows, 0)?;
+            let small = (0..MANY).map(|at| at.to_le_bytes().to_vec());
+            for raw in std::iter::once(room).chain(small) {
+                let id = ChunkId::new(*blake3::hash(&raw).as_bytes());
+                let number = put_chunk(&mut change, &NewChunk::alone(id, &raw))?;
+                change.rows().stage(number, &id)?;
+            }
+            change.finish()
+        });
+        put.unwrap();
+        store.compact().unwrap();
+        let staged = engine.read(|rows| rows.staged(usize::MAX)).unwrap();
+        let swept = |count| {
+            engine.write(Durability::Durable, Room::Ballast, |rows| {
+                let some = staged.iter().take(count);
+                some.map(|(number, id)| sweep_chunk(rows, *number, id))
+                    .collect::<Result<Vec<_>>>()
+            })
+        };
+        // This makes room in the file for the pages of a few, and not of many.
+        swept(1).unwrap();
+        fill_disk(&faulty, &store);
+        assert!(matches!(swept(1 + SWEEP), Err(Error::Full { .. })));
+        let done = sweep(engine, Compression::Default).unwrap();
+        assert_eq!(done, (u64::from(MANY), 4 * u64::from(MANY)));
+        assert_eq!(engine.read(|rows| rows.counts()).unwrap(), (0, 0));
+    }
+
+    #[test]
+    fn where_there_is_no_room_to_write_all_deltas_anew_one_makes_room_for_the_next() {
+        let (faulty, store) = in_faulty();
+        let job = store.job("NQ").unwrap();
+        let save = |iteration: u64, filler: usize| {
+            let weights = content(iteration)["f32.weights"].clone();
+            let states: Vec<Vec<u8>> = (0..8_u8)
+                .map(|part| {
+                    let words = weights.as_chunks::<4>().0.iter();
+                    words
+                        .flat_map(|word| [word[0], word[1] ^ part, word[2], word[3]])
+                        .collect()
+                })
+                .collect();
+            let filler = noise(iteration, filler);
+            let mut save = job.save(iteration).bytes("filler", &filler);
+            for (part, state) in states.iter().enumerate() {
+                let tensor = TensorSlice::new(DType::F32, &[state.len() / 4], state).unwrap();
+                save = save.tensor(&format!("f32.{part}"), tensor);
+            }
+            save.commit().unwrap();
+        };
+        let room = noise(9, 200_000);
+        job.save(1).bytes("room", &room).commit().unwrap();
+        save(2, 70_000);
+        save(3, 70_000);
+        let whole = |store: &Store| {
+            let rows = Tables::of(store).chunks;
+            let is_whole = |row: &&ChunkRow| row.raw_len == 80_000 && row.bases.is_empty();
+            rows.values().filter(is_whole).count()
+        };
+        assert_eq!(whole(&store), 8);
+        store.compact().unwrap();
+        // This makes room in the file for some of them, and not for all.
+        job.at(1).unwrap().unwrap().delete(true).unwrap();
+        store.reclaim(true).unwrap();
+        fill_disk(&faulty, &store);
+        job.at(2).unwrap().unwrap().delete(true).unwrap();
+        let done = store.reclaim(true).unwrap();
+        assert_eq!((done.checkpoints, done.damaged), (1, 0));
+        assert!(done.chunks >= 8, "{done:?}");
+        assert_eq!(
+            Tables::of(&store)
+                .chunks
+                .values()
+                .map(|row| row.deltas)
+                .sum::<u32>(),
+            0
+        );
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
     }
 }

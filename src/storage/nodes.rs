@@ -1,15 +1,15 @@
 //! Manifest nodes: shared, counted, verified. A node's count is how many nodes and checkpoints
 //! name it; what it names is counted once, when it comes, and released once, when it goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::chunks::{release_chunk, retain_chunk};
 use super::recount::References;
 use super::rows::{Rows, Writes};
 use super::suspects::Harm;
 use crate::error::{Error, Result};
-use crate::format::{Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoredNode};
-use crate::id::NodeId;
+use crate::format::{ChunkRef, Content, Group, MAX_TREE_DEPTH, Manifest, Node, StoredNode};
+use crate::id::{ChunkId, NodeId};
 
 /// Nodes that a save has made, not yet in the store.
 #[derive(Debug, Default)]
@@ -28,6 +28,38 @@ impl NodeSet {
             })?;
         self.nodes.entry(id).or_insert((node, bytes));
         Ok(id)
+    }
+
+    /// Which of these chunks are named by nodes of this set that the store has already: nodes that
+    /// are there gain a reference, and what they name is not counted once more.
+    pub(crate) fn named_before(
+        &self,
+        rows: &dyn Rows,
+        chunks: &HashSet<ChunkId>,
+    ) -> Result<Vec<ChunkId>> {
+        let mut found = Vec::new();
+        for (id, (node, _)) in &self.nodes {
+            let mut named = Vec::new();
+            let mut note = |chunk: &ChunkRef| {
+                named.extend(Some(chunk.chunk()).filter(|id| chunks.contains(id)));
+            };
+            match node {
+                Node::Group(group) => {
+                    group.pack.iter().for_each(&mut note);
+                    for entry in &group.entries {
+                        if let Content::Chunks(chunks) = &entry.content {
+                            chunks.iter().for_each(&mut note);
+                        }
+                    }
+                }
+                Node::List(chunks) => chunks.iter().for_each(&mut note),
+                Node::Spans(_) | Node::Names(_) => {}
+            }
+            if !named.is_empty() && rows.node(id)?.is_some() {
+                found.extend(named);
+            }
+        }
+        Ok(found)
     }
 
     /// The nodes' ids.

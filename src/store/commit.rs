@@ -67,7 +67,7 @@ pub(super) fn publish(
             }
             replaced = Some(replaceable(change, &line, head, record, request)?);
         }
-        ingest.publish(change)?;
+        ingest.publish(change, &built.nodes)?;
         mend_nodes(change, &built)?;
         retain_manifest(change.rows(), &built.manifest, &built.nodes)?;
         ingest.recount(change, Some(&built.manifest))?;

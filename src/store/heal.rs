@@ -6,9 +6,7 @@ use std::ops::ControlFlow;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRow, Manifest};
 use crate::id::ChunkId;
-use crate::storage::{
-    Change, Harm, NewChunk, References, Rows, chunk_row, count_chunk, replace_chunk,
-};
+use crate::storage::{Change, NewChunk, References, Rows, chunk_row, count_chunk, replace_chunk};
 use crate::store::Store;
 
 /// What the store has of a chunk.
@@ -34,8 +32,8 @@ impl Store {
             Err(other) => Err(other),
         })?;
         Ok(match row {
-            // Its row is gone, and deltas name it still.
-            Some(None) if suspect == Some(Harm::Missing) => Presence::Damaged,
+            // Its row is gone, and whoever looked for it was led there.
+            Some(None) if suspect.is_some() => Presence::Damaged,
             Some(None) => Presence::Absent,
             Some(Some(true)) if suspect.is_none() => Presence::Present,
             _ => Presence::Damaged,
@@ -61,13 +59,22 @@ fn is_whole(rows: &dyn Rows, row: &ChunkRow) -> bool {
     !row.is_lost() && row.bases.iter().all(below)
 }
 
+/// A chunk whose count was lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Uncounted {
+    /// Its place among those that are written anew.
+    pub(super) at: usize,
+    /// Whether anything that can be read names it.
+    pub(super) is_named: bool,
+}
+
 /// Writes damaged chunks anew from the good bytes of a save. That is right whether or not the
 /// save succeeds. Returns those whose counts were lost: what names them may be damaged as well, so
 /// that they are to be counted again once the save has healed that.
-pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<Vec<ChunkId>> {
+pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<Vec<Uncounted>> {
     let mut counted = None;
     let mut uncounted = Vec::new();
-    for chunk in chunks {
+    for (at, chunk) in chunks.iter().enumerate() {
         let uses = match chunk_row(change.records().0, &chunk.id) {
             Ok(Some(row)) => {
                 let lost = change.lost().saturating_sub(u64::from(row.is_lost()));
@@ -76,12 +83,14 @@ pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<Vec<C
             }
             // The row is gone or spoilt, and with it the count.
             Ok(None) | Err(Error::Corrupt { .. }) => {
-                uncounted.push(chunk.id);
                 let counts = match counted.take() {
                     Some(counts) => counts,
                     None => References::count(change.records().0)?,
                 };
-                counted.insert(counts).of_chunk(&chunk.id)
+                let uses = counted.insert(counts).of_chunk(&chunk.id);
+                let is_named = uses != (0, 0);
+                uncounted.push(Uncounted { at, is_named });
+                uses
             }
             Err(other) => return Err(other),
         };

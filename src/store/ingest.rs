@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 
 use super::bases::{Parent, Place};
-use super::heal::{Presence, heal, recount};
+use super::heal::{Presence, Uncounted, heal, recount};
 use super::pipeline::{Fresh, Prepared, Worker};
 use super::request::Request;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, Manifest};
 use crate::id::ChunkId;
-use crate::storage::{Change, Durability, NewChunk, Room, put_chunk, sweep_chunk};
+use crate::storage::{Change, Durability, NewChunk, NodeSet, Room, put_chunk, sweep_chunk};
 use crate::store::{Job, Store};
 
 /// New chunks up to so many bytes go with the last transaction; more are staged before it. An
@@ -160,10 +160,29 @@ impl<'s> Ingest<'s> {
         self.healing_bytes = 0;
         if !healing.is_empty() {
             let uncounted = self.store.change(|change| heal(change, &healing))?;
-            self.uncounted.extend(uncounted);
+            self.note_uncounted(&healing, &uncounted);
             self.store.healed(&healing);
         }
         Ok(())
+    }
+
+    /// Takes note of chunks whose rows were lost. What nothing names was no damage: it was reclaimed
+    /// while somebody read it, and is new.
+    fn note_uncounted(&mut self, healed: &[NewChunk], uncounted: &[Uncounted]) {
+        for Uncounted { at, is_named } in uncounted {
+            let Some(chunk) = healed.get(*at) else {
+                continue;
+            };
+            self.uncounted.insert(chunk.id);
+            if !is_named {
+                let raw_len = u64::from(chunk.raw_len);
+                self.tally.healed_chunks -= 1;
+                self.tally.new_chunks += 1;
+                self.tally.shared_bytes -= raw_len;
+                self.tally.new_bytes += raw_len;
+                self.tally.stored_bytes += chunk.stored.len() as u64;
+            }
+        }
     }
 
     /// Writes what is pending in a transaction of its own. A crash forgets it; a later durable
@@ -204,15 +223,23 @@ impl<'s> Ingest<'s> {
     }
 
     /// Writes the rest with the last transaction, and takes back the notes of the staged.
-    pub(super) fn publish(&mut self, change: &mut Change<'_>) -> Result<()> {
+    pub(super) fn publish(&mut self, change: &mut Change<'_>, nodes: &NodeSet) -> Result<()> {
         self.check_stages()?;
         self.heal(change)?;
+        let mut new: HashSet<ChunkId> = HashSet::new();
         for chunk in &self.pending {
             put_chunk(change, chunk)?;
+            new.insert(chunk.id);
         }
-        for number in self.fresh.chunks().values().flatten() {
-            change.rows().unstage(*number)?;
+        for (id, number) in self.fresh.chunks().iter() {
+            if let Some(number) = number {
+                change.rows().unstage(*number)?;
+                new.insert(*id);
+            }
         }
+        // The store had no row of them, and has nodes that name them: the rows were lost, unnoticed.
+        let lost = nodes.named_before(change.records().0, &new)?;
+        self.uncounted.extend(lost);
         Ok(())
     }
 
@@ -221,8 +248,9 @@ impl<'s> Ingest<'s> {
     pub(super) fn heal_all(&mut self, change: &mut Change<'_>) -> Result<()> {
         self.check_stages()?;
         self.heal(change)?;
-        let uncounted = heal(change, &self.pending)?;
-        self.uncounted.extend(uncounted);
+        heal(change, &self.pending)?;
+        self.uncounted
+            .extend(self.pending.iter().map(|chunk| chunk.id));
         let fresh = self.fresh.chunks();
         let staged = fresh.iter().filter(|(_, number)| number.is_some());
         self.uncounted.extend(staged.map(|(id, _)| *id));
@@ -231,9 +259,11 @@ impl<'s> Ingest<'s> {
 
     /// Writes damaged chunks anew.
     fn heal(&mut self, change: &mut Change<'_>) -> Result<()> {
-        let uncounted = heal(change, &self.healing)?;
-        self.uncounted.extend(uncounted);
-        Ok(())
+        let healing = std::mem::take(&mut self.healing);
+        let uncounted = heal(change, &healing);
+        let noted = uncounted.map(|uncounted| self.note_uncounted(&healing, &uncounted));
+        self.healing = healing;
+        noted
     }
 
     /// Counts again what lost its count, once all else is in its place.

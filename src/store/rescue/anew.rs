@@ -7,10 +7,11 @@ use std::sync::Arc;
 use super::exact::sound;
 use super::salvage::Salvaged;
 use crate::format::{
-    Action, CheckpointRecord, ChunkRow, Head, JobRecord, Later, LogRecord, Record, Stamp, TableCode,
+    Action, CheckpointRecord, ChunkRow, Head, Identity, JobRecord, Later, LogRecord, MAX_PARTS,
+    Record, Stamp, TableCode,
 };
 use crate::id::{CheckpointId, ChunkId};
-use crate::storage::{MemoryMedium, Records, Writes};
+use crate::storage::{MemoryMedium, Records, Rows, Writes};
 use crate::store::testing::{
     Tables, content, keys, opened, options, put, record, sample, save, tampered, without,
 };
@@ -166,6 +167,27 @@ fn without_a_head_the_numbers_go_on_after_those_that_were_given_out() {
     }
 }
 
+#[test]
+fn without_a_head_no_number_is_given_out_that_a_row_or_an_extent_has() {
+    let image = sample();
+    let head = bytes_of(&image, TableCode::Settings, Head::KEY);
+    let image = without(&image, &head);
+    let next = |tamper: &dyn Fn(&mut dyn Writes) -> crate::error::Result<()>| {
+        let store = tampered(&image, tamper);
+        store.repair(&mut |_, _| {}).unwrap();
+        let head = store.read(|rows| Records(rows).sound_head()).unwrap();
+        head.next_chunk
+    };
+    // An extent that nothing leads to, and a chunk that has none.
+    let extent = next(&|rows| rows.put_extent(500 * MAX_PARTS as u64, &[1; 100]));
+    assert_eq!(extent, 501);
+    let lost = next(&|rows| {
+        let id = ChunkId::new([1; 32]);
+        rows.put_chunk(&id, &ChunkRow::lost(0, 0, 600, 9).to_bytes(&id))
+    });
+    assert_eq!(lost, 601);
+}
+
 /// The chunks of a store, but for where they are.
 fn placeless(chunks: &BTreeMap<ChunkId, ChunkRow>) -> BTreeMap<ChunkId, ChunkRow> {
     let of = |row: &ChunkRow| ChunkRow {
@@ -175,7 +197,7 @@ fn placeless(chunks: &BTreeMap<ChunkId, ChunkRow>) -> BTreeMap<ChunkId, ChunkRow
     chunks.iter().map(|(id, row)| (*id, of(row))).collect()
 }
 
-fn salvaged(image: &[u8]) -> (Store, Salvaged) {
+pub(super) fn salvaged(image: &[u8]) -> (Store, Salvaged) {
     let old = Arc::new(MemoryMedium::new(image.to_vec()));
     let new = Arc::new(MemoryMedium::default());
     Store::salvage_in(old, new, options(), &mut |_, _| {}).unwrap()
@@ -188,9 +210,15 @@ fn what_is_salvaged_from_a_sound_file_or_one_without_tables_is_the_same_store() 
     let mut without_tables = image.clone();
     without_tables[..4096].fill(0);
     let id = opened(&image).id();
+    let created = |store: &Store| {
+        let read = |rows: &dyn Rows| Ok(record::<Identity>(rows, Identity::KEY).created_at);
+        store.read(read).unwrap()
+    };
+    let sound_image = image.clone();
     for image in [&image, &without_tables] {
         let (store, told) = salvaged(image);
         assert_eq!(store.id(), id);
+        assert_eq!(created(&store), created(&opened(&sound_image)));
         let mut after = Tables::of(&store);
         assert_eq!(placeless(&after.chunks), placeless(&before.chunks));
         assert_eq!(after.extents.len(), before.extents.len());

@@ -166,8 +166,8 @@ impl<'s> Ingest<'s> {
         Ok(())
     }
 
-    /// Takes note of chunks whose rows were lost. What nothing names was no damage: it was reclaimed
-    /// while somebody read it, and is new.
+    /// Takes note of chunks whose rows were lost. What nothing names was no damage: it was
+    /// reclaimed while somebody read it, and is new.
     fn note_uncounted(&mut self, healed: &[NewChunk], uncounted: &[Uncounted]) {
         for Uncounted { at, is_named } in uncounted {
             let Some(chunk) = healed.get(*at) else {
@@ -237,7 +237,8 @@ impl<'s> Ingest<'s> {
                 new.insert(*id);
             }
         }
-        // The store had no row of them, and has nodes that name them: the rows were lost, unnoticed.
+        // The store had no row of them, and has nodes that name them: their rows were lost, and
+        // nobody has missed them.
         let lost = nodes.named_before(change.records().0, &new)?;
         self.uncounted.extend(lost);
         Ok(())

@@ -108,8 +108,8 @@ impl LooseRecord {
         let (version, key_len) = (fields.u8().ok()?, fields.u16().ok()?);
         let body_len = usize::try_from(fields.u32().ok()?).ok()?;
         let store = StoreTag(fields.array().ok()?);
-        let covered = RECORD_HEADER_BYTES + 8 + body_len;
-        let len = covered + RECORD_CHECK_BYTES;
+        let covered = body_len.checked_add(RECORD_HEADER_BYTES + 8)?;
+        let len = covered.checked_add(RECORD_CHECK_BYTES)?;
         if version != BODY_VERSION || key_len != 8 || len > MAX_RECORD_BYTES {
             return None;
         }

@@ -261,6 +261,17 @@ mod tests {
     }
 
     #[test]
+    fn an_extent_is_the_smallest_page_that_its_payload_fits() {
+        let room = |page: usize| page - PAGE_OVERHEAD_BYTES - EXTENT_HEADER_BYTES;
+        for page in [PAGE_BYTES, 2 * PAGE_BYTES, 64 * PAGE_BYTES] {
+            assert_eq!(extent_len(room(page)), page - PAGE_OVERHEAD_BYTES);
+            assert_eq!(extent_len(room(page) + 1), 2 * page - PAGE_OVERHEAD_BYTES);
+        }
+        assert_eq!(extent_len(1), PAGE_BYTES - PAGE_OVERHEAD_BYTES);
+        assert_eq!(extent_len(MAX_CHUNK_BYTES), MAX_EXTENT_BYTES);
+    }
+
+    #[test]
     fn a_header_says_how_long_its_extent_is() {
         for len in [
             1,

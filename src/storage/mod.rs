@@ -38,7 +38,9 @@ pub(crate) use handle::{Durability, EngineOptions};
 pub(crate) use load::{load_chunk, load_chunk_to, load_encoded};
 pub(crate) use loose::LooseChunks;
 pub use memory::MemoryMedium;
-pub(crate) use nodes::{NodeSet, heal_nodes, load_node, release_manifest, retain_manifest};
+pub(crate) use nodes::{
+    NodeSet, heal_nodes, load_node, release_manifest, restore_nodes, retain_manifest,
+};
 pub(crate) use raw::{Frame, RawMedium};
 pub(crate) use records::{Change, Records};
 pub(crate) use recount::References;

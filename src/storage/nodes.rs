@@ -39,22 +39,7 @@ impl NodeSet {
     ) -> Result<Vec<ChunkId>> {
         let mut found = Vec::new();
         for (id, (node, _)) in &self.nodes {
-            let mut named = Vec::new();
-            let mut note = |chunk: &ChunkRef| {
-                named.extend(Some(chunk.chunk()).filter(|id| chunks.contains(id)));
-            };
-            match node {
-                Node::Group(group) => {
-                    group.pack.iter().for_each(&mut note);
-                    for entry in &group.entries {
-                        if let Content::Chunks(chunks) = &entry.content {
-                            chunks.iter().for_each(&mut note);
-                        }
-                    }
-                }
-                Node::List(chunks) => chunks.iter().for_each(&mut note),
-                Node::Spans(_) | Node::Names(_) => {}
-            }
+            let named: Vec<ChunkId> = chunks_of(node).filter(|id| chunks.contains(id)).collect();
             if !named.is_empty() && rows.node(id)?.is_some() {
                 found.extend(named);
             }
@@ -66,6 +51,23 @@ impl NodeSet {
     pub(crate) fn ids(&self) -> impl Iterator<Item = &NodeId> {
         self.nodes.keys()
     }
+}
+
+/// The chunks that a node names itself.
+fn chunks_of(node: &Node) -> impl Iterator<Item = ChunkId> {
+    let (group, list) = match node {
+        Node::Group(group) => (Some(group), None),
+        Node::List(chunks) => (None, Some(chunks)),
+        Node::Spans(_) | Node::Names(_) => (None, None),
+    };
+    let entries = group.into_iter().flat_map(|group| &group.entries);
+    let in_entries = entries.filter_map(|entry| match &entry.content {
+        Content::Chunks(chunks) => Some(chunks),
+        _ => None,
+    });
+    let pack = group.and_then(|group| group.pack.as_ref());
+    let all = in_entries.chain(list).flatten().chain(pack);
+    all.map(ChunkRef::chunk)
 }
 
 /// The node with this id. Its bytes vouch for themselves, whatever became of its count. One that
@@ -150,10 +152,24 @@ fn retain_node(rows: &mut dyn Writes, id: &NodeId, fresh: &NodeSet, depth: u8) -
     }
 }
 
+/// What came back of nodes.
+#[derive(Debug, Default)]
+pub(crate) struct HealedNodes {
+    /// How many were marked as lost.
+    pub(crate) marked: u64,
+    /// Those whose rows were gone. What names them may be missing too: they are to be counted once
+    /// more when all is in its place.
+    pub(crate) uncounted: Vec<NodeId>,
+}
+
 /// Brings back what this manifest has of nodes that are lost or known to be spoilt, wherever in the
-/// store they are. Returns how many were marked as lost.
-pub(crate) fn heal_nodes(rows: &mut dyn Writes, fresh: &NodeSet) -> Result<u64> {
-    let mut found = 0;
+/// store they are.
+pub(crate) fn heal_nodes(rows: &mut dyn Writes, fresh: &NodeSet) -> Result<HealedNodes> {
+    let mut marked = 0;
+    for id in fresh.nodes.keys() {
+        marked += u64::from(stored(rows, id)?.is_some_and(|(_, bytes)| bytes.is_empty()));
+    }
+    let mut lost = Vec::new();
     for (id, (node, bytes)) in &fresh.nodes {
         let is_suspect = rows.suspects().node(id) == Some(Harm::Spoilt);
         match stored(rows, id)? {
@@ -161,23 +177,74 @@ pub(crate) fn heal_nodes(rows: &mut dyn Writes, fresh: &NodeSet) -> Result<u64> 
                 // A repair counted out what it named.
                 retain_below(rows, node, fresh, 0)?;
                 rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
-                found += 1;
             }
             Some((refs, _)) if is_suspect => {
                 rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
             }
-            // Its row is gone; what it names still counts it. If nothing names it, it went as it
-            // should, and comes back as a new one.
-            None if is_suspect => {
-                let refs = References::count(rows)?.of_node(id);
-                if refs > 0 {
-                    rows.put_node(id, &StoredNode::value(id, refs, bytes))?;
-                }
-            }
+            // Its row is gone; what it names still counts it.
+            None if is_suspect => lost.push((id, bytes)),
             _ => {}
         }
     }
-    Ok(found)
+    let uncounted = lost.iter().map(|(id, _)| **id).collect();
+    put_back(rows, lost, None)?;
+    Ok(HealedNodes { marked, uncounted })
+}
+
+/// Puts nodes back whose rows are gone, and counts who names them. One that nothing names went as it
+/// should, and comes back as a new one.
+fn put_back(
+    rows: &mut dyn Writes,
+    mut lost: Vec<(&NodeId, &Vec<u8>)>,
+    unwritten: Option<&Manifest>,
+) -> Result<()> {
+    // All of them first: they may name each other.
+    for (id, bytes) in &lost {
+        rows.put_node(id, &StoredNode::value(id, 1, bytes))?;
+    }
+    while !lost.is_empty() {
+        let mut counts = References::count(rows)?;
+        if let Some(manifest) = unwritten {
+            counts.add(manifest);
+        }
+        let (named, unnamed): (Vec<_>, Vec<_>) =
+            lost.into_iter().partition(|(id, _)| counts.of_node(id) > 0);
+        if unnamed.is_empty() {
+            return named.into_iter().try_for_each(|(id, bytes)| {
+                let refs = counts.of_node(id);
+                rows.put_node(id, &StoredNode::value(id, refs, bytes))
+            });
+        }
+        for (id, _) in unnamed {
+            rows.remove_node(id)?;
+        }
+        lost = named;
+    }
+    Ok(())
+}
+
+/// Puts those of a counted manifest's nodes back that are missing all the same: nodes that are there
+/// gain a reference, and nobody looks at what they name. Counts them, and those that have come back
+/// before. `unwritten` is the manifest of a checkpoint whose record is not there yet. Returns the
+/// chunks that they name. Costs a lookup for each node.
+pub(crate) fn restore_nodes(
+    rows: &mut dyn Writes,
+    fresh: &NodeSet,
+    uncounted: &[NodeId],
+    unwritten: Option<&Manifest>,
+) -> Result<Vec<ChunkId>> {
+    let mut lost = Vec::new();
+    let mut named = Vec::new();
+    for (id, (node, bytes)) in &fresh.nodes {
+        if rows.node(id)?.is_none() {
+            named.extend(chunks_of(node));
+            lost.push((id, bytes));
+        } else if uncounted.contains(id) {
+            lost.push((id, bytes));
+        }
+    }
+    put_back(rows, lost, unwritten)?;
+    Ok(named)
 }
 
 /// Counts what a node that has just come names.

@@ -4,13 +4,17 @@ use std::collections::HashSet;
 
 use super::bases::{Parent, Place};
 use super::heal::{Presence, Uncounted, heal, recount};
+use super::manifest::Built;
 use super::pipeline::{Fresh, Prepared, Worker};
 use super::request::Request;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, Manifest};
-use crate::id::ChunkId;
-use crate::storage::{Change, Durability, NewChunk, NodeSet, Room, put_chunk, sweep_chunk};
+use crate::id::{ChunkId, NodeId};
+use crate::storage::{
+    Change, Durability, NewChunk, NodeSet, Room, put_chunk, restore_nodes, retain_manifest,
+    sweep_chunk,
+};
 use crate::store::{Job, Store};
 
 /// New chunks up to so many bytes go with the last transaction; more are staged before it. An
@@ -223,25 +227,48 @@ impl<'s> Ingest<'s> {
     }
 
     /// Writes the rest with the last transaction, and takes back the notes of the staged.
-    pub(super) fn publish(&mut self, change: &mut Change<'_>, nodes: &NodeSet) -> Result<()> {
+    pub(super) fn publish(&mut self, change: &mut Change<'_>) -> Result<()> {
         self.check_stages()?;
         self.heal(change)?;
-        let mut new: HashSet<ChunkId> = HashSet::new();
         for chunk in &self.pending {
             put_chunk(change, chunk)?;
-            new.insert(chunk.id);
         }
-        for (id, number) in self.fresh.chunks().iter() {
-            if let Some(number) = number {
-                change.rows().unstage(*number)?;
-                new.insert(*id);
-            }
+        for number in self.fresh.chunks().values().flatten() {
+            change.rows().unstage(*number)?;
         }
-        // The store had no row of them, and has nodes that name them: their rows were lost, and
-        // nobody has missed them.
-        let lost = nodes.named_before(change.records().0, &new)?;
-        self.uncounted.extend(lost);
         Ok(())
+    }
+
+    /// Counts the nodes of the manifest and what they name. What the store had no row of, and has
+    /// nodes that name it, was lost, whether or not anybody has missed it.
+    pub(super) fn retain(
+        &mut self,
+        change: &mut Change<'_>,
+        built: &Built,
+        healed: &[NodeId],
+    ) -> Result<()> {
+        let mut new: HashSet<ChunkId> = self.pending.iter().map(|chunk| chunk.id).collect();
+        let fresh = self.fresh.chunks();
+        new.extend(fresh.iter().filter_map(|(id, number)| number.map(|_| *id)));
+        drop(fresh);
+        let lost = built.nodes.named_before(change.records().0, &new)?;
+        self.uncounted.extend(lost);
+        retain_manifest(change.rows(), &built.manifest, &built.nodes)?;
+        self.complete(change, &built.nodes, healed, Some(&built.manifest))
+    }
+
+    /// Puts nodes back that are missing beneath those that were counted, and counts again what had
+    /// no count, the nodes in `healed` among it.
+    pub(super) fn complete(
+        &mut self,
+        change: &mut Change<'_>,
+        nodes: &NodeSet,
+        healed: &[NodeId],
+        unwritten: Option<&Manifest>,
+    ) -> Result<()> {
+        let named = restore_nodes(change.rows(), nodes, healed, unwritten)?;
+        self.uncounted.extend(named);
+        recount(change, &self.uncounted, unwritten)
     }
 
     /// Writes anew what a checkpoint that is there already should have: damaged chunks, and such as
@@ -265,15 +292,6 @@ impl<'s> Ingest<'s> {
         let noted = uncounted.map(|uncounted| self.note_uncounted(&healing, &uncounted));
         self.healing = healing;
         noted
-    }
-
-    /// Counts again what lost its count, once all else is in its place.
-    pub(super) fn recount(
-        &self,
-        change: &mut Change<'_>,
-        unwritten: Option<&Manifest>,
-    ) -> Result<()> {
-        recount(change, &self.uncounted, unwritten)
     }
 
     /// Forgets that what has been published now was damaged.

@@ -123,6 +123,15 @@ impl<'s> Worker<'s> {
         } else {
             self.store.presence(&id)?
         };
+        let presence = match (presence, &task.work) {
+            // The parent has it: its row was lost.
+            (Presence::Absent, Work::Chunk { parent, .. })
+                if parent.is_some_and(|parent| parent.chunk() == id) =>
+            {
+                Presence::Damaged
+            }
+            (presence, _) => presence,
+        };
         let new = match (presence, &task.work) {
             (Presence::Present, _) => {
                 self.store.recent().touch(&id);

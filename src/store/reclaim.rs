@@ -103,7 +103,11 @@ impl Store {
         match self.reclaim_in_turn(Due::Until(log)) {
             Ok(Reclaimed {
                 checkpoints, bytes, ..
-            }) => tracing::warn!(checkpoints, bytes, "a full disk ended the undo windows"),
+            }) => tracing::warn!(
+                checkpoints,
+                bytes,
+                "on a full disk, what was deleted is reclaimed"
+            ),
             Err(error) => tracing::warn!(%error, "no room could be made"),
         }
     }
@@ -125,7 +129,8 @@ impl Store {
     /// Drops the telemetry of removed jobs of which no checkpoint can come back.
     fn forget_removed(&self) -> Result<()> {
         let jobs = self.read(|rows| Records(rows).all_jobs())?;
-        // A fork has the larger number: it goes before what it was forked from.
+        // A fork mostly has the larger number, and goes before what it was forked from. What is
+        // left for want of that goes with the next reclaim.
         let gone = jobs
             .iter()
             .rev()

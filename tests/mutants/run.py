@@ -130,17 +130,19 @@ class Build:
         return woven
 
     def blamed(self, places, blocks):
-        """The mutant around an error, or those within it."""
-        within = set()
+        """The mutant around an error, or those within it, or the nearest one."""
+        within, near = set(), []
         for file, start, end in places:
             if file not in blocks:
                 path = self.tree / file
-                blocks[file] = blocks_of(path.read_text()) if path.exists() else []
+                is_ours = file.startswith("src/")
+                blocks[file] = blocks_of(path.read_text()) if is_ours else []
             around = [b for b in blocks[file] if b[0] <= start and end <= b[1]]
             if around:
                 return {min(around, key=lambda b: b[1] - b[0])[2]}
             within |= {b[2] for b in blocks[file] if start <= b[0] <= end}
-        return within
+            near += [(min(abs(b[0] - end), abs(start - b[1])), b[2]) for b in blocks[file]]
+        return within or {number for _, number in sorted(near)[:1]}
 
 
 def blocks_of(text):

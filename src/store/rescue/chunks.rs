@@ -9,7 +9,9 @@ use crate::format::{
     ChunkRef, ChunkRow, EXTENT_HEADER_BYTES, ExtentHeader, MAX_CHAIN_DEPTH, MAX_PARTS,
 };
 use crate::id::ChunkId;
-use crate::storage::{Change, Harm, Rows, chunk_row, load_chunk, lose_chunk, replace_chunk};
+use crate::storage::{
+    Change, Harm, Rows, chunk_row, load_chunk, load_encoded, lose_chunk, replace_chunk,
+};
 use crate::store::verify::Content;
 
 /// What an extent says of its chunk.
@@ -223,7 +225,12 @@ impl Mender<'_> {
                 replace_chunk(change, &found, uses)
             }
             Err(Error::Corrupt { .. }) => {
-                if row.is_some_and(|row| waits(change.records().0, row)) {
+                let id = chunk.chunk();
+                let rows = change.records().0;
+                let is_there = |row: &ChunkRow| {
+                    is_readable(change, &id) && load_encoded(rows, &id, row).is_ok()
+                };
+                if row.is_some_and(|row| waits(rows, row) && is_there(row)) {
                     return Ok(());
                 }
                 self.lost += 1;
@@ -287,7 +294,9 @@ fn deltas_of<'a>(rows: impl Iterator<Item = &'a ChunkRow>) -> HashMap<ChunkId, u
 /// Whether the bytes of a chunk further down its chain are lost, as far as the chain falls.
 fn waits(rows: &dyn Rows, row: &ChunkRow) -> bool {
     row.bases.iter().any(|base| match chunk_row(rows, base) {
-        Ok(Some(below)) if below.depth < row.depth => below.is_lost() || waits(rows, &below),
+        Ok(Some(below)) if below.depth < row.depth && below.bases.len() <= 1 => {
+            below.is_lost() || waits(rows, &below)
+        }
         _ => false,
     })
 }

@@ -14,7 +14,7 @@ use crate::format::{
 use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::storage::load_node;
 use crate::store::testing::{Tables, content, opened, sample, save, tampered, without};
-use crate::store::{Damage, Store, VerifyDepth};
+use crate::store::{Damage, Filter, Store, VerifyDepth};
 
 /// The bytes of a store in which no copy of this chunk can be read.
 fn without_chunk(image: &[u8], id: &ChunkId) -> Vec<u8> {
@@ -284,4 +284,159 @@ fn a_save_of_a_chunk_whose_row_nobody_missed_counts_what_named_it_before() {
         assert_eq!(again.load().unwrap().len(), content(iteration).len());
     }
     assert!(2 * counted > before.chunks.len(), "{counted}");
+}
+
+/// The nodes of the sample that are named by others, each with the one that names it.
+fn pairs(before: &Tables) -> Vec<(NodeId, NodeId)> {
+    let mut pairs = Vec::new();
+    for (id, value) in &before.nodes {
+        let (_, bytes) = StoredNode::split(id, value).unwrap();
+        let children: Vec<[u8; 32]> = match Node::from_bytes(id, bytes).unwrap() {
+            Node::Names(children) => children.iter().map(|child| child.node).collect(),
+            Node::Spans(children) => children.iter().map(|child| child.node).collect(),
+            Node::Group(group) => group
+                .entries
+                .iter()
+                .filter_map(|entry| match entry.content {
+                    Content::Tree { root, .. } => Some(root),
+                    _ => None,
+                })
+                .collect(),
+            Node::List(_) => Vec::new(),
+        };
+        pairs.extend(children.into_iter().map(|child| (*id, NodeId::new(child))));
+    }
+    pairs
+}
+
+/// An iteration whose checkpoint leads to this node.
+fn iteration_of(image: &[u8], before: &Tables, node: &NodeId) -> u64 {
+    let store = opened(image);
+    let leads = |record: &&CheckpointRecord| {
+        let named = Named::of(&store, [*record], None);
+        named.nodes.contains_key(node)
+    };
+    let found = before.checkpoints.values().find(leads);
+    found.unwrap().saved.iteration
+}
+
+#[test]
+fn a_node_that_is_missing_beneath_another_comes_back_with_the_same_state_whoever_missed_it() {
+    let image = sample();
+    let (before, _) = sound(&image);
+    let pairs = pairs(&before);
+    assert!(pairs.len() > 4, "{pairs:?}");
+    let mut missed = 0;
+    for (above, below) in &pairs {
+        let iteration = iteration_of(&image, &before, above);
+        // Nobody looks for it: what names it is there.
+        let store = tampered(&image, |rows| rows.remove_node(below));
+        healed_by(&store, &image, iteration, 0, "unnoticed");
+        // Nobody gets as far as the second.
+        let store = tampered(&image, |rows| {
+            rows.remove_node(above)?;
+            rows.remove_node(below)
+        });
+        let all = store.list(&Filter::default()).unwrap();
+        let damaged = all.filter(|found| found.as_ref().unwrap().load().is_err());
+        if damaged.count() > 0 {
+            missed += 1;
+            healed_by(&store, &image, iteration, 0, "the first is missed");
+        }
+        // Both were marked as lost.
+        let bytes = |id: &NodeId| {
+            let (_, bytes) = StoredNode::split(id, &before.nodes[id]).unwrap();
+            bytes.to_vec()
+        };
+        let damaged = without(&without(&image, &bytes(above)), &bytes(below));
+        let store = opened(&damaged);
+        let repaired = store.repair(&mut |_, _| {}).unwrap();
+        assert!(!repaired.left.is_empty());
+        healed_by(&store, &image, iteration, 0, "both are marked");
+    }
+    assert!(missed > 2, "{missed}");
+}
+
+#[test]
+fn a_chunk_whose_row_went_with_the_node_that_names_it_is_counted_when_both_come_back() {
+    let image = sample();
+    let (before, _) = sound(&image);
+    let store = opened(&image);
+    let mut cases = 0;
+    for (node, value) in &before.nodes {
+        let (_, bytes) = StoredNode::split(node, value).unwrap();
+        let chunk = match Node::from_bytes(node, bytes).unwrap() {
+            Node::Group(group) => group.pack,
+            Node::List(chunks) => chunks.first().copied(),
+            _ => None,
+        };
+        let Some(chunk) = chunk.map(|chunk| chunk.chunk()) else {
+            continue;
+        };
+        cases += 1;
+        // Only where one node names it, nobody else has to be looked for.
+        let named = Named::of(&store, before.checkpoints.values(), Some(node));
+        if named.chunks.contains_key(&chunk) {
+            continue;
+        }
+        let iteration = iteration_of(&image, &before, node);
+        let store = tampered(&image, |rows| {
+            rows.remove_node(node)?;
+            rows.remove_chunk(&chunk)
+        });
+        for found in store.list(&Filter::default()).unwrap() {
+            let _ = found.unwrap().load();
+        }
+        let parts = before.chunks[&chunk].parts;
+        healed_by(
+            &store,
+            &image,
+            iteration,
+            parts.into(),
+            "a node and a chunk",
+        );
+    }
+    assert!(cases > 3, "{cases}");
+}
+
+#[test]
+fn a_row_that_was_lost_of_what_the_parent_has_is_counted_for_all_though_nobody_missed_it() {
+    let image = sample();
+    let (before, users) = sound(&image);
+    let shared = users.iter().find(|(_, users)| {
+        let names: BTreeSet<&str> = users.iter().map(|(_, name)| name.as_str()).collect();
+        names == BTreeSet::from(["shared"])
+    });
+    let (id, users) = shared.unwrap();
+    assert!(users.len() > 2);
+    let store = tampered(&image, |rows| rows.remove_chunk(id));
+    // Training goes on; what lies beside it is new.
+    save(&store, "NQ", 80, &content(9));
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert!(report.is_clean(), "{:?}", report.damage);
+    let row = Tables::of(&store).chunks[id].clone();
+    assert_eq!(row.refs, before.chunks[id].refs + 1);
+}
+
+#[test]
+fn what_waits_for_a_base_is_given_up_if_its_own_bytes_are_gone_too() {
+    let image = sample();
+    let (before, _) = sound(&image);
+    let mut cases = 0;
+    for (id, row) in &before.chunks {
+        let Some(base) = row.bases.first() else {
+            continue;
+        };
+        cases += 1;
+        let damaged = without_chunk(&image, base);
+        let key = row.number * crate::format::MAX_PARTS as u64;
+        let store = tampered(&damaged, |rows| rows.remove_extent(key));
+        store.engine().close().unwrap();
+        let raw = crate::storage::RawMedium::open(store.engine().medium()).unwrap();
+        let store = opened(&without_chunk(&raw.bytes(0, 1 << 30), id));
+        let repaired = store.repair(&mut |_, _| {}).unwrap();
+        assert_eq!(repaired.lost_chunks, 2);
+        assert!(Tables::of(&store).chunks[id].is_lost());
+    }
+    assert!(cases > 1);
 }

@@ -69,12 +69,17 @@ impl Plan {
         u32::try_from(number).is_ok_and(|number| self.jobs.contains_key(&number))
     }
 
-    /// The segments of telemetry that checkpoints name, and those that jobs go on with.
+    /// The segments of telemetry that checkpoints name.
     pub(super) fn segments(&self) -> BTreeSet<u64> {
         let records = self.checkpoints.values();
-        let of_records = records.filter_map(|record| record.later.progress.segment);
-        let of_jobs = self.jobs.values().filter_map(|job| job.segment);
-        of_records.chain(of_jobs).collect()
+        records
+            .filter_map(|record| record.later.progress.segment)
+            .collect()
+    }
+
+    /// Those that jobs go on with, by their records. One may be of a commit that never came to be.
+    pub(super) fn open_segments(&self) -> BTreeSet<u64> {
+        self.jobs.values().filter_map(|job| job.segment).collect()
     }
 
     fn choose(&mut self, id: u64, versions: &[CheckpointRecord], fate: Option<&Fate>) {
@@ -523,7 +528,8 @@ mod tests {
         plan.jobs.get_mut(&1).unwrap().segment = Some(7);
         let later = &mut plan.checkpoints.get_mut(&3).unwrap().later;
         later.progress.segment = Some(5);
-        assert_eq!(plan.segments(), BTreeSet::from([5, 7]));
+        assert_eq!(plan.segments(), BTreeSet::from([5]));
+        assert_eq!(plan.open_segments(), BTreeSet::from([7]));
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl Store {
         repaired.uncertain.append(&mut plan.uncertain);
         let ids = |damage: &Damage| damage.checkpoint.map(CheckpointId::get);
         let lost: Vec<u64> = repaired.lost.iter().filter_map(ids).collect();
-        let segments = plan.segments();
+        let segments = (plan.segments(), plan.open_segments());
         let at = self.now();
         let most = room_for_chunks(self.options().cache_bytes, plan.checkpoints.len());
         repaired.lost_chunks = self
@@ -176,16 +176,16 @@ fn begin<'t>(
 /// elsewhere in the file.
 fn mend_telemetry(
     change: &mut Change<'_>,
-    segments: BTreeSet<u64>,
+    (named, open): (BTreeSet<u64>, BTreeSet<u64>),
     elsewhere: BTreeMap<u64, Vec<TelemetryRecord>>,
 ) -> Result<()> {
     let (mut sound, faults) = telemetry::sound(change.records().0)?;
     let is_there = |key: &u64| matches!(sound.get(key), Some(TelemetryRecord::Segment(_)));
-    if faults.is_empty() && segments.iter().all(is_there) {
+    if faults.is_empty() && named.iter().chain(&open).all(is_there) {
         return Ok(());
     }
     telemetry::fill(&mut sound, &faults, elsewhere);
-    telemetry::restore(change, sound, segments)
+    telemetry::restore(change, sound, named)
 }
 
 fn beyond_repair(error: Error) -> Error {

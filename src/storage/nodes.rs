@@ -191,8 +191,8 @@ pub(crate) fn heal_nodes(rows: &mut dyn Writes, fresh: &NodeSet) -> Result<Heale
     Ok(HealedNodes { marked, uncounted })
 }
 
-/// Puts nodes back whose rows are gone, and counts who names them. One that nothing names went as it
-/// should, and comes back as a new one.
+/// Puts nodes back whose rows are gone, and counts who names them. One that nothing names went as
+/// it should, and comes back as a new one.
 fn put_back(
     rows: &mut dyn Writes,
     mut lost: Vec<(&NodeId, &Vec<u8>)>,
@@ -223,8 +223,8 @@ fn put_back(
     Ok(())
 }
 
-/// Puts those of a counted manifest's nodes back that are missing all the same: nodes that are there
-/// gain a reference, and nobody looks at what they name. Counts them, and those that have come back
+/// Puts those of a counted manifest's nodes back that are missing all the same: nodes that are
+/// there gain a reference, and nobody looks at what they name. Counts them, and those that have come back
 /// before. `unwritten` is the manifest of a checkpoint whose record is not there yet. Returns the
 /// chunks that they name. Costs a lookup for each node.
 pub(crate) fn restore_nodes(

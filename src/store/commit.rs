@@ -69,7 +69,7 @@ pub(super) fn publish(
         }
         ingest.publish(change)?;
         let healed = mend_nodes(change, &built)?;
-        ingest.retain(change, &built, &healed)?;
+        ingest.retain(change, (&built.manifest, &built.nodes), &healed)?;
         let (id, record) = insert(
             change, &mut line, request, built, replaced, store_id, ingest,
         )?;

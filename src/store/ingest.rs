@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use super::bases::{Parent, Place};
 use super::heal::{Presence, Uncounted, heal, recount};
-use super::manifest::Built;
 use super::pipeline::{Fresh, Prepared, Worker};
 use super::request::Request;
 use crate::codec::Compression;
@@ -244,17 +243,17 @@ impl<'s> Ingest<'s> {
     pub(super) fn retain(
         &mut self,
         change: &mut Change<'_>,
-        built: &Built,
+        (manifest, nodes): (&Manifest, &NodeSet),
         healed: &[NodeId],
     ) -> Result<()> {
         let mut new: HashSet<ChunkId> = self.pending.iter().map(|chunk| chunk.id).collect();
         let fresh = self.fresh.chunks();
         new.extend(fresh.iter().filter_map(|(id, number)| number.map(|_| *id)));
         drop(fresh);
-        let lost = built.nodes.named_before(change.records().0, &new)?;
+        let lost = nodes.named_before(change.records().0, &new)?;
         self.uncounted.extend(lost);
-        retain_manifest(change.rows(), &built.manifest, &built.nodes)?;
-        self.complete(change, &built.nodes, healed, Some(&built.manifest))
+        retain_manifest(change.rows(), manifest, nodes)?;
+        self.complete(change, nodes, healed, Some(manifest))
     }
 
     /// Puts nodes back that are missing beneath those that were counted, and counts again what had

@@ -224,9 +224,9 @@ fn put_back(
 }
 
 /// Puts those of a counted manifest's nodes back that are missing all the same: nodes that are
-/// there gain a reference, and nobody looks at what they name. Counts them, and those that have come back
-/// before. `unwritten` is the manifest of a checkpoint whose record is not there yet. Returns the
-/// chunks that they name. Costs a lookup for each node.
+/// there gain a reference, and nobody looks at what they name. Counts them, and those that have
+/// come back before. `unwritten` is the manifest of a checkpoint whose record is not there yet.
+/// Returns the chunks that they name. Costs a lookup for each node.
 pub(crate) fn restore_nodes(
     rows: &mut dyn Writes,
     fresh: &NodeSet,

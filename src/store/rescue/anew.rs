@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::exact::sound;
 use super::salvage::Salvaged;
 use crate::format::{
-    Action, CheckpointRecord, ChunkRow, Head, Identity, JobRecord, Later, LogRecord, MAX_PARTS,
-    Record, Stamp, TableCode,
+    Action, CheckpointRecord, ChunkRow, Head, Identity, JobRecord, Later, LogRecord, LooseRecord,
+    MAX_PARTS, Record, Stamp, TableCode,
 };
 use crate::id::{CheckpointId, ChunkId};
 use crate::storage::{MemoryMedium, Records, Rows, Writes};
@@ -304,4 +304,36 @@ fn every_row_of_telemetry_that_is_lost_or_spoilt_is_told_and_comes_back_from_the
             assert!(Tables::of(&store) == before);
         }
     }
+}
+
+#[test]
+fn a_checkpoint_of_whose_record_no_version_is_left_is_named_as_lost_and_the_others_are_there() {
+    let image = sample();
+    let (before, _) = sound(&image);
+    for id in before.checkpoints.keys() {
+        let versions = places(&image, TableCode::Checkpoints, *id);
+        let damaged = versions
+            .iter()
+            .fold(image.clone(), |image, bytes| without(&image, bytes));
+        let (store, told) = salvaged(&damaged);
+        assert_eq!(ids(&told.lost), [*id]);
+        assert_eq!(told.checkpoints, before.checkpoints.len() as u64 - 1);
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+        let repaired = opened(&damaged).repair(&mut |_, _| {}).unwrap();
+        assert_eq!(ids(&repaired.lost), [*id]);
+        assert!(repaired.left.is_empty());
+    }
+}
+
+/// All versions of a record that a file has, wherever they lie.
+fn places(image: &[u8], table: TableCode, key: u64) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for at in memchr::memmem::find_iter(image, crate::format::RECORD_MAGIC) {
+        if let Some(record) = LooseRecord::at(&image[at..])
+            && (record.table, record.key) == (table, key)
+        {
+            found.push(image[at..at + record.len].to_vec());
+        }
+    }
+    found
 }

@@ -572,3 +572,22 @@ fn a_job_without_checkpoints_has_no_head_and_a_name_has_one_number() {
     ));
     check(&store, &expected, &before, "a name");
 }
+
+#[test]
+fn a_row_that_is_no_checkpoint_s_goes_and_a_head_that_is_behind_its_log_is_not_believed() {
+    let image = sample();
+    let (before, _) = sound(&image);
+    let store = tampered(&image, |rows| {
+        rows.put_record(TableCode::Checkpoints, 999, b"nothing that anybody wrote")
+    });
+    assert!(!store.verify(VerifyDepth::Quick).unwrap().is_clean());
+    repaired_to(&store, &before, "a stray row");
+    let store = tampered(&image, |rows| {
+        let mut head: Head = record(rows, Head::KEY);
+        let last: LogRecord = record(rows, head.last);
+        (head.last, head.count, head.chain) = (head.last - 1, head.count - 1, last.previous);
+        put(rows, Head::KEY, &head)
+    });
+    assert!(!store.verify(VerifyDepth::Quick).unwrap().is_clean());
+    repaired_to(&store, &before, "an older head");
+}

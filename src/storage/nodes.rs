@@ -40,7 +40,7 @@ impl NodeSet {
         let mut found = Vec::new();
         for (id, (node, _)) in &self.nodes {
             let named: Vec<ChunkId> = chunks_of(node).filter(|id| chunks.contains(id)).collect();
-            if !named.is_empty() && rows.node(id)?.is_some() {
+            if !named.is_empty() && rows.has_node(id)? {
                 found.extend(named);
             }
         }
@@ -236,7 +236,7 @@ pub(crate) fn restore_nodes(
     let mut lost = Vec::new();
     let mut named = Vec::new();
     for (id, (node, bytes)) in &fresh.nodes {
-        if rows.node(id)?.is_none() {
+        if !rows.has_node(id)? {
             named.extend(chunks_of(node));
             lost.push((id, bytes));
         } else if uncounted.contains(id) {

@@ -33,6 +33,8 @@ pub(crate) trait Rows {
     fn chunk(&self, id: &ChunkId) -> Result<Option<Vec<u8>>>;
     /// A node, with its count before it.
     fn node(&self, id: &NodeId) -> Result<Option<Vec<u8>>>;
+    /// Whether there is a row of this node, whatever is in it.
+    fn has_node(&self, id: &NodeId) -> Result<bool>;
     /// Every chunk's row.
     fn each_chunk(&self, visit: &mut dyn FnMut(ChunkId, &[u8]) -> Visit) -> Result<()>;
     /// Every node.
@@ -121,6 +123,11 @@ impl<T: Access> Rows for T {
         found
             .map(|guard| bounded(guard.value(), MAX_NODE_BYTES + 64))
             .transpose()
+    }
+
+    fn has_node(&self, id: &NodeId) -> Result<bool> {
+        let found = self.nodes()?.get(id.as_bytes()).map_err(reading(self))?;
+        Ok(found.is_some())
     }
 
     fn each_chunk(&self, visit: &mut dyn FnMut(ChunkId, &[u8]) -> Visit) -> Result<()> {

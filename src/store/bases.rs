@@ -100,7 +100,7 @@ pub(super) struct Base {
 impl Base {
     /// The base of a delta that follows this chunk of the parent, if there is to be one.
     pub(super) fn after(store: &Store, chunk: &ChunkRef, long: bool) -> Result<Option<Self>> {
-        if store.presence(&chunk.chunk())? != Presence::Present {
+        if store.presence(&chunk.chunk(), true)? != Presence::Present {
             return Ok(None);
         }
         let read = store.read(|rows| {

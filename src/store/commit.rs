@@ -15,7 +15,7 @@ use crate::format::{
     SavedPart,
 };
 use crate::id::{CheckpointId, NodeId};
-use crate::storage::{Change, heal_nodes};
+use crate::storage::Change;
 use crate::store::{Checkpoint, Job};
 
 /// Publishes a checkpoint, or unites it with the one that it repeats. Returns it, and whether it
@@ -58,8 +58,7 @@ pub(super) fn publish(
             if record.saved.manifest == built.manifest {
                 // The same bytes may come because the old ones are spoilt.
                 ingest.heal_all(change)?;
-                let healed = mend_nodes(change, &built)?;
-                ingest.complete(change, &built.nodes, &healed, None)?;
+                ingest.mend(change, &built.nodes)?;
                 let record = merge(change, &mut line, head.id, record, request)?;
                 let name = line.record.name.clone();
                 line.finish(change)?;
@@ -68,8 +67,7 @@ pub(super) fn publish(
             replaced = Some(replaceable(change, &line, head, record, request)?);
         }
         ingest.publish(change)?;
-        let healed = mend_nodes(change, &built)?;
-        ingest.retain(change, (&built.manifest, &built.nodes), &healed)?;
+        ingest.retain(change, &built.manifest, &built.nodes)?;
         let (id, record) = insert(
             change, &mut line, request, built, replaced, store_id, ingest,
         )?;
@@ -79,18 +77,6 @@ pub(super) fn publish(
     })?;
     suspects.forget([], &nodes);
     Ok((Checkpoint::new(store.clone(), id, record, name), merged))
-}
-
-/// Brings back nodes that are known to be lost, where this save has their bytes. Returns those that
-/// are to be counted once more.
-fn mend_nodes(change: &mut Change<'_>, built: &Built) -> Result<Vec<NodeId>> {
-    let lost = change.lost();
-    if lost == 0 && !change.records().0.suspects().has_nodes() {
-        return Ok(Vec::new());
-    }
-    let healed = heal_nodes(change.rows(), &built.nodes)?;
-    change.set_lost(lost.saturating_sub(healed.marked));
-    Ok(healed.uncounted)
 }
 
 /// Whether the head is this very save: it is repeated, because nobody knew that it had succeeded.

@@ -5,8 +5,10 @@ use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
 use crate::format::{ChunkRow, Manifest};
-use crate::id::ChunkId;
-use crate::storage::{Change, NewChunk, References, Rows, chunk_row, count_chunk, replace_chunk};
+use crate::id::{ChunkId, NodeId};
+use crate::storage::{
+    Change, NewChunk, NodeSet, References, Rows, chunk_row, count_chunk, heal_nodes, replace_chunk,
+};
 use crate::store::Store;
 
 /// What the store has of a chunk.
@@ -21,8 +23,8 @@ pub(super) enum Presence {
 
 impl Store {
     /// Whether a save may share a chunk. Its bytes are not read for that: a chunk counts as sound
-    /// until a load, a verification or a repair finds it damaged.
-    pub(super) fn presence(&self, id: &ChunkId) -> Result<Presence> {
+    /// until a load, a verification or a repair finds it damaged. `is_due`: the parent has it.
+    pub(super) fn presence(&self, id: &ChunkId, is_due: bool) -> Result<Presence> {
         let suspect = self.engine().suspects().chunk(id);
         let row = self.read(|rows| match chunk_row(rows, id) {
             // A spoilt row is no reason to refuse the save that can heal it.
@@ -33,7 +35,7 @@ impl Store {
         })?;
         Ok(match row {
             // Its row is gone, and whoever looked for it was led there.
-            Some(None) if suspect.is_some() => Presence::Damaged,
+            Some(None) if is_due || suspect.is_some() => Presence::Damaged,
             Some(None) => Presence::Absent,
             Some(Some(true)) if suspect.is_none() => Presence::Present,
             _ => Presence::Damaged,
@@ -62,8 +64,9 @@ fn is_whole(rows: &dyn Rows, row: &ChunkRow) -> bool {
 /// A chunk whose count was lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Uncounted {
-    /// Its place among those that are written anew.
-    pub(super) at: usize,
+    pub(super) id: ChunkId,
+    pub(super) raw_len: u64,
+    pub(super) stored_len: u64,
     /// Whether anything that can be read names it.
     pub(super) is_named: bool,
 }
@@ -74,7 +77,7 @@ pub(super) struct Uncounted {
 pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<Vec<Uncounted>> {
     let mut counted = None;
     let mut uncounted = Vec::new();
-    for (at, chunk) in chunks.iter().enumerate() {
+    for chunk in chunks {
         let uses = match chunk_row(change.records().0, &chunk.id) {
             Ok(Some(row)) => {
                 let lost = change.lost().saturating_sub(u64::from(row.is_lost()));
@@ -88,8 +91,12 @@ pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<Vec<U
                     None => References::count(change.records().0)?,
                 };
                 let uses = counted.insert(counts).of_chunk(&chunk.id);
-                let is_named = uses != (0, 0);
-                uncounted.push(Uncounted { at, is_named });
+                uncounted.push(Uncounted {
+                    id: chunk.id,
+                    raw_len: chunk.raw_len.into(),
+                    stored_len: chunk.stored.len() as u64,
+                    is_named: uses != (0, 0),
+                });
                 uses
             }
             Err(other) => return Err(other),
@@ -97,6 +104,18 @@ pub(super) fn heal(change: &mut Change<'_>, chunks: &[NewChunk]) -> Result<Vec<U
         replace_chunk(change, chunk, uses)?;
     }
     Ok(uncounted)
+}
+
+/// Brings back nodes that are known to be lost, where this save has their bytes. Returns those that
+/// are to be counted once more.
+pub(super) fn mend_nodes(change: &mut Change<'_>, nodes: &NodeSet) -> Result<Vec<NodeId>> {
+    let lost = change.lost();
+    if lost == 0 && !change.records().0.suspects().has_nodes() {
+        return Ok(Vec::new());
+    }
+    let healed = heal_nodes(change.rows(), nodes)?;
+    change.set_lost(lost.saturating_sub(healed.marked));
+    Ok(healed.uncounted)
 }
 
 /// Counts these chunks again, after all else that the save brings is in its place. `unwritten` is

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::bases::{Parent, Place};
-use super::heal::{Presence, Uncounted, heal, recount};
+use super::heal::{Presence, Uncounted, heal, mend_nodes, recount};
 use super::pipeline::{Fresh, Prepared, Worker};
 use super::request::Request;
 use crate::codec::Compression;
@@ -163,7 +163,7 @@ impl<'s> Ingest<'s> {
         self.healing_bytes = 0;
         if !healing.is_empty() {
             let uncounted = self.store.change(|change| heal(change, &healing))?;
-            self.note_uncounted(&healing, &uncounted);
+            self.note_uncounted(&uncounted);
             self.store.healed(&healing);
         }
         Ok(())
@@ -171,19 +171,15 @@ impl<'s> Ingest<'s> {
 
     /// Takes note of chunks whose rows were lost. What nothing names was no damage: it was
     /// reclaimed while somebody read it, and is new.
-    fn note_uncounted(&mut self, healed: &[NewChunk], uncounted: &[Uncounted]) {
-        for Uncounted { at, is_named } in uncounted {
-            let Some(chunk) = healed.get(*at) else {
-                continue;
-            };
+    fn note_uncounted(&mut self, uncounted: &[Uncounted]) {
+        for chunk in uncounted {
             self.uncounted.insert(chunk.id);
-            if !is_named {
-                let raw_len = u64::from(chunk.raw_len);
+            if !chunk.is_named {
                 self.tally.healed_chunks -= 1;
                 self.tally.new_chunks += 1;
-                self.tally.shared_bytes -= raw_len;
-                self.tally.new_bytes += raw_len;
-                self.tally.stored_bytes += chunk.stored.len() as u64;
+                self.tally.shared_bytes -= chunk.raw_len;
+                self.tally.new_bytes += chunk.raw_len;
+                self.tally.stored_bytes += chunk.stored_len;
             }
         }
     }
@@ -238,14 +234,16 @@ impl<'s> Ingest<'s> {
         Ok(())
     }
 
-    /// Counts the nodes of the manifest and what they name. What the store had no row of, and has
-    /// nodes that name it, was lost, whether or not anybody has missed it.
+    /// Brings back what is lost of the manifest, and counts its nodes and what they name. What the
+    /// store had no row of, and has nodes that name it, was lost, whether or not anybody has missed
+    /// it.
     pub(super) fn retain(
         &mut self,
         change: &mut Change<'_>,
-        (manifest, nodes): (&Manifest, &NodeSet),
-        healed: &[NodeId],
+        manifest: &Manifest,
+        nodes: &NodeSet,
     ) -> Result<()> {
+        let healed = mend_nodes(change, nodes)?;
         let mut new: HashSet<ChunkId> = self.pending.iter().map(|chunk| chunk.id).collect();
         let fresh = self.fresh.chunks();
         new.extend(fresh.iter().filter_map(|(id, number)| number.map(|_| *id)));
@@ -253,12 +251,18 @@ impl<'s> Ingest<'s> {
         let lost = nodes.named_before(change.records().0, &new)?;
         self.uncounted.extend(lost);
         retain_manifest(change.rows(), manifest, nodes)?;
-        self.complete(change, nodes, healed, Some(manifest))
+        self.restore(change, nodes, &healed, Some(manifest))
+    }
+
+    /// Brings back what is lost of the manifest of a checkpoint that is there already.
+    pub(super) fn mend(&mut self, change: &mut Change<'_>, nodes: &NodeSet) -> Result<()> {
+        let healed = mend_nodes(change, nodes)?;
+        self.restore(change, nodes, &healed, None)
     }
 
     /// Puts nodes back that are missing beneath those that were counted, and counts again what had
     /// no count, the nodes in `healed` among it.
-    pub(super) fn complete(
+    fn restore(
         &mut self,
         change: &mut Change<'_>,
         nodes: &NodeSet,
@@ -286,11 +290,9 @@ impl<'s> Ingest<'s> {
 
     /// Writes damaged chunks anew.
     fn heal(&mut self, change: &mut Change<'_>) -> Result<()> {
-        let healing = std::mem::take(&mut self.healing);
-        let uncounted = heal(change, &healing);
-        let noted = uncounted.map(|uncounted| self.note_uncounted(&healing, &uncounted));
-        self.healing = healing;
-        noted
+        let uncounted = heal(change, &self.healing)?;
+        self.note_uncounted(&uncounted);
+        Ok(())
     }
 
     /// Forgets that what has been published now was damaged.

@@ -118,19 +118,14 @@ impl<'s> Worker<'s> {
         let raw = &*task.raw;
         let chunk = named(raw)?;
         let id = chunk.chunk();
+        let is_due = match &task.work {
+            Work::Chunk { parent, .. } => parent.is_some_and(|parent| parent.chunk() == id),
+            Work::Copy { .. } => false,
+        };
         let presence = if self.fresh.has(&id) {
             Presence::Present
         } else {
-            self.store.presence(&id)?
-        };
-        let presence = match (presence, &task.work) {
-            // The parent has it: its row was lost.
-            (Presence::Absent, Work::Chunk { parent, .. })
-                if parent.is_some_and(|parent| parent.chunk() == id) =>
-            {
-                Presence::Damaged
-            }
-            (presence, _) => presence,
+            self.store.presence(&id, is_due)?
         };
         let new = match (presence, &task.work) {
             (Presence::Present, _) => {

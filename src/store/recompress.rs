@@ -145,7 +145,7 @@ impl Recompress<'_> {
 
     fn chunk(&mut self, named: &Named, parent: &mut Parent<'_>) -> Result<()> {
         let id = named.chunk.chunk();
-        if !self.seen.insert(id) || self.store.presence(&id)? != Presence::Present {
+        if !self.seen.insert(id) || self.store.presence(&id, true)? != Presence::Present {
             return Ok(());
         }
         let mut raw = Vec::new();

@@ -15,7 +15,7 @@ use crate::format::{
 };
 use crate::id::{ChunkId, NodeId};
 use crate::metric::Direction;
-use crate::storage::{Durability, MemoryMedium, Records, Room, Rows, Writes};
+use crate::storage::{Durability, MemoryMedium, RawMedium, Records, Room, Rows, Writes};
 use crate::telemetry::Batch;
 use crate::tensor::{DType, TensorSlice};
 
@@ -284,4 +284,11 @@ pub(super) fn without(image: &[u8], bytes: &[u8]) -> Vec<u8> {
 pub(super) fn opened(image: &[u8]) -> Store {
     let medium = Arc::new(MemoryMedium::new(image.to_vec()));
     Store::open_in(medium, options()).unwrap()
+}
+
+/// The bytes of a store's file once it is closed.
+pub(super) fn closed(store: &Store) -> Vec<u8> {
+    store.engine().close().unwrap();
+    let raw = RawMedium::open(store.engine().medium()).unwrap();
+    raw.bytes(0, usize::try_from(raw.len()).unwrap())
 }

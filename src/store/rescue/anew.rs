@@ -13,7 +13,7 @@ use crate::format::{
 use crate::id::{CheckpointId, ChunkId};
 use crate::storage::{MemoryMedium, Records, Rows, Writes};
 use crate::store::testing::{
-    Tables, content, keys, opened, options, put, record, sample, save, tampered, without,
+    Tables, closed, content, keys, opened, options, put, record, sample, save, tampered, without,
 };
 use crate::store::{Damage, Store, VerifyDepth};
 
@@ -115,10 +115,7 @@ fn a_record_of_which_only_an_older_version_is_left_is_brought_up_to_date_by_the_
             };
             put(rows, *id, &older)
         });
-        store.engine().close().unwrap();
-        let raw = crate::storage::RawMedium::open(store.engine().medium()).unwrap();
-        let image = raw.bytes(0, usize::try_from(raw.len()).unwrap());
-        let store = opened(&without(&image, &newest));
+        let store = opened(&without(&closed(&store), &newest));
         assert!(!store.verify(VerifyDepth::Full).unwrap().is_clean());
         cases += 1;
         let repaired = store.repair(&mut |_, _| {}).unwrap();

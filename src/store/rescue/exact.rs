@@ -11,9 +11,9 @@ use crate::format::{
 };
 use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::metric::Direction;
-use crate::storage::{Change, NewChunk, RawMedium, Writes, chunk_row, put_chunk};
+use crate::storage::{Change, NewChunk, Writes, chunk_row, put_chunk};
 use crate::store::index_rows::whole;
-use crate::store::testing::{Tables, keys, put, record, sample, tampered};
+use crate::store::testing::{Tables, closed, keys, put, record, sample, tampered};
 use crate::store::walk::{each_chunk, each_group};
 use crate::store::{Damage, Store, VerifyDepth};
 
@@ -536,9 +536,7 @@ fn a_job_without_checkpoints_has_no_head_and_a_name_has_one_number() {
     store.delete_job("ES").unwrap();
     let job = store.job("fresh").unwrap();
     job.declare_metric("loss", Direction::Min).unwrap();
-    let raw = RawMedium::open(store.engine().medium()).unwrap();
-    store.engine().close().unwrap();
-    let image = raw.bytes(0, 1 << 30);
+    let image = closed(&store);
     let (before, _) = sound(&image);
     let (fresh, _) = before.jobs.last_key_value().unwrap();
     let head = before.jobs.values().find_map(|job| job.head);

@@ -13,7 +13,7 @@ use crate::format::{
 };
 use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::storage::load_node;
-use crate::store::testing::{Tables, content, opened, sample, save, tampered, without};
+use crate::store::testing::{Tables, closed, content, opened, sample, save, tampered, without};
 use crate::store::{Damage, Filter, Store, VerifyDepth};
 
 /// The bytes of a store in which no copy of this chunk can be read.
@@ -431,9 +431,7 @@ fn what_waits_for_a_base_is_given_up_if_its_own_bytes_are_gone_too() {
         let damaged = without_chunk(&image, base);
         let key = row.number * crate::format::MAX_PARTS as u64;
         let store = tampered(&damaged, |rows| rows.remove_extent(key));
-        store.engine().close().unwrap();
-        let raw = crate::storage::RawMedium::open(store.engine().medium()).unwrap();
-        let store = opened(&without_chunk(&raw.bytes(0, 1 << 30), id));
+        let store = opened(&without_chunk(&closed(&store), id));
         let repaired = store.repair(&mut |_, _| {}).unwrap();
         assert_eq!(repaired.lost_chunks, 2);
         assert!(Tables::of(&store).chunks[id].is_lost());

@@ -36,7 +36,7 @@ pub(crate) enum IndexKind {
 }
 
 impl IndexKind {
-    const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Commit,
         Self::Iteration,
         Self::Event,

@@ -7,6 +7,8 @@ mod checkpoint;
 mod chunk_row;
 mod envelope;
 mod extent;
+#[cfg(test)]
+mod golden;
 mod index;
 mod limits;
 mod log;

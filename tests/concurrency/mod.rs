@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use ckptdb::policy::{Keep, Retention};
 use ckptdb::{Error, Store, VerifyDepth};
 
 use crate::support::noise;
@@ -97,4 +98,61 @@ fn savers_readers_and_a_deleter_at_once_never_see_a_wrong_or_missing_byte() {
     let report = store.verify(VerifyDepth::Full).unwrap();
     assert!(report.is_clean(), "{:#?}", report.damage);
     assert_eq!(report.orphans, 0);
+}
+
+#[test]
+fn retention_loads_and_compactions_beside_saves_spoil_nothing() {
+    let store = Store::in_memory().unwrap();
+    let base = noise(99, 400_000);
+    let done = AtomicBool::new(false);
+    let keep = Retention::new([Keep::Latest(2)]).unwrap();
+    let tidy = || {
+        let (mut pruned, mut compacted) = (0, 0);
+        while !done.load(Ordering::SeqCst) {
+            for info in store.jobs().unwrap() {
+                pruned += store.job(&info.name).unwrap().prune(&keep).unwrap().deleted;
+            }
+            store.reclaim(true).unwrap();
+            store.compact().unwrap();
+            compacted += 1;
+        }
+        (pruned, compacted)
+    };
+    std::thread::scope(|scope| {
+        let tidier = scope.spawn(tidy);
+        let watcher = scope.spawn(|| watch(&store, &base, &done));
+        let savers: Vec<_> = (0..SAVERS)
+            .map(|number| {
+                let (store, base) = (&store, &base);
+                scope.spawn(move || {
+                    let job = store.job(&format!("market/{number}")).unwrap();
+                    for iteration in 1..=SAVES {
+                        let own = state(number, iteration);
+                        let save = job.save(iteration).bytes("base", base);
+                        save.bytes("own", &own).commit().unwrap();
+                    }
+                })
+            })
+            .collect();
+        let outcomes: Vec<_> = savers
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .collect();
+        done.store(true, Ordering::SeqCst);
+        outcomes.into_iter().for_each(Result::unwrap);
+        let ((pruned, compacted), loaded) = (tidier.join().unwrap(), watcher.join().unwrap());
+        println!("{pruned} pruned, {compacted} compactions, {loaded} loaded beside the saves");
+        assert!(pruned > 0 && compacted > 0 && loaded > 0);
+    });
+    for number in 0..SAVERS {
+        let job = store.job(&format!("market/{number}")).unwrap();
+        job.prune(&keep).unwrap();
+        let kept: Vec<u64> = job.list().unwrap().map(|c| c.unwrap().iteration).collect();
+        assert_eq!(kept, [SAVES, SAVES - 1]);
+        let latest = job.latest().unwrap().unwrap();
+        assert_eq!(latest.read("own").unwrap(), state(number, SAVES));
+        assert_eq!(latest.read("base").unwrap(), base);
+    }
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert!(report.is_clean(), "{:#?}", report.damage);
 }

@@ -111,6 +111,10 @@ impl Seeds {
                 });
             }
         });
+        let ran = self.next.load(Ordering::SeqCst).min(self.all.len());
+        let seeds = self.all.get(..ran).unwrap_or_default();
+        let (least, most) = (seeds.iter().min(), seeds.iter().max());
+        println!("{ran} seeds, {least:?} to {most:?}");
         println!("{:.1} s", begun.elapsed().as_secs_f64());
     }
 }

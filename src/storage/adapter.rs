@@ -135,6 +135,11 @@ impl Condition {
         self.note(self.reserve().begin(self.backend(), room))
     }
 
+    /// Called before the handle is closed: what that writes is little, and may use the ballast.
+    pub(super) fn begin_closing(&self) {
+        self.reserve().begin_closing();
+    }
+
     /// What lies beyond the end of the file until it is needed.
     pub(super) fn ballast_bytes(&self) -> u64 {
         self.reserve().held()

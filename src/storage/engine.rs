@@ -185,7 +185,10 @@ impl Engine {
         })
     }
 
-    /// Moves pages to the front of the file and cuts its end off. Waits for readers to finish.
+    /// Moves pages to the front of the file and cuts its end off. Waits for readers to finish. The
+    /// handle is closed and opened again: only what the engine writes on closing goes to the front
+    /// of the file as well, while any other commit would make a file without free pages twice as
+    /// long.
     pub(crate) fn compact(&self) -> Result<()> {
         self.check_process()?;
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -195,11 +198,15 @@ impl Engine {
         let Some(handle) = slot.as_mut() else {
             return Ok(());
         };
+        let condition = Arc::clone(&handle.context.condition);
         let compacted = handle.compact();
-        if handle.context.condition.is_broken() {
-            noted(self.discard(&mut slot));
+        let closed = self.discard(&mut slot);
+        // Closing is a part of it here.
+        if condition.sync_failed() {
+            self.sync_failed.store(true, Ordering::SeqCst);
         }
-        compacted
+        compacted.and(closed)?;
+        self.fill(&mut slot)
     }
 
     /// Whether what makes room can do so once more on a full disk.

@@ -159,19 +159,15 @@ impl Handle {
     }
 
     /// Moves pages to the front of the file and cuts its end off. The engine's own commits leave
-    /// no note of which pages are free; the last one here does, so that an opening after a kill
-    /// need not look at the whole file again.
+    /// no note of which pages are free until the handle is closed; an opening after a kill before
+    /// that looks at the whole file.
     pub(super) fn compact(&mut self) -> Result<()> {
         let context = self.context.clone();
         watch();
         context.accept(Room::Ballast)?;
         guarded(&context, || {
             while self.database.compact().map_err(|e| context.compaction(e))? {}
-            let begun = self.database.begin_write();
-            let mut transaction =
-                begun.map_err(|e| context.transaction("ending a compaction", e))?;
-            transaction.set_quick_repair(true);
-            transaction.commit().map_err(|error| context.commit(error))
+            Ok(())
         })
     }
 
@@ -218,8 +214,7 @@ impl Handle {
         let was_broken = context.condition.is_broken();
         let sealed = context.condition.seal_if_unchanged();
         if !sealed {
-            // What closing writes is little, and may use the ballast.
-            let _ = context.condition.begin(Room::Ballast);
+            context.condition.begin_closing();
         }
         guarded(&context, || {
             if sealed {

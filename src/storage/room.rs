@@ -60,6 +60,12 @@ impl Reserve {
         }
     }
 
+    /// Called before the handle is closed, which may use the ballast, and takes none.
+    pub(super) fn begin_closing(&mut self) {
+        self.room = Room::Ballast;
+        self.wanted = 0;
+    }
+
     /// Bytes of the ballast, as long as it is in its place.
     pub(super) fn held(&self) -> u64 {
         self.ballast.map_or(0, |(from, to)| to - from)

@@ -33,7 +33,8 @@ pub struct Options {
     /// twice this at most.
     pub cache_bytes: usize,
     /// Bytes that the file takes on the disk beyond what it needs, so that deleting and reclaiming
-    /// work when the disk is full. 0 for none.
+    /// work when the disk is full; taken by the first change after opening or compacting. 0 for
+    /// none.
     pub ballast_bytes: u64,
     /// How long a deleted checkpoint can come back: until the next two commits that are so far
     /// apart.

@@ -89,8 +89,11 @@ impl Store {
         if done.chunks > 0 && !self.engine().has_ballast() {
             // The disk is full, and what is free now is so within the file only. The next reclaim
             // needs ballast again: a shorter file gives it room.
-            if let Err(error) = self.engine().compact() {
+            let shorter = self.engine().compact();
+            if let Err(error) = shorter {
                 tracing::warn!(%error, "the file could not be made shorter");
+            } else if !self.engine().has_ballast() {
+                tracing::warn!("the disk has no room for ballast");
             }
         }
         unread.map(|()| done)

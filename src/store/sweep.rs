@@ -215,20 +215,39 @@ mod tests {
         put.unwrap();
         store.compact().unwrap();
         let staged = engine.read(|rows| rows.staged(usize::MAX)).unwrap();
-        let swept = |count| {
-            engine.write(Durability::Durable, Room::Ballast, |rows| {
+        let swept = |store: &Store, count| {
+            store.engine().write(Durability::Durable, Room::Ballast, |rows| {
                 let some = staged.iter().take(count);
                 some.map(|(number, id)| sweep_chunk(rows, *number, id))
                     .collect::<Result<Vec<_>>>()
             })
         };
-        // This makes room in the file for the pages of a few, and not of many.
-        swept(1).unwrap();
+        swept(&store, 1).unwrap();
         fill_disk(&faulty, &store);
-        assert!(matches!(swept(1 + SWEEP), Err(Error::Full { .. })));
+        // The file is filled up until there is room for the pages of a few, and not of many.
+        let has_room = || {
+            let copy = Faulty::new(faulty.memory.to_vec());
+            copy.order().capacity = faulty.order().capacity;
+            let copy = Store::open_in(Arc::new(copy), options()).unwrap();
+            swept(&copy, 1 + SWEEP).is_ok()
+        };
+        let mut fillers = 0;
+        while has_room() {
+            fillers += 1;
+            let raw = noise(1 + fillers, 16 << 12);
+            let id = ChunkId::new(*blake3::hash(&raw).as_bytes());
+            let put = engine.write(Durability::Durable, Room::Ordinary, |rows| {
+                let mut change = Change::begin(rows, 0)?;
+                put_chunk(&mut change, &NewChunk::alone(id, &raw))?;
+                change.finish()
+            });
+            put.unwrap();
+        }
+        assert!(matches!(swept(&store, 1 + SWEEP), Err(Error::Full { .. })));
         let done = sweep(engine, Compression::Default).unwrap();
         assert_eq!(done, (u64::from(MANY), 4 * u64::from(MANY)));
-        assert_eq!(engine.read(|rows| rows.counts()).unwrap(), (0, 0));
+        let left = engine.read(|rows| rows.counts()).unwrap();
+        assert_eq!(left, (fillers, 0));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ckptdb::{Error, FileMedium, Medium, MemoryMedium, Options, Store};
+use ckptdb::{Error, FileMedium, Medium, MemoryMedium, Options, Store, VerifyDepth};
 use redb::ReadableTable;
 
 use crate::support::noise;
@@ -75,6 +75,40 @@ fn what_the_file_takes_and_what_the_disk_has_is_told_as_the_system_has_it() {
     let system = rustix::fs::statvfs(&path).unwrap();
     assert_eq!(total, system.f_blocks * system.f_frsize);
     assert!(free > 1 << 20 && free <= total, "{free} of {total}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_compacted_file_is_as_long_as_what_it_holds_until_the_next_change() {
+    use std::os::unix::fs::MetadataExt;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let job = store.job("j").unwrap();
+    for iteration in 0..20 {
+        let state = noise(iteration, 60 << 10);
+        job.save(iteration).bytes("b", &state).commit().unwrap();
+    }
+    let content = 20 * (60 << 10);
+    let open = store.compact().unwrap();
+    let is_tight = |bytes: u64| content < bytes && bytes < content + content / 5;
+    assert!(is_tight(open.after), "{open:?}");
+    drop((job, store));
+    let closed = fs::metadata(&path).unwrap();
+    assert!(is_tight(closed.len()), "{} bytes long", closed.len());
+    assert!(is_tight(closed.blocks() * 512), "{} blocks", closed.blocks());
+    // Reading changes nothing of that, and a change brings the ballast back.
+    let store = Store::open(&path).unwrap();
+    assert_eq!(store.resolve("j@3").unwrap().load().unwrap().len(), 1);
+    drop(store);
+    assert_eq!(fs::metadata(&path).unwrap().len(), closed.len());
+    let store = Store::open(&path).unwrap();
+    let job = store.job("j").unwrap();
+    job.save(20).bytes("b", b"more").commit().unwrap();
+    let blocks = fs::metadata(&path).unwrap().blocks();
+    assert!(blocks * 512 > closed.len() + (1 << 20), "{blocks} blocks");
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
 }
 
 fn refused_untouched(path: &Path, content: &[u8]) -> Error {

@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::format::{
     CheckpointRecord, ChunkRow, Extent, Head, Identity, IndexKey, JobRecord, LogRecord,
     LooseRecord, Malformed, NameRecord, Node, Record, StoreTag, StoredNode, TelemetryRecord,
+    frames, without,
 };
 use crate::id::{ChunkId, NodeId, StoreId};
 use crate::tensor::DType;
@@ -133,6 +134,19 @@ pub fn extent(bytes: &[u8]) -> Result<Vec<u8>> {
     again.extend_from_slice(extent.payload);
     again.resize(extent.header.extent_len(), 0);
     Ok(again)
+}
+
+/// The payloads of the frames in a bundle.
+pub fn bundle(bytes: &[u8]) -> Vec<Vec<u8>> {
+    frames(bytes)
+        .map(|(_, frame)| frame.payload.to_vec())
+        .collect()
+}
+
+/// A bundle without its last frame, if that leaves anything.
+pub fn bundle_without_last(bytes: &[u8]) -> Option<Vec<u8>> {
+    let (range, _) = frames(bytes).last()?;
+    without(bytes, range)
 }
 
 /// Reads the key of an index row.

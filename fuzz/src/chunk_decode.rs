@@ -1,7 +1,7 @@
 //! Chunk rows, extents, and the codecs behind them.
 
-use ckptdb::{ChunkId, DType};
 use ckptdb::fuzzing;
+use ckptdb::{ChunkId, DType};
 use zstd::zstd_safe;
 
 use crate::envelope;
@@ -19,7 +19,10 @@ pub(crate) fn chunk_decode(data: &[u8]) {
     match choice % 8 {
         0 => row(rest),
         1 => row(&envelope::chunk_row(CHUNK, rest)),
-        2 => extent(rest),
+        2 => {
+            extent(rest);
+            within("a bundle", || bundle(rest));
+        }
         3 => {
             if let Some((header, payload)) = rest.split_first_chunk::<60>() {
                 extent(&envelope::extent(header, payload));
@@ -50,6 +53,17 @@ fn row(bytes: &[u8]) {
 fn extent(bytes: &[u8]) {
     if let Ok(again) = within("an extent", || fuzzing::extent(bytes)) {
         assert_eq!(again, bytes, "an extent is not canonical");
+    }
+}
+
+/// Whatever goes of a bundle, what came before it stays.
+fn bundle(bytes: &[u8]) {
+    let found = fuzzing::bundle(bytes);
+    let mut left = Some(bytes.to_vec());
+    for many in (0..found.len()).rev() {
+        left = left.and_then(|left| fuzzing::bundle_without_last(&left));
+        let there = left.as_deref().map(fuzzing::bundle).unwrap_or_default();
+        assert_eq!(there.get(..many), Some(&found[..many]), "others went too");
     }
 }
 

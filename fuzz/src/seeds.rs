@@ -13,6 +13,7 @@ pub fn all() -> Vec<Seed> {
     let mut out = Vec::new();
     records(&mut out);
     chunks(&mut out);
+    rows_and_extents(&mut out);
     safetensors(&mut out);
     references(&mut out);
     edits(&mut out);
@@ -189,8 +190,17 @@ fn chunks(out: &mut Vec<Seed>) {
     put("largest", 5, &framed(&large, 1_048_496));
     put("raw", 5, &[&[0, 4, 0, 0], &b"four"[..]].concat());
     put("kept", 4, &[&[255, 0], &text[..]].concat());
-    let words: Vec<u8> = (0..2_000_u32).flat_map(|i| (i as f32).sin().to_le_bytes()).collect();
+    let words: Vec<u8> = (0..2_000_u32)
+        .flat_map(|i| (i as f32).sin().to_le_bytes())
+        .collect();
     put("kept-floats", 4, &[&[17, 128], &words[..], &words].concat());
+}
+
+/// Rows, extents and bundles, whole and cut.
+fn rows_and_extents(out: &mut Vec<Seed>) {
+    let mut put = |name: &str, choice: u8, rest: &[u8]| {
+        out.push(("chunk_decode", name.into(), [&[choice], rest].concat()));
+    };
     let mut row = [0; 33];
     (row[0], row[8], row[16], row[20], row[29]) = (1, 7, 100, 90, 1);
     put("row", 1, &row);
@@ -207,6 +217,11 @@ fn chunks(out: &mut Vec<Seed>) {
     put("extent", 3, &[&header[..], &[5; 100]].concat());
     (header[4], header[5], header[56]) = (1, 2, 36);
     put("extent-second", 3, &[&header[..], &[5; 36]].concat());
+    // Two of them in a bundle.
+    let mut frame = header;
+    frame[5] = 0x82;
+    let frame = &envelope::extent(&frame, &[5; 36])[..100];
+    put("bundle", 2, &[frame, frame, &[0; 3880]].concat());
     put("extent-cut", 2, &envelope::extent(&header, &[5; 36])[..200]);
 }
 

@@ -187,6 +187,7 @@ impl Encoder {
     fn general(&mut self, raw: &[u8], base: Option<Against<'_>>) -> Option<Encoded> {
         let level = match self.effort {
             Compression::None | Compression::Fast => 1,
+            Compression::Default if base.is_some() => zstd_codec::DELTA_LEVEL,
             Compression::Default => zstd_codec::LEVEL,
             Compression::Max => 19,
         };

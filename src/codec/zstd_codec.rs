@@ -9,6 +9,8 @@ use zstd::zstd_safe::{
 
 /// Measured on agent states: 3 is where size stops falling faster than speed.
 pub(super) const LEVEL: i32 = 3;
+/// After a base, most of the input is one match or another: the effort for what is left is small.
+pub(super) const DELTA_LEVEL: i32 = 9;
 /// Shorter input can't win back the frame's own bytes.
 const SHORTEST: usize = 64;
 /// The window that a chunk and its base fit in, as a power of two.

@@ -1,5 +1,6 @@
 //! Rows of the `chunks` table: where a chunk is, how it is stored, how often it is named.
 
+use super::extent::IN_BUNDLE;
 use super::limits::{MAX_BASES, MAX_CHAIN_DEPTH, MAX_CHUNK_BYTES, MAX_PARTS};
 use super::malformed::{Fields, Malformed, short_hash};
 use crate::id::ChunkId;
@@ -19,7 +20,7 @@ pub(crate) struct ChunkRow {
     pub(crate) stored_len: u32,
     /// How the stored bytes are encoded.
     pub(crate) codec: u8,
-    /// Number of extents; none if its bytes are lost.
+    /// Number of its parts; none if its bytes are lost.
     pub(crate) parts: u8,
     /// At least the number of deltas down to a chunk without base; more than that of every base.
     pub(crate) depth: u8,
@@ -27,6 +28,8 @@ pub(crate) struct ChunkRow {
     pub(crate) position: u8,
     /// The chunks that it is a delta against.
     pub(crate) bases: Vec<ChunkId>,
+    /// The key of the bundle that its last part is in; 0 if that is an extent like the others.
+    pub(crate) bundle: u64,
 }
 
 impl ChunkRow {
@@ -44,6 +47,7 @@ impl ChunkRow {
             depth: 0,
             position: 0,
             bases: Vec::new(),
+            bundle: 0,
         }
     }
 
@@ -62,6 +66,11 @@ impl ChunkRow {
         self.parts == 0
     }
 
+    /// How many of its parts are extents.
+    pub(crate) fn extents(&self) -> u8 {
+        self.parts - u8::from(self.bundle > 0 && self.parts > 0)
+    }
+
     /// The row's bytes, bound to the chunk id.
     pub(crate) fn to_bytes(&self, id: &ChunkId) -> Vec<u8> {
         let mut out = Vec::with_capacity(41 + 32 * self.bases.len());
@@ -71,9 +80,13 @@ impl ChunkRow {
         out.extend_from_slice(&self.stored_len.to_le_bytes());
         let bases = u8::try_from(self.bases.len()).unwrap_or(u8::MAX);
         out.extend_from_slice(&self.deltas.to_le_bytes());
-        out.extend_from_slice(&[self.codec, self.parts, self.depth, self.position, bases]);
+        let parts = self.parts | if self.bundle > 0 { IN_BUNDLE } else { 0 };
+        out.extend_from_slice(&[self.codec, parts, self.depth, self.position, bases]);
         for base in &self.bases {
             out.extend_from_slice(base.as_bytes());
+        }
+        if self.bundle > 0 {
+            out.extend_from_slice(&self.bundle.to_le_bytes());
         }
         let check: [u8; 8] = short_hash(&[id.as_bytes(), &out]);
         out.extend_from_slice(&check);
@@ -99,6 +112,11 @@ impl ChunkRow {
         let bases = (0..count)
             .map(|_| fields.array().map(ChunkId::new))
             .collect::<Result<Vec<_>, _>>()?;
+        let (parts, is_bundled) = (parts & !IN_BUNDLE, parts & IN_BUNDLE != 0);
+        let bundle = if is_bundled { fields.u64()? } else { 0 };
+        if is_bundled && (parts == 0 || bundle == 0) {
+            return Err(Malformed::field("its bundle", "in order", bundle));
+        }
         let check: [u8; 8] = fields.array()?;
         fields.end()?;
         let covered = bytes.get(..bytes.len() - 8).unwrap_or_default();
@@ -116,6 +134,7 @@ impl ChunkRow {
             depth,
             position,
             bases,
+            bundle,
         };
         row.check()?;
         Ok(row)
@@ -132,6 +151,11 @@ impl ChunkRow {
         }
         if self.is_lost() != (self.stored_len == 0) || (self.is_lost() && self.codec != 0) {
             return Err(Malformed::new("its lengths are out of range"));
+        }
+        // A bundle begins with the end of a chunk that came no later.
+        let own = self.number.saturating_mul(MAX_PARTS as u64);
+        if self.bundle > 0 && self.bundle >= own.saturating_add(u64::from(self.parts)) {
+            return Err(Malformed::field("its bundle", "in order", self.bundle));
         }
         let longest = u64::from(self.raw_len) + 32 * self.bases.len() as u64;
         let fits = self.raw_len as usize <= MAX_CHUNK_BYTES;
@@ -182,18 +206,25 @@ mod tests {
             depth: 2,
             position: 3,
             bases: vec![ChunkId::new([2; 32])],
+            bundle: 0,
         };
-        let bytes = row.to_bytes(&id);
-        assert_eq!(ChunkRow::from_bytes(&id, &bytes).unwrap(), row);
-        assert!(ChunkRow::from_bytes(&ChunkId::new([9; 32]), &bytes).is_err());
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x40;
-            assert!(
-                ChunkRow::from_bytes(&id, &damaged).is_err(),
-                "byte {at} went unnoticed"
-            );
-            assert!(ChunkRow::from_bytes(&id, &bytes[..at]).is_err());
+        let bundled = ChunkRow {
+            bundle: 76,
+            ..row.clone()
+        };
+        for row in [row, bundled] {
+            let bytes = row.to_bytes(&id);
+            assert_eq!(ChunkRow::from_bytes(&id, &bytes).unwrap(), row);
+            assert!(ChunkRow::from_bytes(&ChunkId::new([9; 32]), &bytes).is_err());
+            for at in 0..bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 0x40;
+                assert!(
+                    ChunkRow::from_bytes(&id, &damaged).is_err(),
+                    "byte {at} went unnoticed"
+                );
+                assert!(ChunkRow::from_bytes(&id, &bytes[..at]).is_err());
+            }
         }
     }
 }

@@ -1,21 +1,32 @@
-//! Extents: the page-exact pieces that a chunk is stored in.
+//! Extents: the page-exact pieces that a chunk is stored in; and what one in a bundle looks like.
 
 use super::limits::{
-    EXTENT_HEADER_BYTES, EXTENT_MAGIC, MAX_BASES, MAX_CHUNK_BYTES, MAX_EXTENT_BYTES, MAX_PARTS,
-    PAGE_BYTES, PAGE_OVERHEAD_BYTES,
+    EXTENT_HEADER_BYTES, EXTENT_MAGIC, MAX_BASES, MAX_CHUNK_BYTES, MAX_EXTENT_BYTES,
+    MAX_FRAME_BYTES, MAX_PARTS, PAGE_BYTES, PAGE_OVERHEAD_BYTES,
 };
 use super::malformed::{Fields, Malformed, short_hash};
 use crate::id::ChunkId;
 
 const CHECK_AT: usize = EXTENT_HEADER_BYTES - 4;
+/// Beside a number of parts: the last of them lies in a bundle.
+pub(super) const IN_BUNDLE: u8 = 0x80;
+/// What would leave more than one part of so many of its pages empty goes to a bundle.
+const WASTE: usize = 8;
+
+/// The key of an extent in its table.
+pub(crate) const fn extent_key(number: u64, part: usize) -> u64 {
+    number * MAX_PARTS as u64 + part as u64
+}
 
 /// What an extent says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ExtentHeader {
     /// Place of this extent in its chunk, from 0.
     pub(crate) part: u8,
-    /// Extents of the chunk.
+    /// Parts of the chunk.
     pub(crate) parts: u8,
+    /// Whether it is a frame in a bundle, as the last part may be, and no extent by itself.
+    pub(crate) bundled: bool,
     /// Codec of the stored bytes.
     pub(crate) codec: u8,
     /// Number of base chunk ids before the encoded bytes.
@@ -37,7 +48,8 @@ impl ExtentHeader {
     pub(crate) fn to_bytes(self) -> [u8; EXTENT_HEADER_BYTES] {
         let mut out = Vec::with_capacity(EXTENT_HEADER_BYTES);
         out.extend_from_slice(EXTENT_MAGIC);
-        out.extend_from_slice(&[self.part, self.parts, self.codec, self.bases]);
+        let parts = self.parts | if self.bundled { IN_BUNDLE } else { 0 };
+        out.extend_from_slice(&[self.part, parts, self.codec, self.bases]);
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(self.chunk.as_bytes());
         out.extend_from_slice(&self.raw_len.to_le_bytes());
@@ -67,11 +79,10 @@ impl<'a> Extent<'a> {
     pub(crate) fn from_bytes(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let header = ExtentHeader::from_bytes(bytes)?;
         let rest = bytes.get(EXTENT_HEADER_BYTES..).unwrap_or_default();
-        let payload_len = header.payload_len as usize;
         let (payload, padding) = rest
-            .split_at_checked(payload_len)
+            .split_at_checked(header.payload_len as usize)
             .ok_or_else(|| Malformed::field("its payload", header.payload_len, rest.len()))?;
-        if bytes.len() != extent_len(payload_len) || padding.iter().any(|&byte| byte != 0) {
+        if bytes.len() != header.extent_len() || padding.iter().any(|&byte| byte != 0) {
             return Err(Malformed::new("its padding is not what it must be"));
         }
         Ok(Self { header, payload })
@@ -93,9 +104,11 @@ impl ExtentHeader {
         if fields.take(4)? != EXTENT_MAGIC {
             return Err(Malformed::new("it does not begin like an extent"));
         }
+        let [part, parts] = fields.array()?;
         let header = Self {
-            part: fields.u8()?,
-            parts: fields.u8()?,
+            part,
+            parts: parts & !IN_BUNDLE,
+            bundled: parts & IN_BUNDLE != 0,
             codec: fields.u8()?,
             bases: fields.u8()?,
             number: fields.u64()?,
@@ -113,9 +126,14 @@ impl ExtentHeader {
         Ok(header)
     }
 
-    /// Length of the whole extent.
+    /// Length of the whole extent, or of the frame in its bundle.
     pub(crate) fn extent_len(&self) -> usize {
-        extent_len(self.payload_len as usize)
+        let bytes = EXTENT_HEADER_BYTES + self.payload_len as usize;
+        if self.bundled {
+            bytes
+        } else {
+            page_exact(bytes)
+        }
     }
 }
 
@@ -123,6 +141,10 @@ fn check_lengths(header: &ExtentHeader) -> Result<(), Malformed> {
     let parts = usize::from(header.parts);
     if parts == 0 || parts > MAX_PARTS || header.part >= header.parts {
         return Err(Malformed::new(format!("part {} of {parts}", header.part)));
+    }
+    let is_last = header.part + 1 == header.parts;
+    if header.bundled && (!is_last || header.extent_len() > MAX_FRAME_BYTES) {
+        return Err(Malformed::new("it is no end of a chunk in a bundle"));
     }
     let limit = MAX_CHUNK_BYTES + MAX_BASES * 32;
     let in_order = header.payload_len <= header.stored_len && header.payload_len > 0;
@@ -134,10 +156,10 @@ fn check_lengths(header: &ExtentHeader) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Length of the last extent of a cut that has to take this payload: the smallest that fits.
-fn extent_len(payload: usize) -> usize {
+/// The length of a row that takes so many bytes and fills its page: the smallest there is.
+pub(super) fn page_exact(bytes: usize) -> usize {
     let mut page = PAGE_BYTES;
-    while page - PAGE_OVERHEAD_BYTES - EXTENT_HEADER_BYTES < payload && page < MAX_EXTENT_BYTES {
+    while page - PAGE_OVERHEAD_BYTES < bytes && page < MAX_EXTENT_BYTES {
         page *= 2;
     }
     page - PAGE_OVERHEAD_BYTES
@@ -153,19 +175,34 @@ fn payload_of_largest(rest: usize) -> usize {
     room(page)
 }
 
-/// Cuts the stored bytes of a chunk into extents, each exactly as long as its page takes: their
-/// headers, of which `header` gives what all of them share, and their payloads.
+/// Whether so many bytes at the end of a chunk are few enough for a bundle, and would leave much of
+/// their pages empty.
+fn goes_to_bundle(rest: usize) -> bool {
+    let page_bytes = |payload: usize| page_exact(EXTENT_HEADER_BYTES + payload);
+    let first = payload_of_largest(rest).min(rest);
+    let mut pages = page_bytes(first);
+    if first < rest {
+        pages += page_bytes(rest - first);
+    }
+    EXTENT_HEADER_BYTES + rest <= MAX_FRAME_BYTES && (pages - rest) * WASTE > pages
+}
+
+/// Cuts the stored bytes of a chunk into parts: extents, each as long as its page takes, and
+/// perhaps a frame. Their headers, of which `header` gives what all of them share, and their
+/// payloads.
 pub(crate) fn cut_extents(
     header: ExtentHeader,
     stored: &[u8],
 ) -> Result<Vec<Extent<'_>>, Malformed> {
     let mut payloads = Vec::new();
     let mut rest = stored;
-    while !rest.is_empty() {
+    while !rest.is_empty() && !goes_to_bundle(rest.len()) {
         let (payload, after) = rest.split_at(payload_of_largest(rest.len()).min(rest.len()));
         payloads.push(payload);
         rest = after;
     }
+    let bundled = !rest.is_empty();
+    payloads.extend(bundled.then_some(rest));
     let too_many = || Malformed::new(format!("{} parts", payloads.len()));
     let parts = u8::try_from(payloads.len()).map_err(|_| too_many())?;
     if payloads.len() > MAX_PARTS {
@@ -177,6 +214,7 @@ pub(crate) fn cut_extents(
         let header = ExtentHeader {
             part,
             parts,
+            bundled: bundled && part + 1 == parts,
             payload_len,
             ..header
         };
@@ -195,6 +233,7 @@ mod tests {
         ExtentHeader {
             part: 0,
             parts: 0,
+            bundled: false,
             codec: 0,
             bases: 0,
             number: 9,
@@ -222,14 +261,16 @@ mod tests {
             let extents = cut(&stored);
             let mut joined = Vec::new();
             for (part, bytes) in extents.iter().enumerate() {
-                prop_assert!((bytes.len() + PAGE_OVERHEAD_BYTES).is_power_of_two());
                 let extent = Extent::from_bytes(bytes).unwrap();
+                let fills = (bytes.len() + PAGE_OVERHEAD_BYTES).is_power_of_two();
+                prop_assert!(fills || extent.header.bundled);
                 prop_assert_eq!(usize::from(extent.header.part), part);
                 joined.extend_from_slice(extent.payload);
             }
             prop_assert_eq!(&joined, &stored);
             let pages: usize = extents.iter().map(|e| e.len() + PAGE_OVERHEAD_BYTES).sum();
-            prop_assert!(pages <= len + MAX_PARTS * 80 + PAGE_BYTES, "{} for {}", pages, len);
+            let most = len + MAX_PARTS * 80 + PAGE_BYTES / WASTE;
+            prop_assert!(pages <= most, "{} for {}", pages, len);
         }
 
         #[test]
@@ -262,6 +303,7 @@ mod tests {
 
     #[test]
     fn an_extent_is_the_smallest_page_that_its_payload_fits() {
+        let extent_len = |payload: usize| page_exact(EXTENT_HEADER_BYTES + payload);
         let room = |page: usize| page - PAGE_OVERHEAD_BYTES - EXTENT_HEADER_BYTES;
         for page in [PAGE_BYTES, 2 * PAGE_BYTES, 64 * PAGE_BYTES] {
             assert_eq!(extent_len(room(page)), page - PAGE_OVERHEAD_BYTES);

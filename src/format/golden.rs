@@ -164,6 +164,7 @@ fn settings() -> [Vec<u8>; 3] {
         next_name: 6,
         next_job: 7,
         lost: 8,
+        bundle: 9,
     };
     let name = NameRecord {
         text: text("sharpe"),
@@ -315,7 +316,7 @@ fn node(node: &Node) -> Vec<u8> {
 }
 
 /// Rows that are no records.
-fn rows() -> [Vec<u8>; 2] {
+fn rows() -> [Vec<u8>; 4] {
     let id = ChunkId::new([1; 32]);
     let row = ChunkRow {
         refs: 2,
@@ -328,10 +329,16 @@ fn rows() -> [Vec<u8>; 2] {
         depth: 8,
         position: 9,
         bases: vec![ChunkId::new([10; 32])],
+        bundle: 0,
+    };
+    let bundled = ChunkRow {
+        bundle: 3,
+        ..row.clone()
     };
     let header = ExtentHeader {
         part: 1,
         parts: 2,
+        bundled: false,
         codec: 3,
         bases: 4,
         number: 5,
@@ -340,11 +347,26 @@ fn rows() -> [Vec<u8>; 2] {
         stored_len: 8,
         payload_len: 7,
     };
-    let row_bytes = row.to_bytes(&id);
-    assert_eq!(ChunkRow::from_bytes(&id, &row_bytes).unwrap(), row);
-    let header_bytes = header.to_bytes().to_vec();
-    assert_eq!(ExtentHeader::from_bytes(&header_bytes).unwrap(), header);
-    [row_bytes, header_bytes]
+    let frame = ExtentHeader {
+        bundled: true,
+        ..header
+    };
+    let row_bytes = |row: ChunkRow| {
+        let bytes = row.to_bytes(&id);
+        assert_eq!(ChunkRow::from_bytes(&id, &bytes).unwrap(), row);
+        bytes
+    };
+    let header_bytes = |header: ExtentHeader| {
+        let bytes = header.to_bytes().to_vec();
+        assert_eq!(ExtentHeader::from_bytes(&bytes).unwrap(), header);
+        bytes
+    };
+    [
+        row_bytes(row),
+        header_bytes(header),
+        row_bytes(bundled),
+        header_bytes(frame),
+    ]
 }
 
 /// All of them, by name.
@@ -388,7 +410,8 @@ fn all() -> Vec<(String, Vec<u8>)> {
         first: text("a"),
     };
     add("names", node(&Node::Names(vec![names])));
-    for (name, bytes) in ["chunk", "extent"].iter().zip(rows()) {
+    let named = ["chunk", "extent", "chunk-bundled", "frame"];
+    for (name, bytes) in named.iter().zip(rows()) {
         add(name, bytes);
     }
     for kind in IndexKind::ALL {

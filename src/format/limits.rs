@@ -22,6 +22,10 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 pub(crate) const PAGE_OVERHEAD_BYTES: usize = 16;
 /// The largest extent.
 pub(crate) const MAX_EXTENT_BYTES: usize = 1_048_560;
+/// The largest bundle.
+pub(crate) const MAX_BUNDLE_BYTES: usize = 16_368;
+/// The longest frame in a bundle; what is longer fills pages of its own well enough.
+pub(crate) const MAX_FRAME_BYTES: usize = 8_176;
 /// Raw bytes of a chunk. Divisible by 16, so that no tensor element is split.
 pub(crate) const MAX_CHUNK_BYTES: usize = 1_048_496;
 /// Extents of one chunk.

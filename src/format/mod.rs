@@ -3,6 +3,7 @@
 //! Nothing here reads a file, a clock or global state, and nothing panics on any bytes. This is the
 //! only module that names `bincode`.
 
+mod bundle;
 mod checkpoint;
 mod chunk_row;
 mod envelope;
@@ -21,12 +22,13 @@ mod stamp;
 mod telemetry;
 mod wire;
 
+pub(crate) use bundle::{frame_of, frames, with_frame, without};
 pub(crate) use checkpoint::{
     AttributeRow, CheckpointRecord, DeletedMark, Later, MetricRow, Progress, SavedPart,
 };
 pub(crate) use chunk_row::ChunkRow;
 pub(crate) use envelope::{LooseRecord, StoreTag, TableCode};
-pub(crate) use extent::{Extent, ExtentHeader, cut_extents};
+pub(crate) use extent::{Extent, ExtentHeader, cut_extents, extent_key};
 pub(crate) use index::{IndexKey, IndexKind, ordered_bits, value_of};
 pub(crate) use limits::*;
 pub(crate) use log::{Action, LogRecord, NO_PREVIOUS};

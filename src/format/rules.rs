@@ -205,7 +205,38 @@ fn row() -> ChunkRow {
         depth: 0,
         position: 0,
         bases: Vec::new(),
+        bundle: 0,
     }
+}
+
+#[test]
+fn a_bundle_begins_with_the_end_of_a_chunk_that_came_no_later() {
+    let id = ChunkId::new([3; 32]);
+    let with = |parts, bundle, stored_len| {
+        let row = ChunkRow {
+            stored_len,
+            parts,
+            bundle,
+            ..row()
+        };
+        let read = ChunkRow::from_bytes(&id, &row.to_bytes(&id));
+        assert!(read.as_ref().is_ok_and(|read| *read == row) || read.is_err());
+        read.is_ok().then(|| row.extents())
+    };
+    assert_eq!(with(1, 1, 500), Some(0));
+    // Chunk number 5 in the place of its own last part.
+    assert_eq!((with(1, 80, 500), with(1, 81, 500)), (Some(0), None));
+    assert_eq!((with(3, 82, 500), with(3, 83, 500)), (Some(2), None));
+    assert_eq!(with(3, 0, 500), Some(3));
+    assert_eq!((with(0, 80, 0), with(0, 0, 0)), (None, None));
+    // The mark of a bundle, and none.
+    let mut fields = row().to_bytes(&id);
+    fields.truncate(33);
+    fields[29] |= 0x80;
+    fields.extend([0; 8]);
+    let check = blake3::hash(&[&id.as_bytes()[..], &fields].concat());
+    fields.extend(&check.as_bytes()[..8]);
+    ChunkRow::from_bytes(&id, &fields).unwrap_err();
 }
 
 #[test]
@@ -276,6 +307,7 @@ fn header() -> ExtentHeader {
     ExtentHeader {
         part: 0,
         parts: 2,
+        bundled: false,
         codec: 0,
         bases: 0,
         number: 9,
@@ -284,6 +316,31 @@ fn header() -> ExtentHeader {
         stored_len: 5000,
         payload_len: 4016,
     }
+}
+
+#[test]
+fn a_frame_in_a_bundle_is_short_and_the_last_part_of_its_chunk() {
+    let with = |part, parts, payload_len| {
+        let header = ExtentHeader {
+            part,
+            parts,
+            bundled: true,
+            payload_len,
+            raw_len: 9000,
+            stored_len: 9000,
+            ..header()
+        };
+        let read = ExtentHeader::from_bytes(&header.to_bytes());
+        read.map(|read| (read == header).then(|| read.extent_len()))
+            .ok()
+            .flatten()
+    };
+    assert_eq!((with(0, 1, 500), with(15, 16, 500)), (Some(564), Some(564)));
+    assert_eq!((with(0, 2, 500), with(1, 1, 500)), (None, None));
+    assert_eq!((with(0, 0, 500), with(16, 17, 500)), (None, None));
+    let most = u32::try_from(MAX_FRAME_BYTES - EXTENT_HEADER_BYTES).unwrap();
+    assert_eq!(with(0, 1, most), Some(MAX_FRAME_BYTES));
+    assert_eq!((with(0, 1, most + 1), with(0, 1, 0)), (None, None));
 }
 
 #[test]
@@ -337,7 +394,8 @@ fn a_cut_fills_its_pages_and_has_no_more_parts_than_the_limit() {
         for (part, cut) in extents.iter().enumerate() {
             let mut extent = Vec::new();
             cut.write_to(&mut extent);
-            assert!((extent.len() + PAGE_OVERHEAD_BYTES).is_power_of_two());
+            let fills = (extent.len() + PAGE_OVERHEAD_BYTES).is_power_of_two();
+            assert!(fills || cut.header.bundled);
             let read = ExtentHeader::from_bytes(&extent[..EXTENT_HEADER_BYTES]);
             if len <= 5000 {
                 let read = read.unwrap();

@@ -39,6 +39,8 @@ pub(crate) struct Head {
     /// Nodes and chunks whose bytes the last repair found lost. While there are any, saves look
     /// whether they can bring some of them back.
     pub(crate) lost: u64,
+    /// The bundle that frames go to as long as there is room; 0 for none.
+    pub(crate) bundle: u64,
 }
 
 impl Head {
@@ -217,6 +219,7 @@ mod tests {
             next_name: 1,
             next_job: 1,
             lost: 0,
+            bundle: 0,
         };
         let key = Head::KEY.to_be_bytes();
         let tag = StoreTag::NONE;

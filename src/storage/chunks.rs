@@ -1,15 +1,18 @@
 //! Chunks: into extents, counted, and removed. `load` reads them.
 
+use super::bundles::{put_frame, remove_frame};
 use super::records::Change;
 use super::rows::{Rows, Writes};
 use super::suspects::Harm;
 use crate::codec;
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, ChunkRow, ExtentHeader, MAX_CHAIN_DEPTH, MAX_PARTS, cut_extents};
+use crate::format::{
+    ChunkRef, ChunkRow, Extent, ExtentHeader, MAX_CHAIN_DEPTH, cut_extents, extent_key,
+};
 use crate::id::ChunkId;
 
 /// A chunk that the store does not have yet, encoded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NewChunk {
     /// Hash of the raw bytes.
     pub(crate) id: ChunkId,
@@ -79,6 +82,7 @@ fn put_counted(
     let header = ExtentHeader {
         part: 0,
         parts: 0,
+        bundled: false,
         codec: chunk.codec,
         bases: u8::try_from(chunk.bases.len()).unwrap_or(u8::MAX),
         number,
@@ -87,7 +91,8 @@ fn put_counted(
         stored_len,
         payload_len: 0,
     };
-    let extents = cut_extents(header, &chunk.stored).map_err(|error| error.of(named(&chunk.id)))?;
+    let parts = cut_extents(header, &chunk.stored).map_err(|error| error.of(named(&chunk.id)))?;
+    let bundle = put_parts(change, &parts)?;
     let row = ChunkRow {
         refs,
         deltas,
@@ -95,19 +100,30 @@ fn put_counted(
         raw_len: chunk.raw_len,
         stored_len,
         codec: chunk.codec,
-        parts: u8::try_from(extents.len()).unwrap_or(u8::MAX),
+        parts: u8::try_from(parts.len()).unwrap_or(u8::MAX),
         depth,
         position: chunk.position,
         bases: chunk.bases.clone(),
+        bundle,
     };
-    let rows = change.rows();
-    let mut bytes = Vec::new();
-    for (part, extent) in extents.iter().enumerate() {
-        extent.write_to(&mut bytes);
-        rows.put_extent(extent_key(number, part), &bytes)?;
-    }
-    rows.put_chunk(&chunk.id, &row.to_bytes(&chunk.id))?;
+    change
+        .rows()
+        .put_chunk(&chunk.id, &row.to_bytes(&chunk.id))?;
     Ok(number)
+}
+
+/// Writes the parts of a chunk. Returns the key of the bundle that the last is in, or 0.
+fn put_parts(change: &mut Change<'_>, parts: &[Extent<'_>]) -> Result<u64> {
+    let mut bytes = Vec::new();
+    for part in parts {
+        if part.header.bundled {
+            return put_frame(change, part);
+        }
+        part.write_to(&mut bytes);
+        let key = extent_key(part.header.number, part.header.part.into());
+        change.rows().put_extent(key, &bytes)?;
+    }
+    Ok(0)
 }
 
 /// Writes a chunk's bytes anew: in the place of bytes that the store has lost or spoilt, which
@@ -165,7 +181,10 @@ fn remove_extents(rows: &mut dyn Writes, id: &ChunkId, row: &ChunkRow) -> Result
     if rows.suspects().chunk(id) == Some(Harm::Unreadable) {
         return Ok(());
     }
-    (0..usize::from(row.parts))
+    if row.bundle > 0 {
+        remove_frame(rows, row.bundle, row.number)?;
+    }
+    (0..usize::from(row.extents()))
         .try_for_each(|part| rows.remove_extent(extent_key(row.number, part)))
 }
 
@@ -252,10 +271,6 @@ pub(crate) fn sweep_chunk(rows: &mut dyn Writes, number: u64, id: &ChunkId) -> R
     Ok(Some(u64::from(row.stored_len)))
 }
 
-pub(super) const fn extent_key(number: u64, part: usize) -> u64 {
-    number * MAX_PARTS as u64 + part as u64
-}
-
 pub(super) fn named(id: &ChunkId) -> String {
     format!("chunk {id}")
 }
@@ -322,7 +337,11 @@ mod tests {
             let read = |rows: &dyn Rows| Ok((known_row(rows, &id)?, rows.staged(9)?));
             let (row, staged) = engine.read(read).unwrap();
             assert_eq!((row.refs, row.deltas), uses);
-            assert_eq!((row.raw_len, row.parts), (3000, 1), "all else is as it was");
+            assert_eq!(
+                (row.raw_len, row.bundle),
+                (3000, 16),
+                "all else is as it was"
+            );
             staged.len()
         };
         assert_eq!(set((3, 2)), 0);

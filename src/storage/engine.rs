@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::backend::Medium;
+use super::bundles::probe_open;
 use super::handle::{Durability, EngineOptions, Handle};
 use super::room::Room;
 use super::rows::{Rows, Writes};
@@ -128,6 +129,12 @@ impl Engine {
         self.refuse_after_failed_sync()?;
         self.release_held(room)?;
         let tag = StoreTag::of(self.store);
+        self.with_handle(|handle| {
+            handle.read(tag, |rows| {
+                probe_open(rows);
+                Ok(())
+            })
+        })?;
         self.with_handle(|handle| handle.write(tag, (durability, room), run))
     }
 

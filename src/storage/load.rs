@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-use super::chunks::{chunk_row, extent_key, known_row, named};
+use super::chunks::{chunk_row, known_row, named};
 use super::rows::Rows;
 use crate::codec::{self, Codec};
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, ChunkRow, Extent, ExtentHeader};
+use crate::format::{ChunkRef, ChunkRow, Extent, ExtentHeader, extent_key, frame_of};
 use crate::id::ChunkId;
 
 /// A chunk's raw bytes, verified: whatever is wrong with them is an error, and remembered.
@@ -98,7 +98,7 @@ fn read_stored(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &mut Vec<u
         return Err(fault("its bytes are lost".to_owned()));
     }
     stored.clear();
-    for part in 0..row.parts {
+    for part in 0..row.extents() {
         let key = extent_key(row.number, usize::from(part));
         let found = rows.extent(key, &mut |bytes| {
             let extent = Extent::from_bytes(bytes)
@@ -113,6 +113,9 @@ fn read_stored(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &mut Vec<u
             return Err(fault(format!("part {part} is missing")));
         }
     }
+    if row.bundle > 0 {
+        read_frame(rows, id, row, stored)?;
+    }
     if stored.len() != row.stored_len as usize {
         return Err(fault(format!(
             "{} bytes are stored, not {}",
@@ -121,6 +124,25 @@ fn read_stored(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &mut Vec<u
         )));
     }
     Ok(())
+}
+
+/// The part of a chunk that is in a bundle.
+fn read_frame(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &mut Vec<u8>) -> Result<()> {
+    let fault = |why: &str| Error::corrupt(named(id), why);
+    let found = rows.extent(row.bundle, &mut |bytes| {
+        let (_, frame) = frame_of(bytes, row.number)
+            .ok_or_else(|| fault("it is not in its bundle, or spoilt there"))?;
+        if !matches_row(&frame.header, row.parts - 1, id, row) {
+            return Err(fault("its place in the bundle belongs to another chunk"));
+        }
+        stored.extend_from_slice(frame.payload);
+        Ok(())
+    })?;
+    if found {
+        Ok(())
+    } else {
+        Err(fault("its bundle is missing"))
+    }
 }
 
 /// Decodes what is stored, in `raw`, which holds the bytes of the base if there is one. The id has
@@ -215,6 +237,7 @@ fn matches_row(header: &ExtentHeader, part: u8, id: &ChunkId, row: &ChunkRow) ->
     let expected = ExtentHeader {
         part,
         parts: row.parts,
+        bundled: row.bundle > 0 && part + 1 == row.parts,
         codec: row.codec,
         bases: u8::try_from(row.bases.len()).unwrap_or(u8::MAX),
         number: row.number,
@@ -253,7 +276,7 @@ mod tests {
     #[test]
     fn bytes_of_another_chunk_are_told_from_these_before_they_are_decoded() {
         let chunk = |byte: u8| {
-            let raw = [byte; 3000];
+            let raw = [byte; 9000];
             NewChunk::alone(ChunkId::new(*blake3::hash(&raw).as_bytes()), &raw)
         };
         let (one, two) = (chunk(1), chunk(2));
@@ -263,10 +286,10 @@ mod tests {
         });
         let named = ChunkRef {
             id: *one.id.as_bytes(),
-            raw_len: 3000,
+            raw_len: 9000,
         };
         let load = || engine.read(|rows| load_chunk(rows, &named));
-        assert_eq!(load().unwrap(), [1; 3000]);
+        assert_eq!(load().unwrap(), [1; 9000]);
         let copied = |from, to| {
             write(&engine, |rows| {
                 let mut bytes = Vec::new();
@@ -280,6 +303,49 @@ mod tests {
         copied(extent_key(2, 0), extent_key(1, 0));
         let told = load().unwrap_err().to_string();
         assert!(told.contains("part 0 belongs to another chunk"), "{told}");
+    }
+
+    #[test]
+    fn a_short_chunk_is_found_in_its_bundle_by_its_number_and_told_from_others() {
+        let chunk = |byte: u8| {
+            let raw = [byte; 700];
+            NewChunk::alone(ChunkId::new(*blake3::hash(&raw).as_bytes()), &raw)
+        };
+        let chunks: Vec<NewChunk> = (1..=30).map(chunk).collect();
+        let engine = engine(|change| {
+            chunks
+                .iter()
+                .try_for_each(|c| put_chunk(change, c).map(drop))
+        });
+        let load = |at: usize| {
+            let named = ChunkRef {
+                id: *chunks[at].id.as_bytes(),
+                raw_len: 700,
+            };
+            let loaded = engine.read(|rows| load_chunk(rows, &named));
+            loaded.map_err(|error| error.to_string())
+        };
+        let row = |at: usize| engine.read(|rows| known_row(rows, &chunks[at].id)).unwrap();
+        for (at, chunk) in chunks.iter().enumerate() {
+            assert_eq!(load(at).unwrap(), chunk.stored);
+            // 21 of 764 bytes are 16,044.
+            assert_eq!(row(at).bundle, 16 * if at < 21 { 1 } else { 22 });
+        }
+        assert_eq!(engine.read(|rows| rows.extent_count()).unwrap(), 2);
+        // Its row says another number, or another bundle, or none.
+        let with = |at: usize, alter: &dyn Fn(&mut ChunkRow)| {
+            let mut altered = row(at);
+            alter(&mut altered);
+            let id = chunks[at].id;
+            write(&engine, |rows| rows.put_chunk(&id, &altered.to_bytes(&id)));
+            load(at).unwrap_err()
+        };
+        let another = with(3, &|row| row.number = 5);
+        assert!(another.contains("belongs to another chunk"), "{another}");
+        let elsewhere = with(25, &|row| row.bundle = 16);
+        assert!(elsewhere.contains("it is not in its bundle"), "{elsewhere}");
+        let nowhere = with(26, &|row| row.bundle = 17);
+        assert!(nowhere.contains("its bundle is missing"), "{nowhere}");
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl LooseChunks {
             let of_number = found.iter().filter(|e| e.header.number == number);
             let mut parts: Vec<Vec<&LooseExtent>> = Vec::new();
             for extent in of_number {
-                parts.resize_with(usize::from(extent.header.parts).max(parts.len()), Vec::new);
+                let many = usize::from(extent.header.parts);
+                parts.resize_with(many.max(parts.len()), Vec::new);
                 if let Some(part) = parts.get_mut(usize::from(extent.header.part)) {
                     part.push(extent);
                 }
@@ -188,6 +189,7 @@ mod tests {
         let header = ExtentHeader {
             part: 0,
             parts: 0,
+            bundled: false,
             codec,
             bases: u8::try_from(bases.len()).unwrap(),
             number,
@@ -225,7 +227,7 @@ mod tests {
 
     /// A chunk in two parts, and one of its parts spoilt.
     fn in_two() -> (Vec<u8>, Vec<Vec<u8>>, Vec<u8>) {
-        let raw: Vec<u8> = (0..6000_u32).map(|at| at.to_le_bytes()[0] | 1).collect();
+        let raw: Vec<u8> = (0..12_100_u32).map(|at| at.to_le_bytes()[0] | 1).collect();
         let sound = extents(1, &raw, &[], Codec::Raw.code(), &raw);
         assert_eq!(sound.len(), 2);
         let mut spoilt = sound[0].clone();

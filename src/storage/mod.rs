@@ -6,6 +6,7 @@
 
 mod adapter;
 mod backend;
+mod bundles;
 mod chunks;
 mod engine;
 mod file;
@@ -16,6 +17,7 @@ mod loose;
 mod memory;
 mod nodes;
 mod overlay;
+mod pack;
 mod raw;
 mod records;
 mod recount;
@@ -29,6 +31,7 @@ mod trees;
 
 pub(crate) use adapter::failed_here;
 pub use backend::{Backend, Medium};
+pub(crate) use bundles::{each_frame, is_bundle, remove_frame};
 pub(crate) use chunks::{
     NewChunk, chunk_row, count_chunk, lose_chunk, put_chunk, replace_chunk, sweep_chunk,
 };

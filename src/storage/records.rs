@@ -275,6 +275,7 @@ impl<'t> Change<'t> {
             next_name: 1,
             next_job: 1,
             lost: 0,
+            bundle: 0,
         };
         Self { rows, head, at }
     }
@@ -350,6 +351,16 @@ impl<'t> Change<'t> {
     pub(crate) const fn next_chunk(&mut self) -> u64 {
         self.head.next_chunk += 1;
         self.head.next_chunk - 1
+    }
+
+    /// The bundle that frames go to; 0 for none.
+    pub(crate) const fn bundle(&self) -> u64 {
+        self.head.bundle
+    }
+
+    /// Sets the bundle that frames go to.
+    pub(crate) const fn set_bundle(&mut self, number: u64) {
+        self.head.bundle = number;
     }
 
     /// A number for a new job.

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use redb::{ReadableTable, ReadableTableMetadata, StorageError};
 
+use super::pack::pack;
 use super::suspects::Suspects;
 use super::tables::{Access, WriteTx};
 use crate::error::{Error, Result};
@@ -309,6 +310,8 @@ pub(crate) trait Writes: Rows {
     fn unstage(&mut self, number: u64) -> Result<()>;
     /// Removes every row.
     fn clear(&mut self, what: Clear) -> Result<()>;
+    /// Writes rows anew, so that they take fewer pages: of chunks, nodes and the index, or all.
+    fn pack(&mut self, all: bool) -> Result<()>;
 }
 
 /// The key of a row without bytes after all extents. The engine reads the page beside which it
@@ -403,6 +406,17 @@ impl Writes for WriteTx<'_> {
             }
             Clear::Log => write!(self, self.records_mut(TableCode::Log), retain(|_, _| false)),
         }
+    }
+
+    fn pack(&mut self, all: bool) -> Result<()> {
+        let mut packed = pack(&mut self.chunks)
+            .and_then(|()| pack(&mut self.nodes))
+            .and_then(|()| pack(&mut self.index));
+        if all {
+            packed = packed.and_then(|()| pack(&mut self.extents));
+            packed = packed.and_then(|()| self.records.iter_mut().try_for_each(pack));
+        }
+        packed.map_err(|error| self.context().storage("writing", error))
     }
 }
 

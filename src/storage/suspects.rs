@@ -1,6 +1,6 @@
 //! What was found damaged when it was read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 
 use super::adapter::failed_here;
@@ -60,6 +60,8 @@ pub(crate) struct Suspects(Mutex<Known>);
 struct Known {
     chunks: HashMap<ChunkId, Harm>,
     nodes: HashMap<NodeId, Harm>,
+    /// Bundles that the disk can't read.
+    bundles: HashSet<u64>,
 }
 
 impl Suspects {
@@ -84,6 +86,18 @@ impl Suspects {
         if let Some(harm) = Harm::of(error).filter(|harm| is_own(*harm)) {
             self.known().nodes.insert(id, harm);
         }
+    }
+
+    /// Takes note of a bundle that could not be read.
+    pub(super) fn note_bundle(&self, number: u64, error: &Error) {
+        if Harm::of(error).is_some_and(is_own) {
+            self.known().bundles.insert(number);
+        }
+    }
+
+    /// Whether the disk is known to be unable to read a bundle.
+    pub(super) fn is_unreadable(&self, bundle: u64) -> bool {
+        self.known().bundles.contains(&bundle)
     }
 
     /// What is known to be wrong with a chunk.

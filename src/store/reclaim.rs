@@ -40,6 +40,9 @@ pub struct Compacted {
     pub after: u64,
 }
 
+/// All of a file up to so many bytes is written anew when it is compacted.
+const REWRITTEN_BYTES: u64 = 32 << 20;
+
 /// Which deleted checkpoints go.
 #[derive(Clone, Copy, Debug)]
 enum Due {
@@ -173,10 +176,23 @@ impl Store {
     /// Makes the file as small as its content allows. Readers wait meanwhile.
     ///
     /// # Errors
-    /// From the disk; the store is as it was.
+    /// From the disk; what the store holds is as it was.
     pub fn compact(&self) -> Result<Compacted> {
         let _turn = self.turn()?;
         let (_, before) = self.engine().size()?;
+        // Large pages find no place between small ones. In a file without free pages, what is
+        // written anew lies at the end, and finds the front free of both when it is moved there.
+        let all = before <= REWRITTEN_BYTES;
+        if all {
+            self.engine().compact()?;
+        }
+        // Where there is no room to do so, or damage in the way, the rest can be done all the same.
+        match self.make_room(|change| change.rows().pack(all)) {
+            Err(error @ (Error::Full { .. } | Error::Corrupt { .. })) => {
+                tracing::warn!(%error, "rows are not written closer together");
+            }
+            packed => packed?,
+        }
         self.engine().compact()?;
         let (_, after) = self.engine().size()?;
         Ok(Compacted { before, after })

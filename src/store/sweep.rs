@@ -216,16 +216,19 @@ mod tests {
         store.compact().unwrap();
         let staged = engine.read(|rows| rows.staged(usize::MAX)).unwrap();
         let swept = |store: &Store, count| {
-            store.engine().write(Durability::Durable, Room::Ballast, |rows| {
-                let some = staged.iter().take(count);
-                some.map(|(number, id)| sweep_chunk(rows, *number, id))
-                    .collect::<Result<Vec<_>>>()
-            })
+            store
+                .engine()
+                .write(Durability::Durable, Room::Ballast, |rows| {
+                    let some = staged.iter().take(count);
+                    some.map(|(number, id)| sweep_chunk(rows, *number, id))
+                        .collect::<Result<Vec<_>>>()
+                })
         };
         swept(&store, 1).unwrap();
         fill_disk(&faulty, &store);
         // The file is filled up until there is room for the pages of a few, and not of many.
         let has_room = || {
+            store.reopen().unwrap();
             let copy = Faulty::new(faulty.memory.to_vec());
             copy.order().capacity = faulty.order().capacity;
             let copy = Store::open_in(Arc::new(copy), options()).unwrap();

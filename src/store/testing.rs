@@ -10,12 +10,12 @@ use super::{Options, Store};
 use crate::error::Result;
 use crate::event::Event;
 use crate::format::{
-    Action, CheckpointRecord, ChunkRow, IndexKey, IndexKind, JobRecord, LogRecord, NameRecord,
-    Record, SegmentRecord, Stamp, TableCode, TelemetryRecord,
+    Action, CheckpointRecord, ChunkRow, IndexKey, IndexKind, JobRecord, LogRecord, MAX_PARTS,
+    NameRecord, Record, SegmentRecord, Stamp, TableCode, TelemetryRecord, frames,
 };
 use crate::id::{ChunkId, NodeId};
 use crate::metric::Direction;
-use crate::storage::{Durability, MemoryMedium, RawMedium, Records, Room, Rows, Writes};
+use crate::storage::{Durability, MemoryMedium, RawMedium, Records, Room, Rows, Writes, is_bundle};
 use crate::telemetry::Batch;
 use crate::tensor::{DType, TensorSlice};
 
@@ -137,7 +137,8 @@ pub(super) struct Tables {
     /// Without their places in chains.
     pub(super) chunks: BTreeMap<ChunkId, ChunkRow>,
     pub(super) nodes: BTreeMap<NodeId, Vec<u8>>,
-    pub(super) extents: BTreeSet<u64>,
+    /// Keys, and the numbers of the chunks there.
+    pub(super) extents: BTreeSet<(u64, u64)>,
     pub(super) checkpoints: BTreeMap<u64, CheckpointRecord>,
     pub(super) jobs: BTreeMap<u64, JobRecord>,
     pub(super) telemetry: BTreeMap<u64, TelemetryRecord>,
@@ -210,8 +211,13 @@ impl Tables {
             Ok(ControlFlow::Continue(()))
         })
         .unwrap();
-        rows.each_extent(&mut |key, _| {
-            self.extents.insert(key);
+        rows.each_extent(&mut |key, bytes| {
+            if is_bundle(bytes) {
+                let numbers = frames(bytes).map(|(_, frame)| (key, frame.header.number));
+                self.extents.extend(numbers);
+            } else {
+                self.extents.insert((key, key / MAX_PARTS as u64));
+            }
             Ok(ControlFlow::Continue(()))
         })
         .unwrap();

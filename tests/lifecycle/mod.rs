@@ -97,7 +97,11 @@ fn a_compacted_file_is_as_long_as_what_it_holds_until_the_next_change() {
     drop((job, store));
     let closed = fs::metadata(&path).unwrap();
     assert!(is_tight(closed.len()), "{} bytes long", closed.len());
-    assert!(is_tight(closed.blocks() * 512), "{} blocks", closed.blocks());
+    assert!(
+        is_tight(closed.blocks() * 512),
+        "{} blocks",
+        closed.blocks()
+    );
     // Reading changes nothing of that, and a change brings the ballast back.
     let store = Store::open(&path).unwrap();
     assert_eq!(store.resolve("j@3").unwrap().load().unwrap().len(), 1);

@@ -6,12 +6,17 @@ use std::io::Write;
 use std::ops::Range;
 
 use memchr::memmem;
-use redb::{ReadableDatabase, TableDefinition};
+use redb::{Key, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 
 pub(crate) const SECTOR: usize = 512;
-/// In an extent: how many bases the chunk has, its id, and where its stored bytes begin, with the
-/// ids of the bases.
+/// In an extent, or a frame of a bundle: the number of the part, that of all and a mark of a
+/// bundle's, how many bases the chunk has, its id, how much of its stored bytes follows, and where
+/// these begin, with the ids of the bases.
+const PART: usize = 4;
+const PARTS: usize = 5;
+const IN_BUNDLE: u8 = 0x80;
 const BASES: usize = 7;
+const PAYLOAD_LEN: Range<usize> = 56..60;
 const CHUNK: Range<usize> = 16..48;
 const PAYLOAD: usize = 64;
 
@@ -25,8 +30,9 @@ pub(crate) struct Survival {
     checkpoints: BTreeMap<u64, Vec<Copies>>,
 }
 
+#[derive(Default)]
 struct Chunk {
-    extents: Vec<Copies>,
+    parts: Vec<Copies>,
     bases: Vec<[u8; 32]>,
 }
 
@@ -42,19 +48,15 @@ impl Survival {
             found.map(|at| at..at + bytes.len()).collect()
         };
         let mut chunks: BTreeMap<[u8; 32], Chunk> = BTreeMap::new();
-        for (_, extent) in rows(&database, "extents") {
-            if extent.is_empty() {
-                continue;
+        let extents = rows(&database, "extents");
+        for part in extents.iter().flat_map(|(_, row)| parts(row)) {
+            let chunk = chunks.entry(part[CHUNK].try_into().unwrap());
+            let chunk = chunk.or_default();
+            if part[PART] == 0 {
+                let bases = part[PAYLOAD..].chunks(32).take(part[BASES].into());
+                chunk.bases = bases.map(|id| id.try_into().unwrap()).collect();
             }
-            let chunk = chunks.entry(extent[CHUNK].try_into().unwrap());
-            let chunk = chunk.or_insert_with(|| {
-                let bases = extent[PAYLOAD..].chunks(32).take(extent[BASES].into());
-                Chunk {
-                    extents: Vec::new(),
-                    bases: bases.map(|id| id.try_into().unwrap()).collect(),
-                }
-            });
-            chunk.extents.push(copies(&extent));
+            chunk.parts.push(copies(part));
         }
         let records = rows(&database, "checkpoints");
         assert_eq!(records.len(), entries.len());
@@ -63,7 +65,7 @@ impl Survival {
             let mut ids: Vec<[u8; 32]> = entries.iter().map(|e| blake3::hash(e).into()).collect();
             while let Some(id) = ids.pop() {
                 let chunk = &chunks[&id];
-                needs.extend_from_slice(&chunk.extents);
+                needs.extend_from_slice(&chunk.parts);
                 ids.extend_from_slice(&chunk.bases);
             }
             assert!(needs.iter().all(|copies| !copies.is_empty()));
@@ -94,6 +96,39 @@ impl Survival {
             .map(|(at, _)| *at)
             .collect()
     }
+}
+
+/// The bytes of the row that [`harm`](super::repair::harm) chooses; none if there is none.
+pub(crate) fn nth<K: Key + 'static>(image: &[u8], name: &str, row: usize) -> Vec<u8> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(image).unwrap();
+    let database = redb::Database::open(file.path()).unwrap();
+    let definition: TableDefinition<'_, K, &[u8]> = TableDefinition::new(name);
+    let table = database
+        .begin_read()
+        .unwrap()
+        .open_table(definition)
+        .unwrap();
+    let rows = usize::try_from(table.len().unwrap()).unwrap();
+    let place = row * rows.div_ceil(super::repair::ROWS).max(1);
+    let found = table.iter().unwrap().nth(place);
+    found.map_or_else(Vec::new, |found| found.unwrap().1.value().to_vec())
+}
+
+/// The parts of chunks in a row of the extents: one that fills it, or the frames of a bundle.
+pub(crate) fn parts(row: &[u8]) -> Vec<&[u8]> {
+    if row.is_empty() || row[PARTS] & IN_BUNDLE == 0 {
+        return row.chunks(row.len().max(1)).collect();
+    }
+    let mut parts = Vec::new();
+    let mut rest = row;
+    while rest.len() > PAYLOAD && rest[..4] == *b"CKX1" {
+        let payload = u32::from_le_bytes(rest[PAYLOAD_LEN].try_into().unwrap()) as usize;
+        let (part, after) = rest.split_at(PAYLOAD + payload);
+        parts.push(part);
+        rest = after;
+    }
+    parts
 }
 
 /// The rows of a table of a sound file.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ckptdb::{Error, Filter, MemoryMedium, Store, VerifyDepth};
 
 use super::{content, options, places, put, save};
-use crate::support::UnreadableMedium;
+use crate::support::{UnreadableMedium, noise};
 
 /// Three checkpoints; the sector in the middle of these bytes is bad.
 fn with_bad_sector(bytes: &[u8]) -> (Arc<UnreadableMedium>, Store) {
@@ -78,6 +78,57 @@ fn a_repair_marks_what_the_disk_cant_read_as_lost_and_a_save_heals_it() {
     assert_eq!(saved.unwrap().healed_chunks, 1);
     let report = store.verify(VerifyDepth::Full).unwrap();
     assert!(report.is_clean(), "{:?}", report.damage);
+}
+
+#[test]
+fn of_short_chunks_that_share_a_page_a_bad_sector_takes_one_or_two_and_a_repair_brings_the_others()
+{
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+    let state = |iteration: u64| noise(iteration, 3000);
+    let save = |store: &Store, iteration: u64| {
+        let job = store.job("a").unwrap();
+        job.save(iteration)
+            .bytes("state", &state(iteration))
+            .commit()
+    };
+    for iteration in 1..=20 {
+        save(&store, iteration).unwrap();
+    }
+    store.close();
+    let bytes = medium.to_vec();
+    // There are older copies of what was moved on with the bundle; each has its own place.
+    let at = *places(&bytes, &state(8)[..16]).last().unwrap() as u64 + 1500;
+    let bad = UnreadableMedium::new(Arc::new(medium), at / 512 * 512);
+    let store = Store::open_in(bad.clone(), options()).unwrap();
+    let unread = |store: &Store| -> Vec<u64> {
+        let is_unread = |iteration: &u64| {
+            let found = store.resolve(&format!("a@{iteration}")).unwrap().load();
+            !found.is_ok_and(|found| found["state"].1 == state(*iteration))
+        };
+        (1..=20).filter(is_unread).collect()
+    };
+    let before = unread(&store);
+    assert!(
+        before.contains(&8) && (1..=5).contains(&before.len()),
+        "{before:?}"
+    );
+    // Saving goes on meanwhile, in this process and in the next.
+    save(&store, 21).unwrap();
+    store.close();
+    let store = Store::open_in(bad, options()).unwrap();
+    save(&store, 22).unwrap();
+    let repaired = store.repair(&mut |_, _| {}).unwrap();
+    assert!(repaired.lost_chunks <= 2, "{}", repaired.lost_chunks);
+    let after = unread(&store);
+    assert_eq!(after.len() as u64, repaired.lost_chunks, "{after:?}");
+    assert!(after.len() < before.len() && after.iter().all(|lost| before.contains(lost)));
+    let report = store.verify(VerifyDepth::Full).unwrap();
+    assert_eq!(report.damage.len() as u64, repaired.lost_chunks);
+    store.delete_job("a").unwrap();
+    store.reclaim(true).unwrap();
+    save(&store, 1).unwrap();
+    store.resolve("a@1").unwrap().load().unwrap();
 }
 
 /// After one thread's read has failed, the engine refuses every other: of what these read nothing

@@ -9,7 +9,7 @@ use ckptdb::{CheckpointId, Error, Filter, ManualClock, Medium, MemoryMedium, Sto
 
 use crate::disk::Disk;
 use crate::image::{Image, PAGE};
-use crate::model::{JobView, LOSS};
+use crate::model::{JobView, LOSS, View};
 use crate::oracle::{Allowed, Checked, Wrong, clock_at, look, options};
 use crate::quiet::caught;
 use crate::random::Random;
@@ -106,6 +106,9 @@ impl Victim {
                 .and_then(|found| look(&found, view.deleted, truth))
             {
                 Ok(found) if found == *view => drop(loads.insert(*id)),
+                // A stale page of checkpoints, which is among what is not protected against:
+                // `verify` finds it.
+                Ok(found) if is_stale(&found, view) && is_found(store) => refused += 1,
                 Ok(found) => return Err(Wrong::Answer(format!("{found:?} for {view:?}"))),
                 Err(Wrong::Refused(error)) if is_told(&error) => refused += 1,
                 // An older page in the place of a newer one: it is as it was before.
@@ -383,6 +386,22 @@ fn holds_new(store: &Store, id: CheckpointId) -> Checked<()> {
         Ok(bytes) if bytes == b"new"[..] => Ok(()),
         other => Err(Wrong::Answer(format!("saved and acknowledged: {other:?}"))),
     }
+}
+
+/// Whether a checkpoint is as it was saved, with other tags, pins or attributes than it has now.
+fn is_stale(found: &View, view: &View) -> bool {
+    let now = View {
+        note: view.note.clone(),
+        tags: view.tags.clone(),
+        pinned: view.pinned,
+        ..found.clone()
+    };
+    now == *view
+}
+
+fn is_found(store: &Store) -> bool {
+    let verified = store.verify(VerifyDepth::Quick);
+    !verified.is_ok_and(|report| report.is_clean())
 }
 
 /// Whether an error says that the file is damaged: what it holds, or that it ends before a page

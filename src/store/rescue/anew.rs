@@ -189,6 +189,7 @@ fn without_a_head_no_number_is_given_out_that_a_row_or_an_extent_has() {
 fn placeless(chunks: &BTreeMap<ChunkId, ChunkRow>) -> BTreeMap<ChunkId, ChunkRow> {
     let of = |row: &ChunkRow| ChunkRow {
         number: 0,
+        bundle: u64::from(row.bundle > 0),
         ..row.clone()
     };
     chunks.iter().map(|(id, row)| (*id, of(row))).collect()

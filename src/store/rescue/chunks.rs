@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use super::frames::Frames;
 use crate::error::{Error, Result};
 use crate::format::{
-    ChunkRef, ChunkRow, EXTENT_HEADER_BYTES, ExtentHeader, MAX_CHAIN_DEPTH, MAX_PARTS,
+    ChunkRef, ChunkRow, EXTENT_HEADER_BYTES, ExtentHeader, MAX_CHAIN_DEPTH, MAX_PARTS, frames,
 };
 use crate::id::ChunkId;
 use crate::storage::{
-    Change, Harm, Rows, chunk_row, load_chunk, load_encoded, lose_chunk, replace_chunk,
+    Change, Harm, Rows, chunk_row, is_bundle, load_chunk, load_encoded, lose_chunk, remove_frame,
+    replace_chunk,
 };
 use crate::store::verify::Content;
 
@@ -19,6 +20,8 @@ struct Part {
     header: ExtentHeader,
     /// In the first part, which begins with them.
     bases: Vec<ChunkId>,
+    /// The key of the bundle that it is in; 0 if it is in none.
+    bundle: u64,
 }
 
 /// What is known of the chunks, and what is done about them.
@@ -199,6 +202,7 @@ impl Mender<'_> {
             depth: 0,
             position: if first.bases.is_empty() { 0 } else { u8::MAX },
             bases: first.bases.clone(),
+            bundle: parts().map(|part| part.bundle).max().unwrap_or(0),
         })
     }
 
@@ -306,43 +310,65 @@ fn is_readable(change: &Change<'_>, id: &ChunkId) -> bool {
     change.records().0.suspects().chunk(id) != Some(Harm::Unreadable)
 }
 
-/// Removes the extents that no chunk's row leads to.
+/// Removes the extents, and the frames in bundles, that no chunk's row leads to.
 pub(super) fn drop_unnamed_extents(change: &mut Change<'_>) -> Result<()> {
-    let mut numbers = BTreeMap::new();
+    let mut parts = HashMap::new();
+    let mut bundled: HashMap<u64, HashSet<u64>> = HashMap::new();
     change.records().0.each_chunk(&mut |id, bytes| {
         if let Ok(row) = ChunkRow::from_bytes(&id, bytes) {
-            numbers.insert(row.number, u64::from(row.parts));
+            parts.insert(row.number, u64::from(row.extents()));
+            if row.bundle > 0 {
+                bundled.entry(row.bundle).or_default().insert(row.number);
+            }
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    let mut unnamed = Vec::new();
-    change.records().0.each_extent(&mut |key, _| {
+    let (mut unnamed, mut in_bundles) = (Vec::new(), Vec::new());
+    change.records().0.each_extent(&mut |key, bytes| {
         let (number, part) = (key / MAX_PARTS as u64, key % MAX_PARTS as u64);
-        if numbers.get(&number).is_none_or(|parts| part >= *parts) {
+        if let Some(named) = bundled.get(&key) {
+            let numbers = frames(bytes).map(|(_, frame)| frame.header.number);
+            let others = numbers.filter(|number| !named.contains(number));
+            in_bundles.extend(others.map(|other| (key, other)));
+        } else if parts.get(&number).is_none_or(|parts| part >= *parts) {
             unnamed.push(key);
         }
         Ok(ControlFlow::Continue(()))
     })?;
+    let rows = change.rows();
+    for (bundle, number) in in_bundles {
+        remove_frame(rows, bundle, number)?;
+    }
     unnamed
         .into_iter()
-        .try_for_each(|key| change.rows().remove_extent(key))
+        .try_for_each(|key| rows.remove_extent(key))
 }
 
 /// What all extents say of themselves, by chunk.
 fn extents(rows: &dyn Rows) -> Result<HashMap<ChunkId, Vec<Part>>> {
     let mut found: HashMap<ChunkId, Vec<Part>> = HashMap::new();
-    rows.each_extent(&mut |_, bytes| {
-        if let Ok(header) = ExtentHeader::from_bytes(bytes) {
+    let mut note = |header: ExtentHeader, payload: &[u8], bundle| {
+        let (ids, _) = payload.as_chunks::<32>();
+        let many = if header.part == 0 {
+            usize::from(header.bases)
+        } else {
+            0
+        };
+        let part = Part {
+            header,
+            bases: ids.iter().take(many).map(|id| ChunkId::new(*id)).collect(),
+            bundle,
+        };
+        found.entry(header.chunk).or_default().push(part);
+    };
+    rows.each_extent(&mut |key, bytes| {
+        if is_bundle(bytes) {
+            for (_, frame) in frames(bytes) {
+                note(frame.header, frame.payload, key);
+            }
+        } else if let Ok(header) = ExtentHeader::from_bytes(bytes) {
             let payload = bytes.get(EXTENT_HEADER_BYTES..).unwrap_or_default();
-            let (ids, _) = payload.as_chunks::<32>();
-            let many = if header.part == 0 {
-                usize::from(header.bases)
-            } else {
-                0
-            };
-            let bases = ids.iter().take(many).map(|id| ChunkId::new(*id)).collect();
-            let part = Part { header, bases };
-            found.entry(header.chunk).or_default().push(part);
+            note(header, payload, 0);
         }
         Ok(ControlFlow::Continue(()))
     })?;

@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 
 use crate::error::Result;
 use crate::format::{
-    Action, CheckpointRecord, ChunkRow, DeletedMark, Head, HeadMark, IndexKey, IndexKind,
-    JobRecord, LogRecord, MAX_PARTS, NameRecord, Record, Stamp, StoredNode, TableCode,
+    Action, CheckpointRecord, ChunkRow, DeletedMark, Extent, ExtentHeader, Head, HeadMark,
+    IndexKey, IndexKind, JobRecord, LogRecord, MAX_PARTS, NameRecord, Record, Stamp, StoredNode,
+    TableCode, with_frame,
 };
 use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::metric::Direction;
@@ -459,8 +460,8 @@ fn what_nothing_leads_to_is_counted_and_goes_with_a_repair() {
         repaired_to(&store, &before, at);
     };
     let extent = |rows: &mut dyn Writes, by: u64| {
-        let (first, _) = before.chunks.first_key_value().unwrap();
-        let key = before.chunks[first].number * MAX_PARTS as u64;
+        let in_extents = before.chunks.values().find(|row| row.extents() > 0);
+        let key = in_extents.unwrap().number * MAX_PARTS as u64;
         let mut bytes = Vec::new();
         rows.extent(key, &mut |found| {
             bytes.extend_from_slice(found);
@@ -470,6 +471,33 @@ fn what_nothing_leads_to_is_counted_and_goes_with_a_repair() {
     };
     orphans("a part too many", 1, Box::new(|rows| extent(rows, 7)));
     orphans("a stray extent", 1, Box::new(|rows| extent(rows, 16 * 500)));
+    let bundle = before.chunks.values().map(|row| row.bundle).max().unwrap();
+    let stray = |rows: &mut dyn Writes, key: u64| {
+        let frame = Extent {
+            header: ExtentHeader {
+                part: 0,
+                parts: 1,
+                bundled: true,
+                codec: 0,
+                bases: 0,
+                number: 500,
+                chunk: ChunkId::new([1; 32]),
+                raw_len: 3,
+                stored_len: 3,
+                payload_len: 3,
+            },
+            payload: b"abc",
+        };
+        let mut fuller = None;
+        rows.extent(key, &mut |bytes| {
+            fuller = with_frame(bytes, &frame);
+            Ok(())
+        })?;
+        let fuller = fuller.or_else(|| with_frame(&[], &frame));
+        rows.put_extent(key, &fuller.unwrap())
+    };
+    orphans("a stray frame", 1, Box::new(|rows| stray(rows, bundle)));
+    orphans("a stray bundle", 1, Box::new(|rows| stray(rows, 16 * 500)));
     let unused = |rows: &mut dyn Writes, is_staged: bool| {
         let mut change = Change::begin(rows, 0)?;
         let raw = [5; 3000];

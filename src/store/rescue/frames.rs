@@ -16,6 +16,8 @@ pub(super) struct Frames {
     stores: BTreeMap<StoreTag, Evidence>,
     nodes: HashMap<NodeId, (u64, usize)>,
     chunks: LooseChunks,
+    /// Chunks that were put together ahead, each so that it needs no other.
+    kept: HashMap<ChunkId, NewChunk>,
 }
 
 impl Frames {
@@ -41,6 +43,7 @@ impl Frames {
             stores,
             nodes,
             chunks,
+            kept: HashMap::new(),
         })
     }
 
@@ -65,8 +68,29 @@ impl Frames {
         self.chunks.load(&self.raw, chunk)
     }
 
-    /// The same, encoded so that it needs no other.
+    /// Puts these chunks together now, as long as they have no more than so many bytes: what a
+    /// change writes may take the places of those that are still to be read.
+    pub(super) fn keep<'a>(&mut self, ids: impl IntoIterator<Item = &'a ChunkId>, most: u64) {
+        let mut left = most;
+        for id in ids {
+            let alone = self.base(id).and_then(|chunk| self.chunk_alone(&chunk));
+            let Ok(alone) = alone else {
+                continue;
+            };
+            let Some(rest) = left.checked_sub(alone.stored.len() as u64) else {
+                return;
+            };
+            left = rest;
+            self.kept.insert(*id, alone);
+        }
+    }
+
+    /// A chunk as it was found, encoded so that it needs no other.
     pub(super) fn chunk_alone(&self, chunk: &ChunkRef) -> Result<NewChunk> {
+        let kept = self.kept.get(&chunk.chunk());
+        if let Some(kept) = kept.filter(|kept| kept.raw_len == chunk.raw_len) {
+            return Ok(kept.clone());
+        }
         let (found, raw) = self.chunks.load(&self.raw, chunk)?;
         Ok(if found.bases.is_empty() {
             found

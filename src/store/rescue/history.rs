@@ -94,6 +94,7 @@ impl History {
             next_name: 1,
             next_job: 1,
             lost: 0,
+            bundle: 0,
         }
     }
 

@@ -91,11 +91,11 @@ impl Store {
         let mut plan = Plan::of(&evidence);
         repaired.lost.append(&mut plan.lost);
         repaired.uncertain.append(&mut plan.uncertain);
-        let ids = |damage: &Damage| damage.checkpoint.map(CheckpointId::get);
-        let lost: Vec<u64> = repaired.lost.iter().filter_map(ids).collect();
+        let lost = ids_of(&repaired.lost);
         let segments = (plan.segments(), plan.open_segments());
         let at = self.now();
         let most = room_for_chunks(self.options().cache_bytes, plan.checkpoints.len());
+        frames.keep(bad.keys(), most);
         repaired.lost_chunks = self
             .engine()
             .write(Durability::Durable, Room::Ordinary, |rows| {
@@ -186,6 +186,12 @@ fn mend_telemetry(
     }
     telemetry::fill(&mut sound, &faults, elsewhere);
     telemetry::restore(change, sound, named)
+}
+
+/// The checkpoints that damage speaks of.
+fn ids_of(damage: &[Damage]) -> Vec<u64> {
+    let id = |damage: &Damage| damage.checkpoint.map(CheckpointId::get);
+    damage.iter().filter_map(id).collect()
 }
 
 fn beyond_repair(error: Error) -> Error {

@@ -27,6 +27,8 @@ pub(in crate::store) struct Content {
     /// Chunks whose row is missing or wrong, and why.
     pub(super) bad: BTreeMap<ChunkId, String>,
     pub(super) orphans: u64,
+    /// The numbers of the chunks in each bundle, by its key.
+    pub(super) bundles: HashMap<u64, HashSet<u64>>,
     /// How often a node is named, and what is wrong below it.
     nodes: HashMap<NodeId, (u64, Option<String>)>,
     /// Nodes that could not be read.
@@ -179,7 +181,13 @@ impl Content {
                     findings.store(error.of(format!("the row of chunk {id}")).to_string());
                 }
                 (Ok(row), named) => {
-                    parts += u64::from(row.parts);
+                    parts += u64::from(row.extents());
+                    if row.bundle > 0 {
+                        self.bundles
+                            .entry(row.bundle)
+                            .or_default()
+                            .insert(row.number);
+                    }
                     let refs = named.map_or(0, |known| known.refs);
                     if let Some(what) = fault_of_row(rows, &id, &row)
                         && refs > 0
@@ -204,7 +212,8 @@ impl Content {
             findings.store("the end of the extents is missing");
         }
         // Extents that no row leads to any more.
-        self.orphans += rows.extent_count()?.saturating_sub(parts);
+        let leads = parts + self.bundles.len() as u64;
+        self.orphans += rows.extent_count()?.saturating_sub(leads);
         if seen < self.chunks.len() as u64 {
             let missing: Vec<ChunkId> = self.chunks.keys().copied().collect();
             for id in missing {
@@ -213,6 +222,11 @@ impl Content {
                 }
             }
         }
+        self.check_nodes(rows, findings)
+    }
+
+    /// The reference counts of the nodes.
+    fn check_nodes(&self, rows: &dyn Rows, findings: &mut Findings) -> Result<()> {
         rows.each_node(&mut |id, value| {
             let named = self.nodes.get(&id).map_or(0, |(refs, _)| *refs);
             match StoredNode::split(&id, value) {

@@ -8,7 +8,7 @@ use super::report::{Findings, VerifyDepth, VerifyReport};
 use super::series::check_telemetry;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
-use crate::storage::{Records, Rows, load_chunk_to, unless_of_another};
+use crate::storage::{Records, Rows, each_frame, load_chunk_to, unless_of_another};
 use crate::store::Store;
 
 impl Store {
@@ -63,6 +63,9 @@ impl Store {
             ..Default::default()
         };
         let bad = self.read_chunks(depth, &content, &mut report, progress)?;
+        if depth == VerifyDepth::Full {
+            report.orphans += self.stray_frames(&content)?;
+        }
         if !bad.is_empty() {
             let described = self.read(|rows| Users::of(rows, &bad, &mut findings));
             if let Err(error) = described {
@@ -71,6 +74,29 @@ impl Store {
         }
         report.damage = findings.damage.into_iter().collect();
         Ok((report, bad))
+    }
+
+    /// How many frames in bundles no row leads to. A bundle that can't be read tells nothing, and
+    /// what is in it has been told of.
+    fn stray_frames(&self, content: &Content) -> Result<u64> {
+        let mut strays = 0;
+        for (bundle, named) in &content.bundles {
+            let mut count = || {
+                self.read(|rows| {
+                    let mut found = 0;
+                    each_frame(rows, *bundle, &mut |frame| {
+                        found += u64::from(!named.contains(&frame.header.number));
+                    })?;
+                    Ok(found)
+                })
+            };
+            match unless_of_another(&mut count) {
+                Ok(found) => strays += found,
+                Err(Error::Corrupt { .. } | Error::Io { .. }) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(strays)
     }
 
     /// Reads the chunks that `depth` asks for, each in a transaction of its own, so that the engine

@@ -1,0 +1,33 @@
+//! Tables whose rows come in at random places, written anew in the order of their keys.
+//!
+//! A leaf that is full is parted in two halves, so that such tables are two thirds full. What is
+//! put after all others fills its leaf before the next one is begun.
+
+use redb::{Key, ReadableTable, StorageError, Table, Value};
+
+/// Tables with more bytes of rows than this stay as they are: the rows are held in memory, and what
+/// they take beside so many checkpoints is little.
+const MOST_BYTES: usize = 32 << 20;
+
+/// Writes all rows of a table anew.
+pub(super) fn pack<K: Key + 'static, V: Value + 'static>(
+    table: &mut Table<'_, K, V>,
+) -> Result<(), StorageError> {
+    let mut rows = Vec::new();
+    let mut bytes = 0;
+    for row in table.iter()? {
+        let (key, value) = row?;
+        let key = K::as_bytes(&key.value()).as_ref().to_vec();
+        let value = V::as_bytes(&value.value()).as_ref().to_vec();
+        bytes += key.len() + value.len();
+        if bytes > MOST_BYTES {
+            return Ok(());
+        }
+        rows.push((key, value));
+    }
+    table.retain(|_, _| false)?;
+    for (key, value) in &rows {
+        table.insert(K::from_bytes(key), V::from_bytes(value))?;
+    }
+    Ok(())
+}

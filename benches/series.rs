@@ -1,10 +1,10 @@
 //! Series of checkpoints, stored whole: bytes of the file over bytes of the checkpoints, and the
 //! speed of saving and loading them beside memcpy and BLAKE3 in the same run.
 //!
-//! `cargo bench --bench series -- [--compression=NAME,...] FOLDER...`: each folder holds a series,
-//! `*.safetensors`, `*.json`, `*.pt` or `*.zip`, in the order of their names. Every checkpoint is
-//! loaded again and compared. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder, and
-//! are removed.
+//! `cargo bench --bench series -- [--compression=NAME,...] [--threads=N] [--recent=MB] FOLDER...`:
+//! each folder holds a series, `*.safetensors`, `*.json`, `*.pt` or `*.zip`, in the order of their
+//! names. Every checkpoint is loaded again and compared. Files go to `CKPTDB_BENCH_DIR`, or the
+//! system's temporary folder, and are removed.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
@@ -20,15 +20,21 @@ use std::time::{Duration, Instant};
 use ckptdb::{Compression, Options, Saved, Store};
 use safetensors::SafeTensors;
 
+/// The quickest of so many loads of a checkpoint is compared with others'.
+const LOADS: usize = 3;
+
 fn main() {
     let mut compressions = vec![Compression::None, Compression::Fast, Compression::Default];
     let mut folders = Vec::new();
+    let mut options = Options::default();
     for argument in std::env::args().skip(1).filter(|text| text != "--bench") {
-        match argument.strip_prefix("--compression=") {
-            Some(names) => {
+        match argument.split_once('=') {
+            Some(("--compression", names)) => {
                 compressions = names.split(',').map(|name| name.parse().unwrap()).collect();
             }
-            None => folders.push(argument),
+            Some(("--threads", number)) => options.threads = number.parse().unwrap(),
+            Some(("--recent", mb)) => options.recent_bytes = mb.parse::<usize>().unwrap() << 20,
+            _ => folders.push(argument),
         }
     }
     if folders.is_empty() {
@@ -38,12 +44,12 @@ fn main() {
     }
     println!(
         "| series | checkpoints | MB | compression | file / raw | save MB/s | load MB/s | slowest \
-         load, of whole ones | memcpy | BLAKE3 |"
+         load | of a whole one's time a byte | memcpy | BLAKE3 |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
     for folder in &folders {
         for compression in &compressions {
-            measure(Path::new(folder), *compression);
+            measure(Path::new(folder), *compression, &options);
         }
     }
 }
@@ -77,10 +83,10 @@ fn save(store: &Store, iteration: u64, bytes: &[u8], compression: Compression) -
     }
 }
 
-fn measure(folder: &Path, compression: Compression) {
+fn measure(folder: &Path, compression: Compression, options: &Options) {
     let place = std::env::var_os("CKPTDB_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let path = place.join(format!("series-{}.ckptdb", std::process::id()));
-    let store = Store::create_with(&path, Options::default()).unwrap();
+    let store = Store::create_with(&path, options.clone()).unwrap();
     let files = files(folder);
     let (mut raw, mut saving) = (0, Duration::ZERO);
     let (mut copying, mut hashing) = (Duration::ZERO, Duration::ZERO);
@@ -101,11 +107,13 @@ fn measure(folder: &Path, compression: Compression) {
     }
     store.compact().unwrap();
     let mut loads = Vec::new();
+    let (mut loading, mut longest) = (Duration::ZERO, Duration::ZERO);
     for (iteration, file) in (1_u64..).zip(&files) {
         let found = store.resolve(&format!("series@{iteration}")).unwrap();
         let begun = Instant::now();
         let loaded = found.load().unwrap();
-        loads.push(begun.elapsed());
+        let mut quickest = begun.elapsed();
+        loading += quickest;
         let bytes = std::fs::read(file).unwrap();
         if let Ok(tensors) = SafeTensors::deserialize(&bytes) {
             assert_eq!(tensors.len(), loaded.len());
@@ -115,17 +123,25 @@ fn measure(folder: &Path, compression: Compression) {
         } else if std::str::from_utf8(&bytes).is_err() {
             assert!(loaded["state"].1 == bytes, "{iteration}");
         }
+        drop(loaded);
+        for _ in 1..LOADS {
+            let begun = Instant::now();
+            drop(found.load().unwrap());
+            quickest = quickest.min(begun.elapsed());
+        }
+        longest = longest.max(quickest);
+        loads.push(quickest.as_secs_f64() / bytes.len() as f64);
     }
     // What it takes on the disk: a file that has grown has holes.
     let stored = store.stats().unwrap().allocated_bytes;
     drop(store);
     std::fs::remove_file(&path).unwrap();
     let speed = |time: Duration| raw as f64 / 1e6 / time.as_secs_f64();
-    let loading: Duration = loads.iter().sum();
-    let slowest = loads.iter().max().unwrap().as_secs_f64() / loads[0].as_secs_f64();
+    // The first has no base.
+    let slowest = loads.iter().copied().fold(0.0, f64::max) / loads[0];
     println!(
-        "| {} | {} | {:.0} | {compression:?} | {:.4} | {:.0} | {:.0} | {slowest:.1} x | {:.0} | \
-         {:.0} |",
+        "| {} | {} | {:.0} | {compression:?} | {:.4} | {:.0} | {:.0} | {longest:.1?} | \
+         {slowest:.1} x | {:.0} | {:.0} |",
         folder.file_name().unwrap().to_string_lossy(),
         files.len(),
         raw as f64 / 1e6,

@@ -162,6 +162,53 @@ pub fn chunk(codec: u8, stored: &[u8], bases: &[&[u8]], raw_len: usize) -> Resul
     codec::decode(codec, stored, bases, raw_len)
 }
 
+/// Encodes one chunk after another, as a save does.
+#[derive(Debug)]
+pub struct Coder(Encoder);
+
+impl Coder {
+    /// With the effort that a store has unless it is told otherwise.
+    pub fn new() -> Self {
+        Self(Encoder::new(Compression::Default))
+    }
+
+    /// What a save would keep of a tensor's chunk: the codec's code, whether it needs the base, and
+    /// the bytes after the ids of bases. None if it would keep the bytes as they are.
+    pub fn encode(
+        &mut self,
+        dtype: DType,
+        raw: &[u8],
+        base: Option<&[u8]>,
+    ) -> Option<(u8, bool, Vec<u8>)> {
+        let base = base.map(|base| (&[0; 32], base));
+        let mut encoded = self.0.encode(Texture::of(dtype), raw, base)?;
+        if encoded.with_base {
+            encoded.bytes.drain(..32);
+        }
+        Some((encoded.codec.code(), encoded.with_base, encoded.bytes))
+    }
+}
+
+impl Default for Coder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Decodes stored bytes in the place of the base's, as a load does.
+///
+/// # Errors
+/// As [`record`].
+pub fn decode_onto(
+    codec: u8,
+    stored: &[u8],
+    with_base: bool,
+    raw_len: usize,
+    raw: &mut Vec<u8>,
+) -> Result<()> {
+    codec::decode_onto(codec, stored, with_base, raw_len, raw)
+}
+
 /// How the store would keep these bytes, of a tensor of this type or of a document, after a base:
 /// the codec's code, whether it takes the base, and the encoded bytes; or none for the bytes
 /// themselves.

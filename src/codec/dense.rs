@@ -1,6 +1,6 @@
 //! Numbers in planes: all of a chunk's words, alone or as steps from a base's.
 
-use super::plane::{Coders, take};
+use super::plane::{Coders, Plane, borrow};
 use super::words::{Words, merge, split};
 
 /// Appends the words of `raw` in planes, and as they are the bytes that are no whole word. A base
@@ -30,7 +30,7 @@ pub(super) fn put(
 /// Takes all of `stored` into exactly `raw`, which holds the base where the words are steps.
 pub(super) fn decode(
     words: Words,
-    mut stored: &[u8],
+    stored: &[u8],
     steps: bool,
     scratch: &mut Vec<u8>,
     raw: &mut [u8],
@@ -39,14 +39,14 @@ pub(super) fn decode(
     if scratch.len() < raw.len() {
         scratch.resize(raw.len(), 0);
     }
-    let planes = &mut scratch[..raw.len()];
-    if !raw.is_empty() {
-        for plane in planes.chunks_exact_mut(raw.len() / words.width()) {
-            take(&mut stored, plane)?;
-        }
+    let mut left = stored;
+    let mut planes = [Plane::All(0); 8];
+    let places = scratch[..raw.len()].chunks_exact_mut((raw.len() / words.width()).max(1));
+    for (plane, place) in planes.iter_mut().zip(places) {
+        *plane = borrow(&mut left, place)?;
     }
-    merge(words, planes, steps, raw);
-    (stored.len() == rest.len()).then(|| rest.copy_from_slice(stored))
+    merge(words, &planes[..words.width()], steps, raw);
+    (left.len() == rest.len()).then(|| rest.copy_from_slice(left))
 }
 
 fn whole_words(words: Words, bytes: usize) -> usize {

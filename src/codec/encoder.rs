@@ -206,15 +206,20 @@ impl Encoder {
         let mut fitted = Vec::new();
         let (id, base) = base.unzip();
         let base = base.map(|base| fit(base, raw.len(), &mut fitted));
-        let changes = base.map(|base| sparse::changes(raw, Some(base)));
-        let zeros = sparse::changes(raw, None);
+        let compared = |base: Option<&[u8]>| {
+            let changes =
+                sparse::may_be_worth(raw, base, SPARSE).then(|| sparse::changes(raw, base));
+            changes.filter(|changes| changes.is_worth(SPARSE))
+        };
+        let changes = base.and_then(|base| compared(Some(base)));
+        let zeros = compared(None);
+        let most = zeros.as_ref().map_or(usize::MAX, |zeros| zeros.changed);
         if let Some((base, changes)) = base.zip(changes)
-            && changes.is_worth(SPARSE)
-            && changes.changed <= zeros.changed
+            && changes.changed <= most
         {
             return Some(self.sparse(words, raw, id.zip(Some(base)), &changes));
         }
-        if zeros.is_worth(SPARSE) {
+        if let Some(zeros) = zeros {
             return Some(self.sparse(words, raw, None, &zeros));
         }
         let (alone, plain) = self.sample.cost(words, raw, None);

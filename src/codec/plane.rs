@@ -126,27 +126,49 @@ fn counted(plane: &[u8]) -> [u32; 256] {
     counts
 }
 
-/// Takes the next plane from `stored`, into exactly `plane`. Nothing but what was put there
-/// decodes, and no more than that is ever written.
-pub(super) fn take(stored: &mut &[u8], plane: &mut [u8]) -> Option<()> {
+/// A plane's bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Plane<'a> {
+    /// These.
+    Bytes(&'a [u8]),
+    /// This one, again and again.
+    All(u8),
+}
+
+/// Takes the next plane from `stored`, of exactly as many bytes as `scratch` has. Those that stand
+/// there as they are are not copied, others are decoded into `scratch`, and no more than that is
+/// ever written. Nothing but what was put there decodes.
+pub(super) fn borrow<'a>(stored: &mut &'a [u8], scratch: &'a mut [u8]) -> Option<Plane<'a>> {
     let ([coder, a, b, c], rest) = stored.split_first_chunk::<HEADER_BYTES>()?;
     let bytes = u32::from_le_bytes([*a, *b, *c, 0]) as usize;
     let (body, rest) = rest.split_at_checked(bytes)?;
     *stored = rest;
     match *coder {
         code if code == Coder::Raw as u8 => {
-            (body.len() == plane.len()).then(|| plane.copy_from_slice(body))
+            (body.len() == scratch.len()).then_some(Plane::Bytes(body))
         }
         code if code == Coder::Constant as u8 => match body {
-            [byte] if !plane.is_empty() => {
-                plane.fill(*byte);
-                Some(())
-            }
+            [byte] if !scratch.is_empty() => Some(Plane::All(*byte)),
             _ => None,
         },
-        code if code == Coder::Zstd as u8 => super::zstd_codec::decode_into(body, None, plane),
+        code if code == Coder::Zstd as u8 => {
+            super::zstd_codec::decode_into(body, None, scratch)?;
+            Some(Plane::Bytes(scratch))
+        }
         _ => None,
     }
+}
+
+/// [`borrow`], copied.
+pub(super) fn take(stored: &mut &[u8], scratch: &mut [u8]) -> Option<Vec<u8>> {
+    let bytes = scratch.len();
+    let mut left = *stored;
+    let plane = match borrow(&mut left, scratch)? {
+        Plane::Bytes(plane) => plane.to_vec(),
+        Plane::All(byte) => vec![byte; bytes],
+    };
+    *stored = stored.get(stored.len() - left.len()..)?;
+    Some(plane)
 }
 
 #[cfg(test)]
@@ -182,11 +204,9 @@ mod tests {
                 .collect();
             let stored = stored(&plane);
             prop_assert!(stored.len() <= plane.len() + HEADER_BYTES);
-            let mut back = vec![1; plane.len()];
             let mut rest = &*stored;
-            prop_assert_eq!(take(&mut rest, &mut back), Some(()));
+            prop_assert_eq!(take(&mut rest, &mut vec![1; plane.len()]), Some(plane));
             prop_assert!(rest.is_empty());
-            prop_assert_eq!(back, plane);
         }
 
         #[test]
@@ -197,10 +217,11 @@ mod tests {
         ) {
             let mut stored = vec![coder, body.len().to_le_bytes()[0], 0, 0];
             stored.extend_from_slice(&body);
-            let mut plane = vec![0; bytes];
             let mut rest = &*stored;
-            if take(&mut rest, &mut plane).is_some() && coder == 0 {
-                prop_assert_eq!(plane, body);
+            let taken = take(&mut rest, &mut vec![0; bytes]);
+            prop_assert!(taken.as_ref().is_none_or(|taken| taken.len() == bytes));
+            if coder == 0 {
+                prop_assert_eq!(taken, (body.len() == bytes).then_some(body));
             }
         }
     }

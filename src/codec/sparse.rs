@@ -18,6 +18,27 @@ pub(super) struct Changes {
     pub(super) changed: usize,
 }
 
+/// Groups that are looked at before all are.
+const SAMPLE: usize = 256;
+
+/// Whether more than a third of so many hundredths of the groups in a sample are as in the base, or
+/// zero. Where fewer are, all the groups need not be compared to know that not so many are.
+pub(super) fn may_be_worth(raw: &[u8], base: Option<&[u8]>, hundredths: usize) -> bool {
+    let groups = raw.len() / GROUP;
+    // Odd, so as not to fall into step with what repeats itself.
+    let step = groups.div_ceil(SAMPLE) | 1;
+    let of = |bytes: &'_ [u8], at: usize| -> Option<[u8; GROUP]> {
+        bytes.get(at * GROUP..)?.first_chunk().copied()
+    };
+    let is_same = |at: &usize| match base {
+        Some(base) => of(raw, *at) == of(base, *at),
+        None => of(raw, *at) == Some([0; GROUP]),
+    };
+    let looked = (0..groups).step_by(step);
+    let (many, same) = (looked.len(), looked.filter(is_same).count());
+    same * 300 > many * hundredths || groups <= SAMPLE
+}
+
 /// Compares a chunk with its base, or with zeros.
 pub(super) fn changes(raw: &[u8], base: Option<&[u8]>) -> Changes {
     let groups = raw.len().div_ceil(GROUP);
@@ -98,8 +119,7 @@ pub(super) fn decode(
     let (head, mut stored) = stored.split_first()?;
     let words = Words::from_code(words_code(*head))?;
     let groups = raw.len().div_ceil(GROUP);
-    let mut bitmap = vec![0; groups.div_ceil(8)];
-    take(&mut stored, &mut bitmap)?;
+    let bitmap = take(&mut stored, &mut vec![0; groups.div_ceil(8)])?;
     if !groups.is_multiple_of(8) && bitmap.last().is_some_and(|last| last >> (groups % 8) != 0) {
         return None;
     }
@@ -122,4 +142,39 @@ pub(super) fn decode(
         }
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_finds_what_is_worth_it_whatever_repeats_itself() {
+        let noise: Vec<u8> = (0..1_048_496_u32)
+            .map(|at| at.to_le_bytes()[0] | 1)
+            .collect();
+        let with = |is_zero: &dyn Fn(usize) -> bool| {
+            let mut raw = noise.clone();
+            for (at, group) in raw.chunks_mut(GROUP).enumerate() {
+                if is_zero(at) {
+                    group.fill(0);
+                }
+            }
+            raw
+        };
+        for period in 2..=14 {
+            let raw = with(&|at| at % period == 0);
+            assert!(changes(&raw, None).is_worth(6));
+            assert!(may_be_worth(&raw, None, 6), "each {period}th");
+            assert!(may_be_worth(&raw, Some(&vec![0; raw.len()]), 6));
+        }
+        let first = with(&|at| at < 16_382 / 12);
+        assert!(changes(&first, None).is_worth(6) && may_be_worth(&first, None, 6));
+        let few = with(&|at| at % 400 == 399);
+        assert!(!may_be_worth(&few, None, 6) && !may_be_worth(&noise, None, 6));
+        assert!(!may_be_worth(&noise, Some(&few[64..]), 6));
+        // Of a short one, every group is compared in any case.
+        assert!(may_be_worth(&noise[..256 * GROUP], None, 6));
+        assert!(!may_be_worth(&noise[..257 * GROUP], None, 6));
+    }
 }

@@ -5,6 +5,8 @@
 //! are nearly all alike and the low ones noise; a plane holds the bytes of one significance, so
 //! that each is coded for what it is.
 
+use super::plane::Plane;
+
 /// What the words of a numeric chunk are. The codes are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -115,16 +117,25 @@ macro_rules! kernels {
         }
 
         /// Makes words of planes again; as steps, they are added to what `raw` holds.
-        fn $merge(planes: &[u8], steps: bool, float: bool, raw: &mut [u8]) {
+        fn $merge(planes: &[Plane<'_>], steps: bool, float: bool, raw: &mut [u8]) {
             const BITS: u32 = <$word>::BITS;
             let count = raw.len() / $width;
             let mut words = [0; BLOCK];
+            let mut alike = 0;
+            for (plane, bytes) in planes.iter().enumerate() {
+                if let Plane::All(byte) = bytes {
+                    alike |= <$word>::from(*byte) << (plane * 8);
+                }
+            }
             for start in (0..count).step_by(BLOCK) {
                 let many = BLOCK.min(count - start);
                 let range = start * $width..(start + many) * $width;
                 let words = &mut words[..many];
-                words.fill(0);
-                for (plane, bytes) in planes.chunks_exact(count).enumerate() {
+                words.fill(alike);
+                for (plane, bytes) in planes.iter().enumerate() {
+                    let Plane::Bytes(bytes) = bytes else {
+                        continue;
+                    };
                     let shift = plane * 8;
                     for (byte, word) in bytes[start..start + many].iter().zip(&mut *words) {
                         *word |= <$word>::from(*byte) << shift;
@@ -185,8 +196,8 @@ pub(super) fn split(words: Words, raw: &[u8], base: Option<&[u8]>, planes: &mut 
 }
 
 /// What [`split`] undoes. Where the words are steps, `raw` holds the base's.
-pub(super) fn merge(words: Words, planes: &[u8], steps: bool, raw: &mut [u8]) {
-    debug_assert!(raw.len() == planes.len() && raw.len().is_multiple_of(words.width()));
+pub(super) fn merge(words: Words, planes: &[Plane<'_>], steps: bool, raw: &mut [u8]) {
+    debug_assert!(planes.len() == words.width() && raw.len().is_multiple_of(words.width()));
     if raw.is_empty() {
         return;
     }
@@ -208,6 +219,9 @@ mod tests {
         let mut planes = vec![0; raw.len()];
         split(words, raw, base, &mut planes);
         let mut back = base.map_or_else(|| vec![1; raw.len()], <[u8]>::to_vec);
+        let planes = planes.chunks_exact((raw.len() / words.width()).max(1));
+        let mut planes: Vec<Plane<'_>> = planes.map(Plane::Bytes).collect();
+        planes.resize(words.width(), Plane::All(0));
         merge(words, &planes, base.is_some(), &mut back);
         back
     }

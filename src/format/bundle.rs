@@ -11,6 +11,9 @@ use super::limits::{EXTENT_HEADER_BYTES, EXTENT_MAGIC, MAX_BUNDLE_BYTES};
 /// The frames of a bundle and where they lie, in order. They are searched, not counted off: what is
 /// spoilt of one is no reason to miss the next.
 pub(crate) fn frames(bundle: &[u8]) -> impl Iterator<Item = (Range<usize>, Extent<'_>)> {
+    // Whoever made the file, a look at a row takes no longer than one at the largest bundle.
+    let bundle = bundle.get(..bundle.len().min(MAX_BUNDLE_BYTES));
+    let bundle = bundle.unwrap_or_default();
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
@@ -33,6 +36,25 @@ fn frame(bytes: &[u8]) -> Option<Extent<'_>> {
     let frame = bytes.get(..header.extent_len())?;
     let payload = frame.get(EXTENT_HEADER_BYTES..)?;
     header.bundled.then_some(Extent { header, payload })
+}
+
+/// Whether a bundle may have so many bytes.
+pub(crate) fn is_bundle_len(bytes: usize) -> bool {
+    bytes <= MAX_BUNDLE_BYTES && bytes == page_exact(bytes)
+}
+
+/// Whether a row is a bundle of which nothing is spoilt, as far as its frames' headers tell: they
+/// lie end to end, and nothing comes after them.
+pub(crate) fn is_whole_bundle(row: &[u8]) -> bool {
+    let mut end = 0;
+    let in_order = frames(row).all(|(range, _)| {
+        let follows = range.start == end;
+        end = range.end;
+        follows
+    });
+    let padding = row.get(end..).unwrap_or_default();
+    let is_padded = padding.iter().all(|byte| *byte == 0);
+    in_order && end > 0 && is_padded && is_bundle_len(row.len())
 }
 
 /// The frame of the chunk with this number.

@@ -22,7 +22,7 @@ mod stamp;
 mod telemetry;
 mod wire;
 
-pub(crate) use bundle::{frame_of, frames, with_frame, without};
+pub(crate) use bundle::{frame_of, frames, is_bundle_len, is_whole_bundle, with_frame, without};
 pub(crate) use checkpoint::{
     AttributeRow, CheckpointRecord, DeletedMark, Later, MetricRow, Progress, SavedPart,
 };

@@ -4,7 +4,8 @@ use super::records::{Change, Records};
 use super::rows::{Rows, Writes};
 use crate::error::{Error, Result};
 use crate::format::{
-    Extent, ExtentHeader, MAX_BUNDLE_BYTES, extent_key, frame_of, frames, with_frame, without,
+    Extent, ExtentHeader, MAX_BUNDLE_BYTES, extent_key, frame_of, frames, is_bundle_len,
+    is_whole_bundle, with_frame, without,
 };
 
 /// Puts the end of a chunk into the open bundle, or into a new one if that is full, which lies
@@ -38,7 +39,7 @@ fn bundle(rows: &dyn Rows, key: u64) -> Result<Option<Vec<u8>>> {
     }
     let mut found = None;
     rows.extent(key, &mut |bytes| {
-        found = is_bundle(bytes).then(|| bytes.to_vec());
+        found = is_whole_bundle(bytes).then(|| bytes.to_vec());
         Ok(())
     })?;
     Ok(found)
@@ -63,11 +64,14 @@ pub(crate) fn each_frame(
     .map(drop)
 }
 
-/// Takes a chunk out of its bundle. What is spoilt so that it is not found stays there.
+/// Takes a chunk out of its bundle. What is spoilt so that it is not found stays there, and so does
+/// all of a row that the engine shows shorter or longer than it was: what is missing of it may be
+/// found in the file.
 pub(crate) fn remove_frame(rows: &mut dyn Writes, bundle: u64, number: u64) -> Result<()> {
     let mut left = None;
     rows.extent(bundle, &mut |bytes| {
-        left = frame_of(bytes, number).map(|(range, _)| without(bytes, range));
+        let found = frame_of(bytes, number).filter(|_| is_bundle_len(bytes.len()));
+        left = found.map(|(range, _)| without(bytes, range));
         Ok(())
     })?;
     match left {
@@ -77,17 +81,10 @@ pub(crate) fn remove_frame(rows: &mut dyn Writes, bundle: u64, number: u64) -> R
     }
 }
 
-/// Takes note of the open bundle if the disk can't read it: met in a transaction, it would end
-/// that, and each one after it.
-pub(super) fn probe_open(rows: &dyn Rows) {
-    let Ok(head) = Records(rows).head() else {
-        return;
-    };
-    let is_known = head.bundle == 0 || rows.suspects().is_unreadable(head.bundle);
-    if !is_known && let Err(error) = rows.extent(head.bundle, &mut |_| Ok(())) {
-        tracing::warn!(%error, "short chunks are put elsewhere");
-        rows.suspects().note_bundle(head.bundle, &error);
-    }
+/// The open bundle, if there is one that is not known to be unreadable.
+pub(super) fn open_bundle(rows: &dyn Rows) -> Option<u64> {
+    let bundle = Records(rows).head().ok()?.bundle;
+    (bundle != 0 && !rows.suspects().is_unreadable(bundle)).then_some(bundle)
 }
 
 #[cfg(test)]
@@ -194,6 +191,42 @@ mod tests {
         medium.order().bad_byte = None;
         for byte in 1..=5 {
             assert_eq!(load(&engine, byte).unwrap(), chunk(byte).stored);
+        }
+    }
+
+    #[test]
+    fn a_bundle_whose_page_is_spoilt_stays_as_it_is_and_later_chunks_go_elsewhere() {
+        let medium = Faulty::new(Vec::new());
+        let first = engine_in(Arc::new(medium.clone()), |change| {
+            (1..=3).try_for_each(|byte| put_chunk(change, &chunk(byte)).map(drop))
+        });
+        drop(first);
+        let image = medium.memory.to_vec();
+        let page = memmem::rfind(&image, EXTENT_MAGIC).unwrap() / 4096 * 4096;
+        // What kind of page it is, how many rows it has, and where the one there is ends.
+        for (at, bit) in [(0, 0x40), (2, 1), (4, 4), (5, 1), (5, 0x80), (7, 0x80)] {
+            let mut spoilt = image.clone();
+            spoilt[page + at] ^= bit;
+            let medium = Faulty::new(spoilt);
+            let engine = Engine::open(Arc::new(medium.clone()), OPTIONS).unwrap();
+            load(&engine, 3).unwrap_err();
+            for byte in [8, 9] {
+                put(&engine, byte).unwrap();
+                assert_eq!(load(&engine, byte).unwrap(), chunk(byte).stored);
+            }
+            let kind = (Durability::Durable, Room::Ballast);
+            let _ = engine.write(kind.0, kind.1, |rows| {
+                sweep_chunk(rows, 2, &chunk(2).id).map(drop)
+            });
+            drop(engine);
+            // Nothing was written over: with the bit turned back, all is there.
+            let mut mended = medium.memory.to_vec();
+            mended[page + at] ^= bit;
+            let engine = Engine::open(Arc::new(Faulty::new(mended)), OPTIONS).unwrap();
+            for byte in [1, 3, 8, 9] {
+                let loaded = load(&engine, byte);
+                assert!(loaded.is_ok(), "{byte} with {at} {bit}: {loaded:?}");
+            }
         }
     }
 

@@ -1,9 +1,10 @@
 //! The engine: owns redb's handle, opens, closes and reopens it beneath its users.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::backend::Medium;
-use super::bundles::probe_open;
+use super::bundles::open_bundle;
 use super::handle::{Durability, EngineOptions, Handle};
 use super::room::Room;
 use super::rows::{Rows, Writes};
@@ -14,6 +15,10 @@ use crate::id::StoreId;
 use crate::platform;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock};
+
+/// How often a database that another process has taken is tried again after a compaction.
+const REOPENINGS: usize = 100;
+const REOPENING: Duration = Duration::from_millis(20);
 
 /// The store's database, as closures over its transactions.
 #[derive(Debug)]
@@ -127,15 +132,23 @@ impl Engine {
         self.check_process()?;
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_after_failed_sync()?;
+        self.probe_bundle();
         self.release_held(room)?;
         let tag = StoreTag::of(self.store);
-        self.with_handle(|handle| {
-            handle.read(tag, |rows| {
-                probe_open(rows);
-                Ok(())
-            })
-        })?;
         self.with_handle(|handle| handle.write(tag, (durability, room), run))
+    }
+
+    /// Takes note of the open bundle if it can't be read: met in a transaction, that would end it,
+    /// and each one after it. What else is wrong, the transaction itself will find.
+    fn probe_bundle(&self) {
+        let Ok(Some(bundle)) = self.read(|rows| Ok(open_bundle(rows))) else {
+            return;
+        };
+        // In a transaction of its own, as the engine may panic on what it finds.
+        if let Err(error) = self.read(|rows| rows.extent(bundle, &mut |_| Ok(()))) {
+            tracing::warn!(%error, "the ends of chunks are put elsewhere");
+            self.suspects.note_bundle(bundle, &error);
+        }
     }
 
     /// Lets the engine's writes through that are held back since the handle was opened. Nobody
@@ -213,7 +226,15 @@ impl Engine {
             self.sync_failed.store(true, Ordering::SeqCst);
         }
         compacted.and(closed)?;
-        self.fill(&mut slot)
+        for _ in 0..REOPENINGS {
+            match self.fill(&mut slot) {
+                // Somebody looks at it, who was told that it was busy until now.
+                Err(Error::Busy { .. }) => std::thread::sleep(REOPENING),
+                filled => return filled,
+            }
+        }
+        // It is done; whoever uses the store next waits for its own turn, or is told.
+        Ok(())
     }
 
     /// Whether what makes room can do so once more on a full disk.

@@ -6,7 +6,7 @@ use super::chunks::NewChunk;
 use super::load::{check_hash, decoded};
 use super::raw::{LooseExtent, RawMedium};
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, Extent, MAX_CHAIN_DEPTH};
+use crate::format::{ChunkRef, Extent, MAX_CHAIN_DEPTH, MAX_NUMBER};
 use crate::id::ChunkId;
 
 /// Several copies of a part may be found, some of them spoilt. No more ways to put a chunk together
@@ -26,6 +26,17 @@ impl LooseChunks {
             .entry(extent.header.chunk)
             .or_default()
             .push(extent);
+    }
+
+    /// The largest number that a chunk has, of those that leave room for more: what is beyond that
+    /// is somebody else's.
+    pub(crate) fn last_number(&self) -> u64 {
+        let all = self.extents.values().flatten();
+        let numbers = all.map(|extent| extent.header.number);
+        numbers
+            .filter(|number| *number < MAX_NUMBER / 2)
+            .max()
+            .unwrap_or(0)
     }
 
     /// How many chunks there are extents of.

@@ -191,11 +191,23 @@ impl Store {
             Err(error @ (Error::Full { .. } | Error::Corrupt { .. })) => {
                 tracing::warn!(%error, "rows are not written closer together");
             }
+            Err(error @ Error::Io { .. }) if self.has_unreadable_extents() => {
+                tracing::warn!(%error, "rows are not written closer together");
+            }
             packed => packed?,
         }
         self.engine().compact()?;
         let (_, after) = self.engine().size()?;
         Ok(Compacted { before, after })
+    }
+}
+
+impl Store {
+    /// Whether there are sectors below the chunks that the disk can't read.
+    fn has_unreadable_extents(&self) -> bool {
+        let go_on = &mut |_: u64, _: &[u8]| Ok(ControlFlow::Continue(()));
+        let read = self.read(|rows| rows.each_extent(go_on));
+        matches!(read, Err(Error::Io { .. }))
     }
 }
 

@@ -316,7 +316,8 @@ pub(super) fn drop_unnamed_extents(change: &mut Change<'_>) -> Result<()> {
     let mut bundled: HashMap<u64, HashSet<u64>> = HashMap::new();
     change.records().0.each_chunk(&mut |id, bytes| {
         if let Ok(row) = ChunkRow::from_bytes(&id, bytes) {
-            parts.insert(row.number, u64::from(row.extents()));
+            let known = parts.entry(row.number).or_insert(0);
+            *known = u64::from(row.extents()).max(*known);
             if row.bundle > 0 {
                 bundled.entry(row.bundle).or_default().insert(row.number);
             }

@@ -56,6 +56,11 @@ impl Frames {
         (self.nodes.len() as u64, self.chunks.len() as u64)
     }
 
+    /// The largest chunk number that was found.
+    pub(super) fn last_chunk_number(&self) -> u64 {
+        self.chunks.last_number()
+    }
+
     /// A node's bytes, if some that verify were found.
     pub(super) fn node_bytes(&self, id: &NodeId) -> Option<Vec<u8>> {
         let (at, len) = self.nodes.get(id)?;
@@ -78,7 +83,7 @@ impl Frames {
                 continue;
             };
             let Some(rest) = left.checked_sub(alone.stored.len() as u64) else {
-                return;
+                continue;
             };
             left = rest;
             self.kept.insert(*id, alone);

@@ -70,9 +70,8 @@ impl Store {
         if repaired.was_clean() {
             return Ok(repaired);
         }
-        let mut evidence = self
-            .read(|rows| Evidence::of_tables(rows, self.id()))
-            .map_err(beyond_repair)?;
+        let evidence = self.read(|rows| Evidence::of_tables(rows, self.id()));
+        let mut evidence = evidence.map_err(beyond_repair)?;
         let tables = History::of(&evidence);
         let keep_log = tables.is_whole;
         if keep_log {
@@ -96,10 +95,11 @@ impl Store {
         let at = self.now();
         let most = room_for_chunks(self.options().cache_bytes, plan.checkpoints.len());
         frames.keep(bad.keys(), most);
+        let numbered = (&evidence, frames.last_chunk_number());
         repaired.lost_chunks = self
             .engine()
             .write(Durability::Durable, Room::Ordinary, |rows| {
-                let mut change = begin(rows, &evidence, &plan, keep_log, at)?;
+                let mut change = begin(rows, numbered, &plan, keep_log, at)?;
                 for action in std::mem::take(&mut plan.corrections) {
                     change.log(action)?;
                 }
@@ -148,12 +148,12 @@ const fn room_for_chunks(cache_bytes: usize, checkpoints: usize) -> u64 {
 /// plan does not have are dropped.
 fn begin<'t>(
     rows: &'t mut dyn Writes,
-    evidence: &Evidence,
+    numbered: (&Evidence, u64),
     plan: &Plan,
     keep_log: bool,
     at: i64,
 ) -> Result<Change<'t>> {
-    let head = head_of(rows, evidence, plan)?;
+    let head = head_of(rows, numbered, plan)?;
     rows.clear(Clear::Derived)?;
     let mut change = if keep_log {
         Change::over(rows, head, at)
@@ -164,7 +164,7 @@ fn begin<'t>(
         change.set_time(at);
         change
     };
-    for gone in &evidence.rows {
+    for gone in &numbered.0.rows {
         if !plan.checkpoints.contains_key(gone) {
             change.drop_checkpoint(*gone)?;
         }
@@ -202,9 +202,9 @@ fn beyond_repair(error: Error) -> Error {
 }
 
 /// The head record, its numbers beyond all that were given out.
-fn head_of(rows: &dyn Rows, evidence: &Evidence, plan: &Plan) -> Result<Head> {
+fn head_of(rows: &dyn Rows, (evidence, last_chunk): (&Evidence, u64), plan: &Plan) -> Result<Head> {
     let known = evidence.head.as_ref();
-    let mut next_chunk = rows.last_chunk_number()? + 1;
+    let mut next_chunk = rows.last_chunk_number()?.max(last_chunk) + 1;
     rows.each_chunk(&mut |id, bytes| {
         let number = ChunkRow::from_bytes(&id, bytes).map_or(0, |row| row.number);
         next_chunk = next_chunk.max(number + 1);

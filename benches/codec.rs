@@ -104,7 +104,7 @@ fn measure(name: &str, pairs: &[Pair], with_base: bool) {
             for (new, old) in pairs {
                 hash(new);
                 let base = with_base.then_some(&old[..]);
-                let kept = coder.encode(DType::F32, new, base);
+                let kept = coder.encode(Some(DType::F32), new, base);
                 encoded.push(kept.unwrap_or_else(|| (0, false, new.clone())));
             }
         });

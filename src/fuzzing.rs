@@ -172,16 +172,18 @@ impl Coder {
         Self(Encoder::new(Compression::Default))
     }
 
-    /// What a save would keep of a tensor's chunk: the codec's code, whether it needs the base, and
-    /// the bytes after the ids of bases. None if it would keep the bytes as they are.
+    /// How a save would keep a chunk of a tensor of this type or of a document, after a base: the
+    /// codec's code, whether it takes the base, and the encoded bytes; or none for the bytes
+    /// themselves.
     pub fn encode(
         &mut self,
-        dtype: DType,
+        dtype: Option<DType>,
         raw: &[u8],
         base: Option<&[u8]>,
     ) -> Option<(u8, bool, Vec<u8>)> {
+        let texture = dtype.map_or(Texture::General, Texture::of);
         let base = base.map(|base| (&[0; 32], base));
-        let mut encoded = self.0.encode(Texture::of(dtype), raw, base)?;
+        let mut encoded = self.0.encode(texture, raw, base)?;
         if encoded.with_base {
             encoded.bytes.drain(..32);
         }
@@ -209,22 +211,11 @@ pub fn decode_onto(
     codec::decode_onto(codec, stored, with_base, raw_len, raw)
 }
 
-/// How the store would keep these bytes, of a tensor of this type or of a document, after a base:
-/// the codec's code, whether it takes the base, and the encoded bytes; or none for the bytes
-/// themselves.
+/// [`Coder::encode`] of the first chunk of a save.
 pub fn stored(
     dtype: Option<DType>,
     raw: &[u8],
     base: Option<&[u8]>,
 ) -> Option<(u8, bool, Vec<u8>)> {
-    let texture = dtype.map_or(Texture::General, Texture::of);
-    let base = base.map(|base| (&[0; 32], base));
-    let mut encoder = Encoder::new(Compression::Default);
-    let encoded = encoder.encode(texture, raw, base)?;
-    let ids = if encoded.with_base { 32 } else { 0 };
-    Some((
-        encoded.codec.code(),
-        encoded.with_base,
-        encoded.bytes[ids..].to_vec(),
-    ))
+    Coder::new().encode(dtype, raw, base)
 }

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::format::as_always;
 use crate::tensor::DType;
 
 const GOLDEN: &str = include_str!("golden.txt");
@@ -203,16 +204,7 @@ fn line(case: &Case) -> String {
 #[test]
 fn every_codec_writes_what_it_always_wrote() {
     let lines: String = cases().iter().map(line).collect();
-    if std::env::var("CKPTDB_GOLDEN").is_ok_and(|asked| asked == "write") {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/codec/golden.txt");
-        #[expect(clippy::disallowed_methods, reason = "it is a source file, asked for")]
-        std::fs::write(path, &lines).unwrap();
-    }
-    for (new, old) in lines.lines().zip(GOLDEN.lines()) {
-        let name = new.split(' ').next();
-        assert!(new == old, "{name:?} is not what it was");
-    }
-    assert_eq!(lines.lines().count(), GOLDEN.lines().count());
+    as_always(&lines, GOLDEN, "src/codec/golden.txt");
 }
 
 #[test]

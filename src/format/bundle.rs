@@ -12,8 +12,7 @@ use super::limits::{EXTENT_HEADER_BYTES, EXTENT_MAGIC, MAX_BUNDLE_BYTES};
 /// spoilt of one is no reason to miss the next.
 pub(crate) fn frames(bundle: &[u8]) -> impl Iterator<Item = (Range<usize>, Extent<'_>)> {
     // Whoever made the file, a look at a row takes no longer than one at the largest bundle.
-    let bundle = bundle.get(..bundle.len().min(MAX_BUNDLE_BYTES));
-    let bundle = bundle.unwrap_or_default();
+    let bundle = bundle.get(..MAX_BUNDLE_BYTES).unwrap_or(bundle);
     let mut at = 0;
     std::iter::from_fn(move || {
         loop {
@@ -65,8 +64,7 @@ pub(crate) fn frame_of(bundle: &[u8], number: u64) -> Option<(Range<usize>, Exte
 /// A bundle with one more frame, if there is room for it. All that is there stays as it is, spoilt
 /// or not.
 pub(crate) fn with_frame(bundle: &[u8], frame: &Extent<'_>) -> Option<Vec<u8>> {
-    let last = frames(bundle).last().map_or(0, |(range, _)| range.end);
-    let used = last.max(without_padding(bundle).len());
+    let used = used(bundle);
     let len = used + frame.header.extent_len();
     if len > MAX_BUNDLE_BYTES {
         return None;
@@ -85,19 +83,17 @@ pub(crate) fn without(bundle: &[u8], range: Range<usize>) -> Option<Vec<u8>> {
     let after = bundle.get(range.end..)?;
     let mut bytes = before.to_vec();
     bytes.extend_from_slice(after);
-    // The last frame may end with zeros of its own.
-    let last = frames(&bytes).last().map_or(0, |(range, _)| range.end);
-    let used = last.max(without_padding(&bytes).len());
+    let used = used(&bytes);
     bytes.truncate(used);
     bytes.resize(page_exact(used), 0);
     (used > 0).then_some(bytes)
 }
 
-fn without_padding(bytes: &[u8]) -> &[u8] {
-    let last = bytes.iter().rposition(|byte| *byte != 0);
-    bytes
-        .get(..last.map_or(0, |last| last + 1))
-        .unwrap_or_default()
+/// How many bytes of a bundle are not padding: the last frame may end with zeros of its own.
+fn used(bundle: &[u8]) -> usize {
+    let last = frames(bundle).last().map_or(0, |(range, _)| range.end);
+    let other = bundle.iter().rposition(|byte| *byte != 0);
+    last.max(other.map_or(0, |last| last + 1))
 }
 
 #[cfg(test)]

@@ -190,10 +190,7 @@ fn goes_to_bundle(rest: usize) -> bool {
 /// Cuts the stored bytes of a chunk into parts: extents, each as long as its page takes, and
 /// perhaps a frame. Their headers, of which `header` gives what all of them share, and their
 /// payloads.
-pub(crate) fn cut_extents(
-    header: ExtentHeader,
-    stored: &[u8],
-) -> Result<Vec<Extent<'_>>, Malformed> {
+pub(crate) fn cut_parts(header: ExtentHeader, stored: &[u8]) -> Result<Vec<Extent<'_>>, Malformed> {
     let mut payloads = Vec::new();
     let mut rest = stored;
     while !rest.is_empty() && !goes_to_bundle(rest.len()) {
@@ -245,7 +242,7 @@ mod tests {
     }
 
     fn cut(stored: &[u8]) -> Vec<Vec<u8>> {
-        let extents = cut_extents(header(stored), stored).unwrap();
+        let extents = cut_parts(header(stored), stored).unwrap();
         let mut bytes = vec![7];
         let written = |extent: &Extent<'_>| {
             extent.write_to(&mut bytes);

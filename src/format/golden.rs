@@ -437,14 +437,20 @@ fn everything_is_written_as_it_always_was() {
         format!("{name} {hex}\n")
     };
     let lines: String = all().into_iter().map(line).collect();
+    as_always(&lines, GOLDEN, "src/format/golden.txt");
+}
+
+/// Holds lines, each of which begins with a name, against those that were written once. With
+/// `CKPTDB_GOLDEN=write` they are written anew.
+pub(crate) fn as_always(lines: &str, golden: &str, file: &str) {
     if std::env::var("CKPTDB_GOLDEN").is_ok_and(|asked| asked == "write") {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/format/golden.txt");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         #[expect(clippy::disallowed_methods, reason = "it is a source file, asked for")]
-        std::fs::write(path, &lines).unwrap();
+        std::fs::write(path, lines).unwrap();
     }
-    for (new, old) in lines.lines().zip(GOLDEN.lines()) {
+    for (new, old) in lines.lines().zip(golden.lines()) {
         let name = new.split(' ').next();
         assert!(new == old, "{name:?} is not what it was");
     }
-    assert_eq!(lines.lines().count(), GOLDEN.lines().count());
+    assert_eq!(lines.lines().count(), golden.lines().count());
 }

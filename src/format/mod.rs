@@ -28,7 +28,9 @@ pub(crate) use checkpoint::{
 };
 pub(crate) use chunk_row::ChunkRow;
 pub(crate) use envelope::{LooseRecord, StoreTag, TableCode};
-pub(crate) use extent::{Extent, ExtentHeader, cut_extents, extent_key};
+pub(crate) use extent::{Extent, ExtentHeader, cut_parts, extent_key};
+#[cfg(test)]
+pub(crate) use golden::as_always;
 pub(crate) use index::{IndexKey, IndexKind, ordered_bits, value_of};
 pub(crate) use limits::*;
 pub(crate) use log::{Action, LogRecord, NO_PREVIOUS};

@@ -3,7 +3,7 @@
 
 use super::checkpoint::{CheckpointRecord, Later, MetricRow, Progress, SavedPart};
 use super::chunk_row::ChunkRow;
-use super::extent::{ExtentHeader, cut_extents};
+use super::extent::{ExtentHeader, cut_parts};
 use super::limits::*;
 use super::node::{
     ChunkRef, Content, EntryRecord, Group, KindRecord, Manifest, NameChild, Node, SpanChild,
@@ -388,7 +388,7 @@ fn a_cut_fills_its_pages_and_has_no_more_parts_than_the_limit() {
         MAX_CHUNK_BYTES,
     ] {
         let stored = vec![1; len];
-        let extents = cut_extents(header(), &stored).unwrap();
+        let extents = cut_parts(header(), &stored).unwrap();
         assert!(extents.len() <= MAX_PARTS);
         let mut payload = 0;
         for (part, cut) in extents.iter().enumerate() {
@@ -414,7 +414,7 @@ fn a_cut_fills_its_pages_and_has_no_more_parts_than_the_limit() {
         }
         assert_eq!(payload, len);
     }
-    cut_extents(header(), &vec![1; 17 << 20]).unwrap_err();
+    cut_parts(header(), &vec![1; 17 << 20]).unwrap_err();
 }
 
 fn checkpoint() -> CheckpointRecord {

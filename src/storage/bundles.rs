@@ -34,7 +34,7 @@ pub(super) fn put_frame(change: &mut Change<'_>, frame: &Extent<'_>) -> Result<u
 
 /// The bytes of a bundle that may be added to.
 fn bundle(rows: &dyn Rows, key: u64) -> Result<Option<Vec<u8>>> {
-    if key == 0 || rows.suspects().is_unreadable(key) {
+    if !is_readable(rows, key) {
         return Ok(None);
     }
     let mut found = None;
@@ -81,10 +81,15 @@ pub(crate) fn remove_frame(rows: &mut dyn Writes, bundle: u64, number: u64) -> R
     }
 }
 
-/// The open bundle, if there is one that is not known to be unreadable.
+/// The key of the open bundle, if there is one that is not known to be unreadable.
 pub(super) fn open_bundle(rows: &dyn Rows) -> Option<u64> {
-    let bundle = Records(rows).head().ok()?.bundle;
-    (bundle != 0 && !rows.suspects().is_unreadable(bundle)).then_some(bundle)
+    let key = Records(rows).head().ok()?.bundle;
+    is_readable(rows, key).then_some(key)
+}
+
+/// Whether there is such a bundle, as far as is known.
+fn is_readable(rows: &dyn Rows, key: u64) -> bool {
+    key != 0 && !rows.suspects().has_bundle(key)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::suspects::Harm;
 use crate::codec;
 use crate::error::{Error, Result};
 use crate::format::{
-    ChunkRef, ChunkRow, Extent, ExtentHeader, MAX_CHAIN_DEPTH, cut_extents, extent_key,
+    ChunkRef, ChunkRow, Extent, ExtentHeader, MAX_CHAIN_DEPTH, cut_parts, extent_key,
 };
 use crate::id::ChunkId;
 
@@ -91,7 +91,7 @@ fn put_counted(
         stored_len,
         payload_len: 0,
     };
-    let parts = cut_extents(header, &chunk.stored).map_err(|error| error.of(named(&chunk.id)))?;
+    let parts = cut_parts(header, &chunk.stored).map_err(|error| error.of(named(&chunk.id)))?;
     let bundle = put_parts(change, &parts)?;
     let row = ChunkRow {
         refs,

@@ -191,7 +191,7 @@ mod tests {
     use super::super::raw::Frame;
     use super::*;
     use crate::codec::Codec;
-    use crate::format::{ExtentHeader, cut_extents};
+    use crate::format::{ExtentHeader, cut_parts};
 
     /// An extent for each part of what is stored of a chunk, in a place of their own.
     fn extents(number: u64, raw: &[u8], bases: &[&[u8]], codec: u8, stored: &[u8]) -> Vec<Vec<u8>> {
@@ -209,7 +209,7 @@ mod tests {
             stored_len: u32::try_from(stored.len()).unwrap(),
             payload_len: 0,
         };
-        let cut = cut_extents(header, &stored).unwrap();
+        let cut = cut_parts(header, &stored).unwrap();
         let written = |extent: &Extent<'_>| {
             let mut bytes = Vec::new();
             extent.write_to(&mut bytes);

@@ -2,7 +2,8 @@
 //!
 //! [`Engine`] owns the database handle and can close and reopen it beneath whoever uses it; nothing
 //! above holds one of redb's guards across calls. Above it, [`Rows`] and [`Writes`] are the tables
-//! in plain bytes, and `records`, `chunks`, `load` and `nodes` what the format makes of them.
+//! in plain bytes, and `records`, `chunks`, `bundles`, `load` and `nodes` what the format makes of
+//! them.
 
 mod adapter;
 mod backend;

@@ -8,10 +8,7 @@ use super::pack::pack;
 use super::suspects::Suspects;
 use super::tables::{Access, WriteTx};
 use crate::error::{Error, Result};
-use crate::format::{
-    ChunkRow, Extent, IndexKey, LooseRecord, MAX_NODE_BYTES, MAX_PARTS, MAX_RECORD_BYTES, StoreTag,
-    StoredNode, TableCode, is_whole_bundle,
-};
+use crate::format::{IndexKey, MAX_NODE_BYTES, MAX_PARTS, MAX_RECORD_BYTES, StoreTag, TableCode};
 use crate::id::{ChunkId, NodeId};
 
 /// What a visitor answers: go on, or stop.
@@ -412,33 +409,7 @@ impl Writes for WriteTx<'_> {
     }
 
     fn pack(&mut self, all: bool) -> Result<()> {
-        let id = |key: &[u8]| -> Option<[u8; 32]> { key.try_into().ok() };
-        let is_chunk = |key: &[u8], value: &[u8]| {
-            id(key).is_some_and(|id| ChunkRow::from_bytes(&ChunkId::new(id), value).is_ok())
-        };
-        let is_node = |key: &[u8], value: &[u8]| {
-            id(key).is_some_and(|id| StoredNode::split(&NodeId::new(id), value).is_ok())
-        };
-        let is_part = |_: &[u8], row: &[u8]| {
-            row.is_empty() || is_whole_bundle(row) || Extent::from_bytes(row).is_ok()
-        };
-        let is_record = |_: &[u8], value: &[u8]| {
-            LooseRecord::at(value).is_some_and(|found| found.len == value.len())
-        };
-        let mut packed = pack(&mut self.chunks, is_chunk)
-            .and_then(|()| pack(&mut self.nodes, is_node))
-            .and_then(|()| pack(&mut self.index, |_, _| true));
-        if all {
-            let records = &mut self.records;
-            packed = packed
-                .and_then(|()| pack(&mut self.extents, is_part))
-                .and_then(|()| {
-                    records
-                        .iter_mut()
-                        .try_for_each(|table| pack(table, is_record))
-                });
-        }
-        packed.map_err(|error| self.context().storage("writing", error))
+        pack(self, all).map_err(|error| self.context().storage("writing", error))
     }
 }
 

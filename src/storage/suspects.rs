@@ -60,7 +60,7 @@ pub(crate) struct Suspects(Mutex<Known>);
 struct Known {
     chunks: HashMap<ChunkId, Harm>,
     nodes: HashMap<NodeId, Harm>,
-    /// Bundles that the disk can't read.
+    /// The keys of bundles that could not be read.
     bundles: HashSet<u64>,
 }
 
@@ -89,15 +89,15 @@ impl Suspects {
     }
 
     /// Takes note of a bundle that could not be read.
-    pub(super) fn note_bundle(&self, number: u64, error: &Error) {
+    pub(super) fn note_bundle(&self, key: u64, error: &Error) {
         if Harm::of(error).is_some_and(is_own) {
-            self.known().bundles.insert(number);
+            self.known().bundles.insert(key);
         }
     }
 
-    /// Whether the disk is known to be unable to read a bundle.
-    pub(super) fn is_unreadable(&self, bundle: u64) -> bool {
-        self.known().bundles.contains(&bundle)
+    /// Whether a bundle is known that can't be read.
+    pub(super) fn has_bundle(&self, key: u64) -> bool {
+        self.known().bundles.contains(&key)
     }
 
     /// What is known to be wrong with a chunk.

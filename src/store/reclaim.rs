@@ -200,9 +200,7 @@ impl Store {
         let (_, after) = self.engine().size()?;
         Ok(Compacted { before, after })
     }
-}
 
-impl Store {
     /// Whether there are sectors below the chunks that the disk can't read.
     fn has_unreadable_extents(&self) -> bool {
         let go_on = &mut |_: u64, _: &[u8]| Ok(ControlFlow::Continue(()));

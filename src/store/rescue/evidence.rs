@@ -36,6 +36,8 @@ pub(super) struct Evidence {
     pub(super) rows: BTreeSet<u64>,
     /// Whether the tables could be read: what they say then goes before what lies elsewhere.
     pub(super) has_tables: bool,
+    /// The largest chunk number that was found anywhere in the file.
+    pub(super) last_chunk: u64,
     pub(super) records: u64,
 }
 
@@ -51,6 +53,7 @@ impl Evidence {
             telemetry: BTreeMap::new(),
             rows: BTreeSet::new(),
             has_tables: false,
+            last_chunk: 0,
             records: 0,
         }
     }

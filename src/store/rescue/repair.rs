@@ -87,6 +87,7 @@ impl Store {
             elsewhere = std::mem::take(&mut found.telemetry);
             evidence.join(found);
         }
+        evidence.last_chunk = frames.last_chunk_number();
         let mut plan = Plan::of(&evidence);
         repaired.lost.append(&mut plan.lost);
         repaired.uncertain.append(&mut plan.uncertain);
@@ -95,11 +96,10 @@ impl Store {
         let at = self.now();
         let most = room_for_chunks(self.options().cache_bytes, plan.checkpoints.len());
         frames.keep(bad.keys(), most);
-        let numbered = (&evidence, frames.last_chunk_number());
         repaired.lost_chunks = self
             .engine()
             .write(Durability::Durable, Room::Ordinary, |rows| {
-                let mut change = begin(rows, numbered, &plan, keep_log, at)?;
+                let mut change = begin(rows, &evidence, &plan, keep_log, at)?;
                 for action in std::mem::take(&mut plan.corrections) {
                     change.log(action)?;
                 }
@@ -148,12 +148,12 @@ const fn room_for_chunks(cache_bytes: usize, checkpoints: usize) -> u64 {
 /// plan does not have are dropped.
 fn begin<'t>(
     rows: &'t mut dyn Writes,
-    numbered: (&Evidence, u64),
+    evidence: &Evidence,
     plan: &Plan,
     keep_log: bool,
     at: i64,
 ) -> Result<Change<'t>> {
-    let head = head_of(rows, numbered, plan)?;
+    let head = head_of(rows, evidence, plan)?;
     rows.clear(Clear::Derived)?;
     let mut change = if keep_log {
         Change::over(rows, head, at)
@@ -164,7 +164,7 @@ fn begin<'t>(
         change.set_time(at);
         change
     };
-    for gone in &numbered.0.rows {
+    for gone in &evidence.rows {
         if !plan.checkpoints.contains_key(gone) {
             change.drop_checkpoint(*gone)?;
         }
@@ -202,9 +202,9 @@ fn beyond_repair(error: Error) -> Error {
 }
 
 /// The head record, its numbers beyond all that were given out.
-fn head_of(rows: &dyn Rows, (evidence, last_chunk): (&Evidence, u64), plan: &Plan) -> Result<Head> {
+fn head_of(rows: &dyn Rows, evidence: &Evidence, plan: &Plan) -> Result<Head> {
     let known = evidence.head.as_ref();
-    let mut next_chunk = rows.last_chunk_number()?.max(last_chunk) + 1;
+    let mut next_chunk = rows.last_chunk_number()?.max(evidence.last_chunk) + 1;
     rows.each_chunk(&mut |id, bytes| {
         let number = ChunkRow::from_bytes(&id, bytes).map_or(0, |row| row.number);
         next_chunk = next_chunk.max(number + 1);

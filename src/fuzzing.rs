@@ -208,7 +208,11 @@ pub fn decode_onto(
     raw_len: usize,
     raw: &mut Vec<u8>,
 ) -> Result<()> {
-    codec::decode_onto(codec, stored, with_base, raw_len, raw)
+    let base_len = with_base.then_some(raw.len());
+    raw.resize(raw.len().max(raw_len), 0);
+    let decoded = codec::decode_onto(codec, stored, base_len, raw_len, raw);
+    raw.truncate(raw_len);
+    decoded
 }
 
 /// [`Coder::encode`] of the first chunk of a save.

@@ -122,8 +122,10 @@ pub(crate) struct Encoded {
 type Against<'a> = (&'a [u8; 32], &'a [u8]);
 
 /// What stands before the encoded bytes, with room for so many of these.
-fn begun(base: Option<&[u8; 32]>, bytes: usize) -> Vec<u8> {
-    let mut begun = Vec::with_capacity(32 + bytes);
+fn begun(next: &mut Vec<u8>, base: Option<&[u8; 32]>, bytes: usize) -> Vec<u8> {
+    let mut begun = std::mem::take(next);
+    begun.clear();
+    begun.reserve(32 + bytes);
     begun.extend(base.into_iter().flatten());
     begun
 }
@@ -142,6 +144,8 @@ pub(crate) struct Encoder {
     scratch: Vec<u8>,
     there: Vec<u8>,
     from: Vec<u8>,
+    /// What the next encoded bytes are put into.
+    next: Vec<u8>,
 }
 
 impl Encoder {
@@ -155,7 +159,21 @@ impl Encoder {
             scratch: Vec::new(),
             there: Vec::new(),
             from: Vec::new(),
+            next: Vec::new(),
         }
+    }
+
+    /// Gives it a buffer for what it encodes next: fresh pages for each chunk cost more than what
+    /// is written to them.
+    pub(crate) fn reuse(&mut self, buffer: Vec<u8>) {
+        self.next = buffer;
+    }
+
+    /// The bytes as they are.
+    pub(crate) fn copied(&mut self, raw: &[u8]) -> Vec<u8> {
+        let mut bytes = begun(&mut self.next, None, raw.len());
+        bytes.extend_from_slice(raw);
+        bytes
     }
 
     /// Whether it has a use for bases.
@@ -192,8 +210,11 @@ impl Encoder {
             Compression::Max => 19,
         };
         let (id, base) = base.unzip();
-        let frame = self.documents.encode(raw, base, level)?;
-        let mut bytes = begun(id, frame.len());
+        let mut bytes = begun(&mut self.next, id, 0);
+        let Some(frame) = self.documents.encode(raw, base, level) else {
+            self.next = bytes;
+            return None;
+        };
         bytes.extend_from_slice(frame);
         Some(Encoded {
             codec: Codec::Zstd,
@@ -228,7 +249,7 @@ impl Encoder {
             return None;
         }
         let base = base.filter(|_| steps < alone);
-        let mut bytes = begun(id.filter(|_| base.is_some()), raw.len());
+        let mut bytes = begun(&mut self.next, id.filter(|_| base.is_some()), raw.len());
         bytes.push(words.code());
         dense::put(
             words,
@@ -264,7 +285,7 @@ impl Encoder {
         });
         let (alone, _) = self.sample.cost(words, &self.there, None);
         let from = from.filter(|from| self.sample.cost(words, &self.there, Some(from)).0 < alone);
-        let mut bytes = begun(id, self.there.len() + changes.len());
+        let mut bytes = begun(&mut self.next, id, self.there.len() + changes.len());
         changes.put(
             words,
             &self.there,

@@ -146,8 +146,8 @@ fn of_shapes() -> Vec<Case> {
 
 /// Rounded by the decoder, whose own tests compare it with arithmetic.
 fn rounded(narrow: Narrow, master: &[u8]) -> Vec<u8> {
-    let mut raw = Vec::new();
-    decode_copy(&[narrow as u8], &[master], master.len() / 2, &mut raw).unwrap();
+    let mut raw = vec![0; master.len() / 2];
+    decode_copy(&[narrow as u8], &[master], &mut raw).unwrap();
     raw
 }
 

@@ -100,46 +100,48 @@ pub(crate) fn encode_alone(raw: &[u8]) -> Option<(Codec, Vec<u8>)> {
 /// # Errors
 /// [`Error::Corrupt`] when the bytes do not decode to that length.
 pub(crate) fn decode(codec: u8, stored: &[u8], bases: &[&[u8]], raw_len: usize) -> Result<Vec<u8>> {
-    let mut raw = Vec::new();
     if codec == Codec::Derived.code() {
-        decode_copy(stored, bases, raw_len, &mut raw)?;
+        let mut raw = vec![0; raw_len];
+        decode_copy(stored, bases, &mut raw)?;
         return Ok(raw);
     }
-    if let [base] = bases {
-        raw.extend_from_slice(base);
-    }
-    if bases.len() > 1 {
-        return Err(Error::corrupt("a chunk", "its codec has one base at most"));
-    }
-    decode_onto(codec, stored, bases.len() == 1, raw_len, &mut raw)?;
+    let base = match bases {
+        [] => None,
+        [base] => Some(*base),
+        _ => return Err(Error::corrupt("a chunk", "its codec has one base at most")),
+    };
+    let mut raw = base.map_or_else(Vec::new, <[u8]>::to_vec);
+    raw.resize(raw.len().max(raw_len), 0);
+    decode_onto(codec, stored, base.map(<[u8]>::len), raw_len, &mut raw)?;
+    raw.truncate(raw_len);
     Ok(raw)
 }
 
-/// Decodes stored bytes in the place of the base's, which are in `raw` if there is one: a chain
-/// takes one buffer, whatever its length. What was there before is overwritten. The chunk id has
-/// yet to vouch for the bytes.
+/// Decodes stored bytes into the first `raw_len` of `buffer`, in the place of the base's, which are
+/// its first `base_len` if there is one: a chain takes one buffer, whatever its length. What else
+/// was there is overwritten, or of no use any more. The chunk id has yet to vouch for the bytes.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when the bytes do not decode to that length.
 pub(crate) fn decode_onto(
     codec: u8,
     stored: &[u8],
-    with_base: bool,
+    base_len: Option<usize>,
     raw_len: usize,
-    raw: &mut Vec<u8>,
+    buffer: &mut [u8],
 ) -> Result<()> {
     let codec = known(codec)?;
     SCRATCH
-        .with_borrow_mut(|scratch| onto(codec, stored, with_base, raw_len, raw, scratch))
+        .with_borrow_mut(|scratch| onto(codec, stored, base_len, raw_len, buffer, scratch))
         .ok_or_else(|| malformed(codec))
 }
 
 fn onto(
     codec: Codec,
     stored: &[u8],
-    with_base: bool,
+    base_len: Option<usize>,
     raw_len: usize,
-    raw: &mut Vec<u8>,
+    buffer: &mut [u8],
     scratch: &mut Scratch,
 ) -> Option<()> {
     let Scratch {
@@ -147,45 +149,44 @@ fn onto(
         there,
         prefix,
     } = scratch;
-    match (codec, with_base) {
-        (Codec::Raw, false) => {
-            raw.clear();
-            raw.extend_from_slice(stored);
-            (raw.len() == raw_len).then_some(())
-        }
-        (Codec::Zstd, _) => {
-            std::mem::swap(raw, prefix);
-            raw.resize(raw_len, 0);
-            zstd_codec::decode_into(stored, with_base.then_some(&**prefix), raw)
-        }
-        (Codec::Planes, false) | (Codec::Steps, true) => {
+    if codec == Codec::Zstd {
+        prefix.clear();
+        prefix.extend_from_slice(buffer.get(..base_len.unwrap_or(0))?);
+        let base = base_len.map(|_| &**prefix);
+        return zstd_codec::decode_into(stored, base, buffer.get_mut(..raw_len)?);
+    }
+    let raw = buffer.get_mut(..raw_len)?;
+    match (codec, base_len) {
+        (Codec::Raw, None) => (stored.len() == raw_len).then(|| raw.copy_from_slice(stored)),
+        (Codec::Planes, None) => {
             let (code, stored) = stored.split_first()?;
-            // A base is cut, or filled with zeros, to the length of what is taken from it.
-            raw.resize(raw_len, 0);
-            dense::decode(Words::from_code(*code)?, stored, with_base, planes, raw)
+            dense::decode(Words::from_code(*code)?, stored, false, planes, raw)
+        }
+        (Codec::Steps, Some(base_len)) => {
+            let (code, stored) = stored.split_first()?;
+            zeros_after(base_len, raw);
+            dense::decode(Words::from_code(*code)?, stored, true, planes, raw)
         }
         (Codec::Sparse, _) => {
-            if !with_base {
-                raw.clear();
-            }
-            raw.resize(raw_len, 0);
+            zeros_after(base_len.unwrap_or(0), raw);
             sparse::decode(stored, planes, there, raw)
         }
         _ => None,
     }
 }
 
-/// Decodes what is a rounded copy of these bytes.
+/// A base is cut, or filled with zeros, to the length of what is taken from it.
+fn zeros_after(base_len: usize, raw: &mut [u8]) {
+    if let Some(rest) = raw.get_mut(base_len..) {
+        rest.fill(0);
+    }
+}
+
+/// Decodes what is a rounded copy of these bytes, into all of `raw`.
 ///
 /// # Errors
 /// [`Error::Corrupt`] when the bytes do not decode to that length.
-pub(crate) fn decode_copy(
-    stored: &[u8],
-    masters: &[&[u8]],
-    raw_len: usize,
-    raw: &mut Vec<u8>,
-) -> Result<()> {
-    raw.resize(raw_len, 0);
+pub(crate) fn decode_copy(stored: &[u8], masters: &[&[u8]], raw: &mut [u8]) -> Result<()> {
     derived::decode(stored, masters, raw).ok_or_else(|| malformed(Codec::Derived))
 }
 

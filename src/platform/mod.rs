@@ -1,12 +1,14 @@
 //! The operating system, as little of it as is needed: the clock, files, free space.
 
 mod blocks;
+mod buffer;
 mod clock;
 mod files;
 
 pub(crate) use blocks::{
     allocated_bytes, begin_write_back, free_bytes, release_blocks, reserve_blocks,
 };
+pub(crate) use buffer::Buffer;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub(crate) use files::{
     AtomicFile, InputFile, Temporary, create_directory, io_error, is_folder, is_taken, members_of,

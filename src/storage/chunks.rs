@@ -1,5 +1,7 @@
 //! Chunks: into extents, counted, and removed. `load` reads them.
 
+use std::cell::Cell;
+
 use super::bundles::{put_frame, remove_frame};
 use super::records::Change;
 use super::rows::{Rows, Writes};
@@ -114,7 +116,7 @@ fn put_counted(
 
 /// Writes the parts of a chunk. Returns the key of the bundle that the last is in, or 0.
 fn put_parts(change: &mut Change<'_>, parts: &[Extent<'_>]) -> Result<u64> {
-    let mut bytes = Vec::new();
+    let mut bytes = WRITTEN.take();
     for part in parts {
         if part.header.bundled {
             return put_frame(change, part);
@@ -123,7 +125,13 @@ fn put_parts(change: &mut Change<'_>, parts: &[Extent<'_>]) -> Result<u64> {
         let key = extent_key(part.header.number, part.header.part.into());
         change.rows().put_extent(key, &bytes)?;
     }
+    WRITTEN.set(bytes);
     Ok(0)
+}
+
+thread_local! {
+    /// An extent on its way out; fresh pages for each would cost more than the copy.
+    static WRITTEN: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Writes a chunk's bytes anew: in the place of bytes that the store has lost or spoilt, which

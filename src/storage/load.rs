@@ -18,9 +18,16 @@ pub(crate) fn load_chunk(rows: &dyn Rows, chunk: &ChunkRef) -> Result<Vec<u8>> {
 
 /// [`load_chunk`] in the place of what `raw` holds: who loads many needs one buffer.
 pub(crate) fn load_chunk_to(rows: &dyn Rows, chunk: &ChunkRef, raw: &mut Vec<u8>) -> Result<()> {
+    raw.resize(chunk.raw_len as usize, 0);
+    load_chunk_into(rows, chunk, raw)
+}
+
+/// [`load_chunk`] into all of `raw`, which is as long as the chunk: its bytes go there at once if
+/// they can.
+pub(crate) fn load_chunk_into(rows: &dyn Rows, chunk: &ChunkRef, raw: &mut [u8]) -> Result<()> {
     let id = chunk.chunk();
     let loaded = known_row(rows, &id).and_then(|row| {
-        if row.raw_len != chunk.raw_len {
+        if row.raw_len != chunk.raw_len || row.raw_len as usize != raw.len() {
             let why = format!("it has {} bytes, not {}", row.raw_len, chunk.raw_len);
             return Err(Error::corrupt(named(&id), why));
         }
@@ -33,48 +40,79 @@ pub(crate) fn load_chunk_to(rows: &dyn Rows, chunk: &ChunkRef, raw: &mut Vec<u8>
 
 /// The encoded bytes of a chunk, without the ids of its bases.
 pub(crate) fn load_encoded(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
-    let mut stored = Vec::new();
-    read_stored(rows, id, row, &mut stored)?;
-    let ids = stored.len().min(32 * row.bases.len());
-    Ok(stored.split_off(ids))
+    with_stored(rows, id, row, &mut Vec::new(), &mut |stored| {
+        encoded_bytes(id, stored, &row.bases).map(<[u8]>::to_vec)
+    })
 }
 
 /// The raw bytes that a row leads to, through its bases, which are not verified by themselves: the
-/// hash of what comes out vouches for all that went in. A chain is decoded upwards in one buffer.
-fn read_chunk(rows: &dyn Rows, id: &ChunkId, row: ChunkRow, raw: &mut Vec<u8>) -> Result<()> {
+/// hash of what comes out vouches for all that went in. A chain is decoded upwards in one buffer,
+/// which is `raw` unless something in the chain is longer.
+fn read_chunk(rows: &dyn Rows, id: &ChunkId, row: ChunkRow, raw: &mut [u8]) -> Result<()> {
     let mut chain = vec![(*id, row)];
     while let Some((id, row)) = chain.last()
+        && row.codec != Codec::Derived.code()
         && let [base] = row.bases[..]
     {
         let below = known_row(rows, &base)?;
         check_chain(id, row, &below)?;
         chain.push((base, below));
     }
+    let longest = chain.iter().map(|(_, row)| row.raw_len as usize).max();
     let mut stored = STORED.take();
-    let read = chain.iter().rev().try_for_each(|(id, row)| {
-        read_stored(rows, id, row, &mut stored)?;
-        if row.bases.len() > 1 {
-            *raw = read_copy(rows, id, row, &stored)?;
-            return Ok(());
-        }
-        decode_onto(id, row, &stored, raw)
-    });
+    let read = if longest.is_some_and(|longest| longest > raw.len()) {
+        let mut buffer = vec![0; longest.unwrap_or(0)];
+        let read = decode_chain(rows, &chain, &mut stored, &mut buffer);
+        read.map(|()| raw.copy_from_slice(&buffer[..raw.len()]))
+    } else {
+        decode_chain(rows, &chain, &mut stored, raw)
+    };
     STORED.set(stored);
     read
 }
 
-/// The raw bytes of a chunk that has several bases.
-fn read_copy(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &[u8]) -> Result<Vec<u8>> {
+/// Decodes a chain, the last first, in a buffer as long as its longest chunk.
+fn decode_chain(
+    rows: &dyn Rows,
+    chain: &[(ChunkId, ChunkRow)],
+    stored: &mut Vec<u8>,
+    buffer: &mut [u8],
+) -> Result<()> {
+    let mut base_len = None;
+    for (id, row) in chain.iter().rev() {
+        let raw_len = row.raw_len as usize;
+        with_stored(rows, id, row, stored, &mut |stored| {
+            if row.codec == Codec::Derived.code() {
+                return read_copy(rows, id, row, stored, &mut buffer[..raw_len]);
+            }
+            let encoded = encoded_bytes(id, stored, &row.bases)?;
+            let decoded = codec::decode_onto(row.codec, encoded, base_len, raw_len, buffer);
+            decoded.map_err(|error| named_in(id, error))
+        })?;
+        base_len = Some(raw_len);
+    }
+    Ok(())
+}
+
+/// The raw bytes of a chunk that is a rounded copy of others.
+fn read_copy(
+    rows: &dyn Rows,
+    id: &ChunkId,
+    row: &ChunkRow,
+    stored: &[u8],
+    raw: &mut [u8],
+) -> Result<()> {
     let mut masters = Vec::with_capacity(row.bases.len());
     for base in &row.bases {
         let below = known_row(rows, base)?;
         check_chain(id, row, &below)?;
-        let mut master = Vec::new();
+        let mut master = vec![0; below.raw_len as usize];
         read_chunk(rows, base, below, &mut master)?;
         masters.push(master);
     }
     let masters: Vec<&[u8]> = masters.iter().map(Vec::as_slice).collect();
-    decoded(id, row.codec, stored, &row.bases, &masters, row.raw_len)
+    let encoded = encoded_bytes(id, stored, &row.bases)?;
+    codec::decode_copy(encoded, &masters, raw).map_err(|error| named_in(id, error))
 }
 
 thread_local! {
@@ -91,13 +129,47 @@ fn check_chain(id: &ChunkId, row: &ChunkRow, base: &ChunkRow) -> Result<()> {
     Ok(())
 }
 
-/// The stored bytes of a chunk, all its parts, in the place of what `stored` holds.
-fn read_stored(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &mut Vec<u8>) -> Result<()> {
-    let fault = |why: String| Error::corrupt(named(id), why);
+/// Shows the stored bytes of a chunk: where the engine has them, or put together in the place of
+/// what `joined` holds.
+fn with_stored<T>(
+    rows: &dyn Rows,
+    id: &ChunkId,
+    row: &ChunkRow,
+    joined: &mut Vec<u8>,
+    visit: &mut dyn FnMut(&[u8]) -> Result<T>,
+) -> Result<T> {
     if row.is_lost() {
-        return Err(fault("its bytes are lost".to_owned()));
+        return Err(Error::corrupt(named(id), "its bytes are lost"));
     }
-    stored.clear();
+    if row.extents() == 1 && row.bundle == 0 {
+        let mut visited = None;
+        each_payload(rows, id, row, &mut |payload| {
+            check_stored_len(id, row, payload)?;
+            visited = Some(visit(payload)?);
+            Ok(())
+        })?;
+        return visited.ok_or_else(|| Error::corrupt(named(id), "part 0 is missing"));
+    }
+    joined.clear();
+    each_payload(rows, id, row, &mut |payload| {
+        joined.extend_from_slice(payload);
+        Ok(())
+    })?;
+    if row.bundle > 0 {
+        read_frame(rows, id, row, joined)?;
+    }
+    check_stored_len(id, row, joined)?;
+    visit(joined)
+}
+
+/// Shows what each extent of a chunk holds of it.
+fn each_payload(
+    rows: &dyn Rows,
+    id: &ChunkId,
+    row: &ChunkRow,
+    visit: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let fault = |why: String| Error::corrupt(named(id), why);
     for part in 0..row.extents() {
         let key = extent_key(row.number, usize::from(part));
         let found = rows.extent(key, &mut |bytes| {
@@ -106,24 +178,21 @@ fn read_stored(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &mut Vec<u
             if !matches_row(&extent.header, part, id, row) {
                 return Err(fault(format!("part {part} belongs to another chunk")));
             }
-            stored.extend_from_slice(extent.payload);
-            Ok(())
+            visit(extent.payload)
         })?;
         if !found {
             return Err(fault(format!("part {part} is missing")));
         }
     }
-    if row.bundle > 0 {
-        read_frame(rows, id, row, stored)?;
-    }
-    if stored.len() != row.stored_len as usize {
-        return Err(fault(format!(
-            "{} bytes are stored, not {}",
-            stored.len(),
-            row.stored_len
-        )));
-    }
     Ok(())
+}
+
+fn check_stored_len(id: &ChunkId, row: &ChunkRow, stored: &[u8]) -> Result<()> {
+    if stored.len() == row.stored_len as usize {
+        return Ok(());
+    }
+    let why = format!("{} bytes are stored, not {}", stored.len(), row.stored_len);
+    Err(Error::corrupt(named(id), why))
 }
 
 /// The part of a chunk that is in a bundle.
@@ -143,25 +212,6 @@ fn read_frame(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow, stored: &mut Vec<u8
     } else {
         Err(fault("its bundle is missing"))
     }
-}
-
-/// Decodes what is stored, in `raw`, which holds the bytes of the base if there is one. The id has
-/// yet to vouch for what comes out.
-fn decode_onto(id: &ChunkId, row: &ChunkRow, stored: &[u8], raw: &mut Vec<u8>) -> Result<()> {
-    if row.codec == Codec::Derived.code() {
-        let master = std::mem::take(raw);
-        let masters: &[&[u8]] = if row.bases.is_empty() {
-            &[]
-        } else {
-            &[&master]
-        };
-        *raw = decoded(id, row.codec, stored, &row.bases, masters, row.raw_len)?;
-        return Ok(());
-    }
-    let encoded = encoded_bytes(id, stored, &row.bases)?;
-    let with_base = !row.bases.is_empty();
-    let decoded = codec::decode_onto(row.codec, encoded, with_base, row.raw_len as usize, raw);
-    decoded.map_err(|error| named_in(id, error))
 }
 
 /// The raw bytes of what is stored. Its id has yet to vouch for them.

@@ -39,7 +39,7 @@ pub(crate) use chunks::{
 pub(crate) use engine::Engine;
 pub use file::FileMedium;
 pub(crate) use handle::{Durability, EngineOptions};
-pub(crate) use load::{load_chunk, load_chunk_to, load_encoded};
+pub(crate) use load::{load_chunk, load_chunk_into, load_chunk_to, load_encoded};
 pub(crate) use loose::LooseChunks;
 pub use memory::MemoryMedium;
 pub(crate) use nodes::{

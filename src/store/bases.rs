@@ -348,7 +348,7 @@ pub(super) fn encoded(
     let base = base.filter(|_| encoded.as_ref().is_some_and(|encoded| encoded.with_base));
     let (codec, stored) = match encoded {
         Some(encoded) => (encoded.codec, encoded.bytes),
-        None => (Codec::Raw, raw.to_vec()),
+        None => (Codec::Raw, encoder.copied(raw)),
     };
     NewChunk {
         id: chunk.chunk(),

@@ -9,7 +9,8 @@ use super::walk::each_chunk;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, EntryRecord};
 use crate::name::printable;
-use crate::storage::{load_chunk_to, unless_of_another};
+use crate::platform::Buffer;
+use crate::storage::{load_chunk_into, unless_of_another};
 
 /// A chunk, and where its bytes belong.
 #[derive(Debug)]
@@ -41,15 +42,14 @@ pub(super) fn chunks_of(checkpoint: Source<'_>, entry: &EntryRecord) -> Result<V
     Ok(chunks)
 }
 
-/// A buffer for an entry, if it fits in memory. Its pages are taken as they are written to.
-pub(super) fn buffer(entry: &EntryRecord) -> Result<Vec<u8>> {
-    let refused = || Error::invalid("the entry", "it does not fit in memory");
-    let length = usize::try_from(entry.bytes).map_err(|_| refused())?;
-    // Whoever asks for too much is told; a vector of zeros would end the process.
-    let mut probe: Vec<u8> = Vec::new();
-    probe.try_reserve_exact(length).map_err(|_| refused())?;
-    drop(probe);
-    Ok(vec![0; length])
+/// A buffer for an entry, if it fits in memory.
+pub(super) fn buffer(entry: &EntryRecord) -> Result<Buffer> {
+    let length = usize::try_from(entry.bytes).ok();
+    let buffer = length.and_then(|length| Buffer::new(length).ok());
+    buffer.ok_or_else(|| {
+        let what = format!("entry `{}`", printable(&entry.name));
+        Error::invalid(what, "it does not fit in memory")
+    })
 }
 
 /// The slots of chunks that follow each other in a buffer, which is as long as they are.
@@ -76,13 +76,8 @@ pub(super) fn fill(checkpoint: Source<'_>, slots: Vec<Slot<'_>>) -> Result<()> {
     let left = Mutex::new(slots.into_iter().enumerate());
     let failed = Mutex::new(None);
     let work = || {
-        let mut raw = Vec::new();
-        loop {
-            let next = locked(&left).next();
-            let Some((number, mut slot)) = next else {
-                return;
-            };
-            if let Err(error) = load(checkpoint, &mut slot, &mut raw) {
+        while let Some((number, mut slot)) = { locked(&left).next() } {
+            if let Err(error) = load(checkpoint, &mut slot) {
                 // Nobody goes on.
                 locked(&left).by_ref().for_each(drop);
                 let mut failed = locked(&failed);
@@ -107,13 +102,9 @@ pub(super) fn fill(checkpoint: Source<'_>, slots: Vec<Slot<'_>>) -> Result<()> {
     }
 }
 
-fn load(checkpoint: Source<'_>, slot: &mut Slot<'_>, raw: &mut Vec<u8>) -> Result<()> {
-    unless_of_another(|| reading(checkpoint, |rows| load_chunk_to(rows, &slot.chunk, raw)))?;
-    if raw.len() != slot.out.len() {
-        return Err(Error::corrupt("a chunk", "it has another length"));
-    }
-    slot.out.copy_from_slice(raw);
-    Ok(())
+fn load(checkpoint: Source<'_>, slot: &mut Slot<'_>) -> Result<()> {
+    let Slot { chunk, out } = slot;
+    unless_of_another(|| reading(checkpoint, |rows| load_chunk_into(rows, chunk, out)))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use super::bases::{Parent, Place};
 use super::heal::{Presence, Uncounted, heal, mend_nodes, recount};
-use super::pipeline::{Fresh, Prepared, Worker};
+use super::pipeline::{Fresh, Prepared, Spare, Worker};
 use super::request::Request;
+use super::threads::STAGE_BYTES;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, Manifest};
@@ -15,10 +16,6 @@ use crate::storage::{
     sweep_chunk,
 };
 use crate::store::{Job, Store};
-
-/// New chunks up to so many bytes go with the last transaction; more are staged before it. An
-/// eighth of the default cache: beyond that, the engine writes its pages twice.
-const STAGE_BYTES: usize = 16 << 20;
 
 /// What a save has brought so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,6 +42,7 @@ pub(super) struct Ingest<'s> {
     parent: Parent<'s>,
     /// Chunks that this save has brought: that the store had not, or had damaged.
     fresh: Fresh,
+    spare: Spare,
     pending: Vec<NewChunk>,
     pending_bytes: usize,
     /// Chunks that the store has, but damaged.
@@ -68,6 +66,7 @@ impl<'s> Ingest<'s> {
             compression,
             parent,
             fresh: Fresh::default(),
+            spare: Spare::default(),
             pending: Vec::new(),
             pending_bytes: 0,
             healing: Vec::new(),
@@ -80,8 +79,9 @@ impl<'s> Ingest<'s> {
 
     /// What prepares its chunks.
     pub(super) fn worker(&self) -> impl Fn() -> Worker<'s> + use<'s> {
-        let (store, compression, fresh) = (self.store, self.compression, self.fresh.clone());
-        move || Worker::new(store, compression, fresh.clone())
+        let (store, compression) = (self.store, self.compression);
+        let (fresh, spare) = (self.fresh.clone(), self.spare.clone());
+        move || Worker::new(store, compression, (fresh.clone(), spare.clone()))
     }
 
     /// Threads that prepare chunks, if there are many.
@@ -206,6 +206,7 @@ impl<'s> Ingest<'s> {
             // While this runs, the database is not opened anew.
             Ok((numbers, engine.generation()))
         })?;
+        self.spare.give(pending);
         self.fresh.chunks().extend(numbers);
         self.generation.get_or_insert(written);
         self.check_stages()

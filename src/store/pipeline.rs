@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::bases::{Base, encoded, has_long_chains, keep};
 use super::heal::Presence;
-use super::threads::{BESIDE_BYTES, MOST_THREADS};
+use super::threads::{BESIDE_BYTES, MOST_THREADS, STAGE_BYTES};
 use crate::codec::{Compression, Encoder, Narrow, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
@@ -20,8 +20,12 @@ use crate::store::Store;
 use crate::sync::{Mutex, MutexGuard};
 use crate::tensor::DType;
 
-/// Chunks that are on their way for each thread at most: memory is a few times as many.
-const AHEAD: usize = 3;
+/// Chunks that are on their way for each thread, beside those that are prepared while a stage is
+/// written.
+const AHEAD: usize = 2;
+
+/// Large chunks of a stage.
+const STAGE_CHUNKS: usize = STAGE_BYTES / MAX_CHUNK_BYTES;
 
 /// A chunk's raw bytes.
 #[derive(Debug)]
@@ -91,21 +95,49 @@ impl Fresh {
     }
 }
 
+/// Buffers of chunks that have been written, for those that follow.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spare(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Spare {
+    fn buffers(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A buffer with room for whatever was in it before.
+    fn take(&self) -> Vec<u8> {
+        self.buffers().pop().unwrap_or_default()
+    }
+
+    /// Keeps the buffers of chunks that have been written.
+    pub(super) fn give(&self, written: Vec<NewChunk>) {
+        let mut buffers = self.buffers();
+        let left = STAGE_CHUNKS.saturating_sub(buffers.len());
+        buffers.extend(written.into_iter().map(|chunk| chunk.stored).take(left));
+    }
+}
+
 /// Prepares chunks, one after the other.
 pub(super) struct Worker<'s> {
     store: &'s Store,
     encoder: Encoder,
     long: bool,
     fresh: Fresh,
+    spare: Spare,
 }
 
 impl<'s> Worker<'s> {
-    pub(super) fn new(store: &'s Store, effort: Compression, fresh: Fresh) -> Self {
+    pub(super) fn new(
+        store: &'s Store,
+        effort: Compression,
+        (fresh, spare): (Fresh, Spare),
+    ) -> Self {
         Self {
             store,
             encoder: Encoder::new(effort),
             long: has_long_chains(effort),
             fresh,
+            spare,
         }
     }
 
@@ -170,6 +202,7 @@ impl<'s> Worker<'s> {
             Some(parent) => Base::after(self.store, parent, self.long)?,
             None => None,
         };
+        self.encoder.reuse(self.spare.take());
         let new = encoded(&mut self.encoder, chunk, raw, texture, base.as_ref());
         if self.encoder.uses_bases() {
             keep(self.store.recent(), &new, raw, base);
@@ -264,7 +297,7 @@ pub(super) fn with_pipeline<'s, 'e, T>(
                 early: BTreeMap::new(),
                 sent: 0,
                 taken: 0,
-                ahead: started * AHEAD,
+                ahead: STAGE_CHUNKS + started * AHEAD,
             })
         };
         // Threads that a test orders are not these.
@@ -325,8 +358,8 @@ impl<'e> Pipeline<'_, '_, 'e> {
         Ok(())
     }
 
-    /// The next chunk, if it is ready or else if it must be waited for: because it `is_wanted`, or
-    /// too many are on their way.
+    /// The next chunk, if it `is_wanted` or enough are on their way: these are left there, so that
+    /// the other threads have something to do while what comes back is written.
     pub(super) fn next(&mut self, is_wanted: bool) -> Result<Option<Prepared>> {
         match &mut self.beside {
             None => Ok(self.ready.take()),
@@ -338,24 +371,21 @@ impl<'e> Pipeline<'_, '_, 'e> {
 impl Beside<'_> {
     fn next(&mut self, is_wanted: bool) -> Result<Option<Prepared>> {
         loop {
+            let on_their_way = self.sent - self.taken;
+            let waits = on_their_way > 0 && (is_wanted || on_their_way >= self.ahead);
+            if !waits {
+                return Ok(None);
+            }
             if let Some(prepared) = self.early.remove(&self.taken) {
                 self.taken += 1;
                 return prepared.map(Some);
             }
-            let on_their_way = self.sent - self.taken;
-            let waits = on_their_way > 0 && (is_wanted || on_their_way >= self.ahead);
-            let told = if waits {
-                self.done.recv().ok()
-            } else {
-                self.done.try_recv().ok()
-            };
-            match told {
-                Some((number, Some(prepared))) => {
+            match self.done.recv() {
+                Ok((number, Some(prepared))) => {
                     self.early.insert(number, prepared);
                 }
-                None if !waits => return Ok(None),
                 // The scope ends with that thread's panic.
-                Some((_, None)) | None => return Err(Error::invalid("a save", "a thread ended")),
+                Ok((_, None)) | Err(_) => return Err(Error::invalid("a save", "a thread ended")),
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, Content, EntryRecord, Group, KindRecord, MAX_CHUNK_BYTES};
 use crate::name::printable;
-use crate::platform;
+use crate::platform::{self, Buffer};
 use crate::storage::{Rows, load_chunk, load_chunk_to};
 use crate::tensor::DType;
 
@@ -161,7 +161,7 @@ pub(super) fn copy(checkpoint: Source<'_>, name: &str, out: &mut dyn Write) -> R
 struct Large {
     record: EntryRecord,
     chunks: Vec<ChunkRef>,
-    data: Vec<u8>,
+    data: Buffer,
 }
 
 impl Large {

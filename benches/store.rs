@@ -1,9 +1,12 @@
-//! Saves and loads of one state beside what the disk and the processor do by themselves, in turn,
-//! in the same run: medians, and ratios of medians.
+//! Saves and loads beside what the disk, the processor and other tools do with the same bytes: in
+//! turn, in the same run; medians, and ratios of medians. Prints a table, and with `--json=FILE`
+//! writes it there.
 //!
-//! `cargo bench --bench store -- [MIB] [ROUNDS]`. The state is noise that nothing makes shorter, in
-//! tensors of 64 MiB. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are
-//! removed.
+//! `cargo bench --bench store -- [--mib=2048] [--rounds=5] [--json=FILE] [FOLDER]`. The state is
+//! noise that nothing makes shorter, in tensors of 64 MiB; a folder of `*.safetensors` files, one a
+//! checkpoint, is saved with the default codec. Files go to `CKPTDB_BENCH_DIR`, or the system's
+//! temporary folder, and are removed. What is read cold is so only for who may drop the system's
+//! caches.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
@@ -13,38 +16,85 @@
     reason = "ratios are printed with three digits"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ckptdb::{Checkpoint, DType, Store, TensorSlice};
+use bytes::Bytes;
+use ckptdb::{Checkpoint, Compression, DType, Options, Save, Store, Tensor, TensorSlice};
 
 const TENSOR: usize = 64 << 20;
+/// Entries of the state of which one is loaded.
+const ENTRIES: usize = 1000;
+const ENTRY: usize = 64 << 10;
+/// Saves of a small state, and writes that they are compared with, in a round.
+const SMALL: usize = 200;
+
+/// What is measured, and what it is compared with. Where less is better, the ratio is of times.
+const ROWS: [(&str, &str); 16] = [
+    ("save, new", "write + fdatasync"),
+    ("save, new", "safetensors + fsync"),
+    ("save, 5 % changed", "write + fdatasync"),
+    ("save, unchanged", "BLAKE3, all cores"),
+    ("save, unchanged, told so", "BLAKE3, all cores"),
+    ("load, cached", "safetensors, cached"),
+    ("load into buffers, cached", "read, cached"),
+    ("load, cold", "read, cold"),
+    ("load one of 1,000", "read one of 1,000"),
+    ("copy for a save beside", "memcpy"),
+    ("owned buffers for a save beside", "memcpy"),
+    ("save of 2 KB", "write of 4 KiB + fdatasync"),
+    ("save of 2 KB, 8 at once", "save of 2 KB"),
+    ("save of 300 KB", "write of 300 KB + fdatasync"),
+    ("series, default codec", "series, write + fdatasync"),
+    ("series, load", "series, safetensors"),
+];
 
 fn main() {
-    let mut numbers = std::env::args()
-        .skip(1)
-        .filter_map(|text| text.parse().ok());
-    let Some(mib) = numbers.next() else {
+    let mut mib = None;
+    let (mut rounds, mut json, mut folder) = (5, None, None);
+    for argument in std::env::args().skip(1) {
+        match argument.split_once('=') {
+            Some(("--mib", number)) => mib = Some(number.parse().unwrap()),
+            Some(("--rounds", number)) => rounds = number.parse().unwrap(),
+            Some(("--json", file)) => json = Some(PathBuf::from(file)),
+            _ if argument.starts_with("--") => {}
+            _ => folder = Some(PathBuf::from(argument)),
+        }
+    }
+    let Some(mib): Option<usize> = mib else {
         // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
-        println!("say how many MiB the state shall have");
+        println!("say --mib=N: how many MiB the state shall have");
         return;
     };
-    let rounds = numbers.next().unwrap_or(3);
-    let folder = std::env::var_os("CKPTDB_BENCH_DIR").map(PathBuf::from);
-    let folder = match folder {
-        Some(folder) => tempfile::tempdir_in(folder).unwrap(),
+    let place = match std::env::var_os("CKPTDB_BENCH_DIR") {
+        Some(place) => tempfile::tempdir_in(place).unwrap(),
         None => tempfile::tempdir().unwrap(),
     };
     let state = noise(mib << 20);
+    let series = folder.map_or_else(Vec::new, |folder| files(&folder));
     let mut times = Times::default();
     for round in 0..rounds {
-        references(&mut times, folder.path(), &state);
-        ours(&mut times, folder.path(), &state, round as u64);
+        references(&mut times, place.path(), &state);
+        large(&mut times, place.path(), &state, round);
+        small(&mut times, place.path());
+        chosen(&mut times, place.path());
+        trained(&mut times, place.path(), &series);
     }
-    times.print(state.len());
+    times.print(state.len(), rounds);
+    if let Some(json) = json {
+        std::fs::write(json, times.json(state.len(), rounds)).unwrap();
+    }
+}
+
+fn files(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let read = |path: &PathBuf| std::fs::read(path).unwrap();
+    paths.iter().map(read).collect()
 }
 
 /// Bytes without any pattern.
@@ -74,71 +124,152 @@ impl Times {
         result
     }
 
-    fn median(&self, what: &str) -> f64 {
-        let mut times = self.0[what].clone();
+    fn median(&self, what: &str) -> Option<f64> {
+        let mut times = self.0.get(what)?.clone();
         times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
+        times.get(times.len() / 2).copied()
     }
 
-    fn print(&self, bytes: usize) {
-        println!(
-            "{} MiB, medians of {} rounds",
-            bytes >> 20,
-            self.0["memcpy"].len()
-        );
-        println!("| what | MB/s | reference | MB/s | ratio |\n|---|---|---|---|---|");
-        let speed = |what| bytes as f64 / self.median(what) / 1e6;
-        for (what, reference) in [
-            ("save, new", "write + fdatasync"),
-            ("save, 5 % changed", "write + fdatasync"),
-            ("save, unchanged", "BLAKE3, two threads"),
-            ("load, cached", "read, cached"),
-            ("copy for a save beside", "memcpy"),
-        ] {
-            let (ours, theirs) = (speed(what), speed(reference));
-            println!(
-                "| {what} | {ours:.0} | {reference} | {theirs:.0} | {:.2} |",
-                ours / theirs
-            );
+    /// What was measured: ours and the reference's seconds.
+    fn rows(&self) -> impl Iterator<Item = (&'static str, f64, &'static str, f64)> + '_ {
+        ROWS.iter().filter_map(|(ours, theirs)| {
+            Some((*ours, self.median(ours)?, *theirs, self.median(theirs)?))
+        })
+    }
+
+    fn print(&self, bytes: usize, rounds: usize) {
+        println!("{} MiB, medians of {rounds} rounds", bytes >> 20);
+        println!("| what | time | reference | time | times its speed |");
+        println!("|---|---|---|---|---|");
+        for (what, ours, reference, theirs) in self.rows() {
+            let ratio = theirs / ours;
+            let (ours, theirs) = (shown(ours), shown(theirs));
+            println!("| {what} | {ours} | {reference} | {theirs} | {ratio:.2} |");
         }
     }
+
+    fn json(&self, bytes: usize, rounds: usize) -> String {
+        let rows = self.rows().map(|(what, seconds, reference, theirs)| {
+            serde_json::json!({
+                "what": what,
+                "seconds": seconds,
+                "reference": reference,
+                "reference_seconds": theirs,
+                "times_its_speed": theirs / seconds,
+            })
+        });
+        let rows: Vec<_> = rows.collect();
+        let table = serde_json::json!({
+            "schema": "ckptdb.bench.store/1",
+            "bytes": bytes,
+            "rounds": rounds,
+            "rows": rows,
+        });
+        format!("{table:#}\n")
+    }
+}
+
+fn shown(seconds: f64) -> String {
+    if seconds < 1e-3 {
+        format!("{:.1} us", seconds * 1e6)
+    } else {
+        format!("{:.1} ms", seconds * 1e3)
+    }
+}
+
+/// Has the system read from the disk what is read next, if that is allowed.
+fn drop_caches() -> bool {
+    std::fs::write("/proc/sys/vm/drop_caches", "1").is_ok()
+}
+
+fn write_plainly(path: &Path, pieces: &[&[u8]]) {
+    let mut file = File::create(path).unwrap();
+    for piece in pieces {
+        file.write_all(piece).unwrap();
+    }
+    file.sync_data().unwrap();
+}
+
+fn read_plainly(path: &Path, piece: usize) {
+    let mut file = File::open(path).unwrap();
+    let mut left = usize::try_from(file.metadata().unwrap().len()).unwrap();
+    let mut read = Vec::new();
+    while left > 0 {
+        let mut bytes = vec![0; left.min(piece)];
+        file.read_exact(&mut bytes).unwrap();
+        left -= bytes.len();
+        read.push(bytes);
+    }
+    std::hint::black_box(&read);
+}
+
+fn tensors(state: &[u8]) -> Vec<(String, TensorSlice<'_>)> {
+    let tensor = |(number, bytes): (usize, _)| {
+        let tensor = TensorSlice::new(DType::F32, &[<[u8]>::len(bytes) / 4], bytes).unwrap();
+        (format!("layer.{number:04}"), tensor)
+    };
+    state.chunks(TENSOR).enumerate().map(tensor).collect()
+}
+
+/// What the safetensors library takes to write a file that survives a power failure.
+fn write_safetensors(path: &Path, tensors: Vec<(String, TensorSlice<'_>)>) {
+    safetensors::serialize_to_file(tensors, None, path).unwrap();
+    File::open(path).unwrap().sync_all().unwrap();
+}
+
+fn load_safetensors(path: &Path) {
+    let bytes = Bytes::from(std::fs::read(path).unwrap());
+    let read = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    std::hint::black_box(read.tensors());
 }
 
 fn references(times: &mut Times, folder: &Path, state: &[u8]) {
     let path = folder.join("plain");
-    times.take("write + fdatasync", || {
-        let mut file = File::create(&path).unwrap();
-        for tensor in state.chunks(TENSOR) {
-            file.write_all(tensor).unwrap();
-        }
-        file.sync_data().unwrap();
+    let pieces: Vec<&[u8]> = state.chunks(TENSOR).collect();
+    times.take("write + fdatasync", || write_plainly(&path, &pieces));
+    times.take("read, cached", || read_plainly(&path, TENSOR));
+    if drop_caches() {
+        times.take("read, cold", || read_plainly(&path, TENSOR));
+    }
+    std::fs::remove_file(&path).unwrap();
+    times.take("safetensors + fsync", || {
+        write_safetensors(&path, tensors(state));
     });
-    times.take("read, cached", || {
-        let mut file = File::open(&path).unwrap();
-        for tensor in state.chunks(TENSOR) {
-            let mut read = vec![0; tensor.len()];
-            file.read_exact(&mut read).unwrap();
-            std::hint::black_box(&read);
-        }
-    });
+    times.take("safetensors, cached", || load_safetensors(&path));
     std::fs::remove_file(&path).unwrap();
     times.take("memcpy", || std::hint::black_box(state.to_vec()));
-    times.take("BLAKE3, two threads", || {
-        let (left, right) = state.split_at(state.len() / 2);
+    times.take("BLAKE3, all cores", || {
+        let cores = std::thread::available_parallelism().unwrap().get();
         std::thread::scope(|scope| {
-            scope.spawn(|| std::hint::black_box(blake3::hash(left)));
-            std::hint::black_box(blake3::hash(right));
+            for part in state.chunks(state.len().div_ceil(cores)) {
+                scope.spawn(|| std::hint::black_box(blake3::hash(part)));
+            }
         });
     });
 }
 
-fn ours(times: &mut Times, folder: &Path, state: &[u8], round: u64) {
+fn large(times: &mut Times, folder: &Path, state: &[u8], round: usize) {
     let path = folder.join(format!("{round}.ckptdb"));
     let store = Store::create(&path).unwrap();
     let first = times.take("save, new", || save(&store, 1, state));
+    // Once before: what has been written need not have stayed in the system's cache.
+    first.load().unwrap();
     times.take("load, cached", || {
         std::hint::black_box(first.load().unwrap())
     });
+    let mut buffers: Vec<(String, Vec<u8>)> = tensors(state)
+        .into_iter()
+        .map(|(name, _)| (name, vec![0; TENSOR.min(state.len())]))
+        .collect();
+    times.take("load into buffers, cached", || {
+        for (name, buffer) in &mut buffers {
+            first.read_into(name, buffer).unwrap();
+        }
+    });
+    drop(buffers);
+    if drop_caches() {
+        times.take("load, cold", || std::hint::black_box(first.load().unwrap()));
+    }
     times.take("save, unchanged", || save(&store, 2, state));
     // One tensor of twenty, or part of the only one.
     let mut changed = state.to_vec();
@@ -146,20 +277,50 @@ fn ours(times: &mut Times, folder: &Path, state: &[u8], round: u64) {
     changed[..part].iter_mut().for_each(|byte| *byte ^= 0x55);
     times.take("save, 5 % changed", || save(&store, 3, &changed));
     drop(changed);
-    let copied = times.take("copy for a save beside", || {
-        with_tensors(&store, 4, state).into_owned().unwrap()
-    });
-    drop(copied);
+    beside(times, &store, state);
     store.close();
     std::fs::remove_file(&path).unwrap();
 }
 
-fn with_tensors<'s>(store: &Store, iteration: u64, state: &'s [u8]) -> ckptdb::Save<'s> {
-    let tensors = state.chunks(TENSOR).enumerate().map(|(number, bytes)| {
-        let tensor = TensorSlice::new(DType::F32, &[bytes.len() / 4], bytes).unwrap();
-        (format!("layer.{number:03}"), tensor)
+/// What training waits for when it saves beside itself.
+fn beside(times: &mut Times, store: &Store, state: &[u8]) {
+    let copied = times.take("copy for a save beside", || {
+        with_tensors(store, 4, state).into_owned().unwrap()
     });
-    store.job("bench").unwrap().save(iteration).tensors(tensors)
+    drop(copied);
+    let owned: Vec<(String, Tensor)> = tensors(state)
+        .into_iter()
+        .map(|(name, _)| {
+            let data = Bytes::from(vec![1; 4 << 20]);
+            let shape = vec![1 << 20];
+            let dtype = DType::F32;
+            (name, Tensor { dtype, shape, data })
+        })
+        .collect();
+    let taken = times.take("owned buffers for a save beside", || {
+        let save = store.job("bench").unwrap().save(5);
+        let put = |save: Save<'static>, (name, tensor)| save.tensor_owned(name, tensor);
+        let named = owned
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.clone()));
+        named.fold(save, put).into_owned().unwrap()
+    });
+    drop(taken);
+    let told = |iteration| {
+        let save = with_tensors(store, iteration, state);
+        let named = tensors(state).into_iter().map(|(name, _)| name);
+        named
+            .fold(save, |save, name| save.generation(&name, 1))
+            .commit()
+            .unwrap()
+    };
+    told(6);
+    times.take("save, unchanged, told so", || told(7));
+}
+
+fn with_tensors<'s>(store: &Store, iteration: u64, state: &'s [u8]) -> Save<'s> {
+    let job = store.job("bench").unwrap();
+    job.save(iteration).tensors(tensors(state))
 }
 
 fn save(store: &Store, iteration: u64, state: &[u8]) -> Checkpoint {
@@ -167,4 +328,132 @@ fn save(store: &Store, iteration: u64, state: &[u8]) -> Checkpoint {
         .commit()
         .unwrap()
         .checkpoint
+}
+
+/// Small states: each with a commit of its own.
+fn small(times: &mut Times, folder: &Path) {
+    let plain = folder.join("plain");
+    let file = File::create(&plain).unwrap();
+    let write = |times: &mut Times, what, bytes: &[u8]| {
+        for at in 0..SMALL {
+            times.take(what, || {
+                let at = (at * bytes.len()) as u64;
+                std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
+                file.sync_data().unwrap();
+            });
+        }
+    };
+    write(times, "write of 4 KiB + fdatasync", &noise(4 << 10));
+    write(times, "write of 300 KB + fdatasync", &noise(300_000));
+    std::fs::remove_file(&plain).unwrap();
+    let path = folder.join("small.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let saves = |times: &mut Times, what, bytes: usize| {
+        let job = store.job(&format!("of-{bytes}")).unwrap();
+        job.declare_metric("reward", ckptdb::Direction::Max)
+            .unwrap();
+        let mut state = noise(bytes);
+        for iteration in 0..SMALL as u64 {
+            state[..8].copy_from_slice(&iteration.to_le_bytes());
+            times.take(what, || {
+                let save = job.save(iteration).bytes("state", &state);
+                save.metric("reward", iteration as f64).commit().unwrap();
+            });
+        }
+    };
+    saves(times, "save of 2 KB", 2000);
+    saves(times, "save of 300 KB", 300_000);
+    at_once(times, &store);
+    store.close();
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// Eight threads that save to one store; the time of each save of all of them together.
+fn at_once(times: &mut Times, store: &Store) {
+    const THREADS: u8 = 8;
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                let job = store.job(&format!("at-once/{thread}")).unwrap();
+                let mut state = noise(2000);
+                for iteration in 0..SMALL as u64 {
+                    state[..8].copy_from_slice(&iteration.to_le_bytes());
+                    state[8] = thread;
+                    let save = job.save(iteration).bytes("state", &state);
+                    save.metric("reward", 1.0).commit().unwrap();
+                }
+            });
+        }
+    });
+    let each = begun.elapsed().as_secs_f64() / (usize::from(THREADS) * SMALL) as f64;
+    times
+        .0
+        .entry("save of 2 KB, 8 at once")
+        .or_default()
+        .push(each);
+}
+
+/// One entry of many.
+fn chosen(times: &mut Times, folder: &Path) {
+    let state = noise(ENTRIES * ENTRY);
+    let plain = folder.join("plain");
+    write_plainly(&plain, &[&state]);
+    let file = File::open(&plain).unwrap();
+    let path = folder.join("chosen.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let views = state.chunks(ENTRY).enumerate().map(|(number, bytes)| {
+        let tensor = TensorSlice::new(DType::F32, &[ENTRY / 4], bytes).unwrap();
+        (format!("layer.{number:04}"), tensor)
+    });
+    let save = store.job("bench").unwrap().save(1).tensors(views);
+    let checkpoint = save.commit().unwrap().checkpoint;
+    for number in (0..ENTRIES).step_by(7) {
+        times.take("read one of 1,000", || {
+            let mut bytes = vec![0; ENTRY];
+            let at = (number * ENTRY) as u64;
+            std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, at).unwrap();
+            std::hint::black_box(&bytes);
+        });
+        let name = format!("layer.{number:04}");
+        times.take("load one of 1,000", || {
+            std::hint::black_box(checkpoint.read(&name).unwrap())
+        });
+    }
+    drop(checkpoint);
+    store.close();
+    std::fs::remove_file(&plain).unwrap();
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// Checkpoints of a training, each after the one before, as files and in a store.
+fn trained(times: &mut Times, folder: &Path, series: &[Vec<u8>]) {
+    let plain = folder.join("plain");
+    let path = folder.join("series.ckptdb");
+    let options = Options {
+        compression: Compression::Default,
+        ..Options::default()
+    };
+    let store = Store::create_with(&path, options).unwrap();
+    let job = store.job("series").unwrap();
+    for (iteration, bytes) in (0..).zip(series) {
+        times.take("series, write + fdatasync", || {
+            write_plainly(&plain, &[bytes]);
+        });
+        times.take("series, safetensors", || load_safetensors(&plain));
+        std::fs::remove_file(&plain).unwrap();
+        let parsed = safetensors::SafeTensors::deserialize(bytes).unwrap();
+        let saved = times.take("series, default codec", || {
+            let save = job.save(iteration).tensors(parsed.tensors());
+            save.commit().unwrap()
+        });
+        let loaded = times.take("series, load", || saved.checkpoint.load().unwrap());
+        let shown: HashMap<_, _> = parsed.tensors().into_iter().collect();
+        for (name, (_, data)) in &loaded {
+            assert!(shown[name].data() == &**data, "{name}");
+        }
+    }
+    drop(job);
+    store.close();
+    std::fs::remove_file(&path).unwrap();
 }

@@ -44,6 +44,9 @@ const GUESS: (u64, u64) = (31, 32);
 /// with the width of a word, has less.
 const NOISE: u64 = 7;
 
+/// More bits a byte than this, as a fraction, has what is compressed already.
+const NOISE_BITS: (u64, u64) = (77, 10);
+
 impl Sample {
     /// What opaque bytes are, if they look like floats: the tensors in an archive do.
     pub(super) fn guess(&mut self, raw: &[u8]) -> Option<Words> {
@@ -58,6 +61,13 @@ impl Sample {
             }
         }
         best.1
+    }
+
+    /// Whether the bytes by themselves have no pattern that a code could use: compressed archives
+    /// and random bytes. Of 2,048 random ones a sample has 7.9 bits each.
+    pub(super) fn is_noise(&mut self, raw: &[u8]) -> bool {
+        let (bytes, plain) = self.cost(Words::U8, raw, None);
+        bytes > plain / 8 * NOISE_BITS.0 / NOISE_BITS.1
     }
 
     /// Whether the lowest bytes of the words that were looked at last have no pattern.
@@ -82,5 +92,26 @@ fn gather(bytes: &[u8], width: usize, out: &mut Vec<u8>) {
     let step = (whole - run) / (runs - 1) / width * width;
     for at in 0..runs {
         out.extend_from_slice(&bytes[at * step..at * step + run]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_is_told_from_text_numbers_and_zeros_and_short_input_is_none() {
+        let mut sample = Sample::default();
+        let mut noise = vec![0; 100_000];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        assert!(sample.is_noise(&noise));
+        assert!(sample.is_noise(&noise[..2048]));
+        assert!(!sample.is_noise(&noise[..60]));
+        assert!(!sample.is_noise(&[]));
+        assert!(!sample.is_noise(&[0; 5000]));
+        assert!(!sample.is_noise("a text that says nothing ".repeat(900).as_bytes()));
+        let floats = (0..20_000_u16).flat_map(|n| f32::from(n).sqrt().to_le_bytes());
+        let floats: Vec<u8> = floats.collect();
+        assert!(!sample.is_noise(&floats));
     }
 }

@@ -205,6 +205,8 @@ impl Encoder {
     fn general(&mut self, raw: &[u8], base: Option<Against<'_>>) -> Option<Encoded> {
         let level = match self.effort {
             Compression::None | Compression::Fast => 1,
+            // Nothing but what it shares with the base can be won, which any effort finds.
+            _ if self.sample.is_noise(raw) => 1,
             Compression::Default if base.is_some() => zstd_codec::DELTA_LEVEL,
             Compression::Default => zstd_codec::LEVEL,
             Compression::Max => 19,

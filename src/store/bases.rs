@@ -1,14 +1,16 @@
 //! What a new chunk may be a delta against: the chunk at the same place of the same entry in the
 //! checkpoint that the job continues from.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::heal::Presence;
 use super::recent::Recent;
+use super::request::Request;
 use super::walk::{each_chunk, group_of};
 use crate::codec::{Codec, Compression, Encoder, Texture};
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, ChunkRow, Content, Group, MAX_CHAIN_DEPTH, Manifest};
+use crate::format::{ChunkRef, ChunkRow, Content, Group, KindRecord, MAX_CHAIN_DEPTH, Manifest};
 use crate::id::ChunkId;
 use crate::storage::{NewChunk, Records, Rows, chunk_row, load_chunk};
 use crate::store::{Job, Store};
@@ -52,6 +54,8 @@ pub(super) struct Parent<'s> {
     store: &'s Store,
     long: bool,
     manifest: Option<Manifest>,
+    /// Entries that the caller says are still as they are there.
+    unchanged: BTreeSet<String>,
     /// The group that was looked at last: entries come in the order of their names.
     group: Option<Group>,
     /// The entry that was looked at last: its chunks, and where each begins.
@@ -183,20 +187,30 @@ impl Base {
 
 impl<'s> Parent<'s> {
     /// The parent of what is saved next: the checkpoint that is named, or else the job's head.
-    pub(super) fn of(job: &'s Job, named: Option<u64>, effort: Compression) -> Result<Self> {
+    pub(super) fn of(job: &'s Job, request: &Request, effort: Compression) -> Result<Self> {
         let store = job.store();
-        let manifest = store.read(|rows| {
+        let found = store.read(|rows| {
             let records = Records(rows);
-            let id = match (named, records.job_named(job.name())?) {
+            let id = match (request.parent, records.job_named(job.name())?) {
                 (Some(id), _) => Some(id),
                 (None, Some((_, record))) => record.head.map(|head| head.id),
                 (None, None) => None,
             };
             let record = id.map(|id| records.checkpoint(id)).transpose()?;
-            Ok(record.flatten().map(|record| record.saved.manifest))
+            let manifest = record.flatten().map(|record| record.saved.manifest);
+            Ok(id.zip(manifest))
         });
-        let manifest = unless_damaged(manifest)?.flatten();
-        Ok(Self::with(store, manifest, effort))
+        let (id, manifest) = unless_damaged(found)?.flatten().unzip();
+        let told = |id| {
+            let generations = store.generations();
+            generations.unchanged(job.name(), id, &request.generations)
+        };
+        let unchanged = id.map_or_else(BTreeSet::new, told);
+        let is_of_use = effort.uses_bases() || !unchanged.is_empty();
+        Ok(Self {
+            unchanged,
+            ..Self::with(store, manifest.filter(|_| is_of_use), effort)
+        })
     }
 
     /// The checkpoint with this manifest, if there is one.
@@ -204,7 +218,8 @@ impl<'s> Parent<'s> {
         Self {
             store,
             long: has_long_chains(effort),
-            manifest: manifest.filter(|_| effort.uses_bases()),
+            manifest,
+            unchanged: BTreeSet::new(),
             group: None,
             entry: None,
         }
@@ -232,6 +247,22 @@ impl<'s> Parent<'s> {
             Place::Chunk(place) => self.chunk(place),
             Place::PackOf(name) => self.pack(name),
         }
+    }
+
+    /// Whether the caller said that this entry, which is `bytes` long, is as it is there; and it
+    /// can be.
+    pub(super) fn is_unchanged(
+        &mut self,
+        name: &str,
+        kind: &KindRecord,
+        bytes: usize,
+    ) -> Result<bool> {
+        if !self.unchanged.contains(name) {
+            return Ok(false);
+        }
+        let entry = self.group(name)?;
+        let entry = entry.and_then(|group| group.entries.iter().find(|e| e.name == name));
+        Ok(entry.is_some_and(|entry| entry.kind == *kind && entry.bytes == bytes as u64))
     }
 
     /// The base that a delta at this place would be written against, if there is to be one.

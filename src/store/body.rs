@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use safetensors::View;
 
 use super::bases::{ChunkPlace, Place};
@@ -19,6 +20,7 @@ use crate::name::printable;
 /// Where an entry's bytes come from.
 pub(super) enum Source<'a> {
     Bytes(Cow<'a, [u8]>),
+    Shared(Bytes),
     View(Box<dyn View + 'a>),
     Reader(Box<dyn Read + 'a>),
 }
@@ -80,6 +82,7 @@ impl<'e> Item<'e> {
         let (kind, bytes) = (&part.kind, part.bytes);
         let data = match &mut part.source {
             Source::Bytes(bytes) => Data::Bytes(bytes),
+            Source::Shared(bytes) => Data::Bytes(bytes),
             Source::View(view) => Data::View(&**view),
             Source::Reader(reader) => Data::Reader(reader),
         };
@@ -148,7 +151,7 @@ pub(super) fn body_of<'e>(
             buffer.drain(..place.bytes).collect()
         };
         let raw = Raw::Own(raw);
-        chunks.add(intake.chunk(raw, texture, Place::Chunk(place))?);
+        chunks.add(intake.chunk(raw, texture, (Place::Chunk(place), false))?);
     }
 }
 
@@ -162,13 +165,16 @@ pub(super) fn body_in_memory<'e>(
     if bytes.len() < SMALL_ENTRY_BYTES {
         return Ok(Body::Small(bytes.to_vec()));
     }
+    // Where a file is cut depends on what is in it.
+    let is_unchanged = *kind != KindRecord::File && intake.is_unchanged(name, kind, bytes.len())?;
     let mut cuts = Cuts::new(name, kind);
     let (mut at, mut chunks) = (0, Span::default());
     while at < bytes.len() {
         let place = cuts.next(&bytes[at..]);
         let raw = bytes.part(at..at + place.bytes);
         at += place.bytes;
-        chunks.add(intake.chunk(raw, texture_of(kind), Place::Chunk(place))?);
+        let place = (Place::Chunk(place), is_unchanged);
+        chunks.add(intake.chunk(raw, texture_of(kind), place)?);
     }
     Ok(Body::Large(chunks))
 }

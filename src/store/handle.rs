@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::generations::Generations;
 use super::recent::Recent;
 use super::sweep::sweep;
+use super::threads::in_hand;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity};
@@ -29,8 +31,7 @@ use crate::sync::{Mutex, MutexGuard};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Bytes of the page cache. With the stages of a large save on top, a save or load takes about
-    /// twice this at most.
+    /// Bytes of the page cache. [`Options::memory_bytes`] says what a save or load takes in all.
     pub cache_bytes: usize,
     /// Bytes that the file takes on the disk beyond what it needs, so that deleting and reclaiming
     /// work when the disk is full; taken by the first change after opening or compacting. 0 for
@@ -51,6 +52,9 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Stages of a save need some of the cache.
+const LEAST_CACHE: usize = 16 << 20;
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -64,6 +68,28 @@ impl Default for Options {
                 .min(8),
             clock: Arc::new(SystemClock),
         }
+    }
+}
+
+impl Options {
+    /// The defaults, but with so much memory for the store: half of what is not in hand is the page
+    /// cache, half the bytes of the entries saved last. Threads are as many as there is room for.
+    pub fn within(memory_bytes: usize) -> Self {
+        let mut options = Self::default();
+        while options.threads > 1 && in_hand(options.threads) > memory_bytes / 2 {
+            options.threads -= 1;
+        }
+        let left = memory_bytes.saturating_sub(in_hand(options.threads));
+        options.cache_bytes = (left / 2).max(LEAST_CACHE);
+        options.recent_bytes = left.saturating_sub(options.cache_bytes);
+        options
+    }
+
+    /// The memory that a save or a load takes at most, whatever its size, beside the bytes that are
+    /// the caller's: the page cache, the entries saved last, and what is in hand, which are chunks
+    /// on their way and the buffers of each thread.
+    pub fn memory_bytes(&self) -> usize {
+        self.cache_bytes + self.recent_bytes + in_hand(self.threads)
     }
 }
 
@@ -100,6 +126,7 @@ struct Inner {
     /// Whether what a crash may have left has been looked for.
     settled: AtomicBool,
     recent: Recent,
+    generations: Generations,
 }
 
 impl Store {
@@ -210,6 +237,7 @@ impl Store {
                 changes: Mutex::new(()),
                 settled: AtomicBool::new(false),
                 recent,
+                generations: Generations::default(),
             }),
         }
     }
@@ -263,6 +291,11 @@ impl Store {
     /// Chunks that were saved last.
     pub(super) fn recent(&self) -> &Recent {
         &self.inner.recent
+    }
+
+    /// What callers said of entries.
+    pub(super) fn generations(&self) -> &Generations {
+        &self.inner.generations
     }
 
     pub(super) fn options(&self) -> &Options {

@@ -9,7 +9,7 @@ use super::request::Request;
 use super::threads::STAGE_BYTES;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, Manifest};
+use crate::format::{ChunkRef, KindRecord, Manifest};
 use crate::id::{ChunkId, NodeId};
 use crate::storage::{
     Change, Durability, NewChunk, NodeSet, Room, put_chunk, restore_nodes, retain_manifest,
@@ -60,7 +60,7 @@ impl<'s> Ingest<'s> {
         let store = job.store();
         let compression = request.compression.unwrap_or(store.options().compression);
         store.recent().begin();
-        let parent = Parent::of(job, request.parent, compression)?;
+        let parent = Parent::of(job, request, compression)?;
         Ok(Self {
             store,
             compression,
@@ -97,6 +97,16 @@ impl<'s> Ingest<'s> {
     /// The chunk of the parent at this place.
     pub(super) fn parent(&mut self, place: Place<'_>) -> Result<Option<ChunkRef>> {
         self.parent.at(place)
+    }
+
+    /// Whether the caller said that this entry is as it is in the parent; and it can be.
+    pub(super) fn is_unchanged(
+        &mut self,
+        name: &str,
+        kind: &KindRecord,
+        bytes: usize,
+    ) -> Result<bool> {
+        self.parent.is_unchanged(name, kind, bytes)
     }
 
     /// Takes in a chunk, in the order in which they were cut.

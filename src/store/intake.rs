@@ -7,7 +7,7 @@ use super::ingest::Ingest;
 use super::pipeline::{Pipeline, Raw, Task, Work};
 use crate::codec::Texture;
 use crate::error::{Error, Result};
-use crate::format::ChunkRef;
+use crate::format::{ChunkRef, KindRecord};
 
 /// The places of an entry's chunks among those of the save: they follow each other.
 #[derive(Clone, Debug, Default)]
@@ -46,16 +46,31 @@ impl<'i, 's, 'e> Intake<'i, 's, 'e> {
         }
     }
 
-    /// Takes a chunk's raw bytes in, unless the store has them. Returns its place among the chunks.
+    /// Takes a chunk's raw bytes in, unless the store has them: which is not looked for where the
+    /// caller says that they are the parent's. Returns its place among the chunks.
     pub(super) fn chunk(
         &mut self,
         raw: Raw<'e>,
         texture: Texture,
-        place: Place<'_>,
+        (place, is_unchanged): (Place<'_>, bool),
     ) -> Result<usize> {
         let parent = self.ingest.parent(place)?;
-        let work = Work::Chunk { texture, parent };
+        let work = Work::Chunk {
+            texture,
+            parent,
+            is_unchanged,
+        };
         self.send(Task { raw, work })
+    }
+
+    /// Whether the caller said that this entry is as it is in the parent; and it can be.
+    pub(super) fn is_unchanged(
+        &mut self,
+        name: &str,
+        kind: &KindRecord,
+        bytes: usize,
+    ) -> Result<bool> {
+        self.ingest.is_unchanged(name, kind, bytes)
     }
 
     /// Takes in a chunk of any kind.

@@ -233,7 +233,7 @@ impl ManifestBuilder {
         if !self.pack.is_empty() {
             let pack = std::mem::take(&mut self.pack);
             let (texture, first) = packed(&self.open.group).unwrap_or((Texture::General, ""));
-            let place = intake.chunk(Raw::Own(pack), texture, Place::PackOf(first))?;
+            let place = intake.chunk(Raw::Own(pack), texture, (Place::PackOf(first), false))?;
             self.open.pack.add(place);
         }
         self.closed.push_back(std::mem::take(&mut self.open));

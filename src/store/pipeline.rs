@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::bases::{Base, encoded, has_long_chains, keep};
 use super::heal::Presence;
-use super::threads::{BESIDE_BYTES, MOST_THREADS, STAGE_BYTES};
+use super::threads::{AHEAD, BESIDE_BYTES, MOST_THREADS, STAGE_CHUNKS};
 use crate::codec::{Compression, Encoder, Narrow, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
@@ -19,13 +19,6 @@ use crate::storage::{NewChunk, unless_of_another};
 use crate::store::Store;
 use crate::sync::{Mutex, MutexGuard};
 use crate::tensor::DType;
-
-/// Chunks that are on their way for each thread, beside those that are prepared while a stage is
-/// written.
-const AHEAD: usize = 2;
-
-/// Large chunks of a stage.
-const STAGE_CHUNKS: usize = STAGE_BYTES / MAX_CHUNK_BYTES;
 
 /// A chunk's raw bytes.
 #[derive(Debug)]
@@ -54,6 +47,8 @@ pub(super) enum Work<'e> {
     Chunk {
         texture: Texture,
         parent: Option<ChunkRef>,
+        /// The caller says that it is the parent's.
+        is_unchanged: bool,
     },
     /// The rounding of other chunks of the save, which have been taken in before.
     Copy {
@@ -148,6 +143,19 @@ impl<'s> Worker<'s> {
 
     fn try_to_prepare(&mut self, task: &Task<'_>) -> Result<Prepared> {
         let raw = &*task.raw;
+        if let Work::Chunk {
+            parent: Some(parent),
+            is_unchanged: true,
+            ..
+        } = &task.work
+            && self.may_stay(parent, raw)?
+        {
+            return Ok(Prepared {
+                chunk: *parent,
+                presence: Presence::Present,
+                new: None,
+            });
+        }
         let chunk = named(raw)?;
         let id = chunk.chunk();
         let is_due = match &task.work {
@@ -164,9 +172,12 @@ impl<'s> Worker<'s> {
                 self.store.recent().touch(&id);
                 None
             }
-            (Presence::Absent, Work::Chunk { texture, parent }) => {
-                Some(self.encode(&chunk, raw, *texture, parent.as_ref())?)
-            }
+            (
+                Presence::Absent,
+                Work::Chunk {
+                    texture, parent, ..
+                },
+            ) => Some(self.encode(&chunk, raw, *texture, parent.as_ref())?),
             // Without a base: that could be a delta against this very chunk.
             (Presence::Damaged, Work::Chunk { texture, .. }) => {
                 Some(self.encode(&chunk, raw, *texture, None)?)
@@ -190,6 +201,21 @@ impl<'s> Worker<'s> {
         })
     }
 
+    /// Whether the parent's chunk can stay where the caller says that these are its bytes. A build
+    /// with debug assertions looks whether that is so.
+    fn may_stay(&self, parent: &ChunkRef, raw: &[u8]) -> Result<bool> {
+        let fits = parent.raw_len as usize == raw.len();
+        if !fits || self.store.presence(&parent.chunk(), true)? != Presence::Present {
+            return Ok(false);
+        }
+        if cfg!(debug_assertions) && named(raw)? != *parent {
+            let why = "it has the generation that it had in the save before, and other bytes";
+            return Err(Error::invalid("an entry", why));
+        }
+        self.store.recent().touch(&parent.chunk());
+        Ok(true)
+    }
+
     /// Encodes a chunk, against what the parent has in its place if that is shorter and allowed.
     fn encode(
         &mut self,
@@ -198,7 +224,7 @@ impl<'s> Worker<'s> {
         texture: Texture,
         parent: Option<&ChunkRef>,
     ) -> Result<NewChunk> {
-        let base = match parent {
+        let base = match parent.filter(|_| self.encoder.uses_bases()) {
             Some(parent) => Base::after(self.store, parent, self.long)?,
             None => None,
         };

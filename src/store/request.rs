@@ -21,6 +21,7 @@ pub(crate) struct Request {
     pub(crate) directions: BTreeMap<String, Direction>,
     pub(crate) telemetry: Option<Batch>,
     pub(crate) compression: Option<Compression>,
+    pub(crate) generations: BTreeMap<String, u64>,
 }
 
 impl Request {
@@ -37,6 +38,7 @@ impl Request {
             directions: BTreeMap::new(),
             telemetry: None,
             compression: None,
+            generations: BTreeMap::new(),
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use bytes::Bytes;
 use safetensors::View;
 
-use super::body::{Part, Source};
+use super::body::{Part, Source, check_length};
 use super::commit;
 use super::document;
 use super::ingest::{Ingest, Tally};
@@ -21,7 +22,7 @@ use crate::name::{check_entry, check_tag, check_word, printable};
 use crate::storage::Records;
 use crate::store::{Checkpoint, Job};
 use crate::telemetry::Batch;
-use crate::tensor::DType;
+use crate::tensor::{DType, Tensor};
 
 /// A checkpoint about to be saved. Nothing happens before [`Save::commit`], which also reports
 /// what was wrong with the parts.
@@ -109,6 +110,21 @@ impl<'a> Save<'a> {
         self
     }
 
+    /// Adds a tensor whose bytes are not the caller's any more, or are shared and will not change:
+    /// [`Save::into_owned`] does not copy them. [`Bytes::from_owner`] makes such of a buffer of any
+    /// kind.
+    pub fn tensor_owned(mut self, name: &str, tensor: Tensor) -> Self {
+        let Tensor { dtype, shape, data } = tensor;
+        let bytes = data.len() as u64;
+        self.put_tensor(name, dtype, &shape, Source::Shared(data));
+        let fault = self
+            .parts
+            .get(name)
+            .filter(|part| part.bytes != Some(bytes));
+        let fault = fault.map(|part| check_length(name, part.bytes, bytes));
+        self.check(fault.unwrap_or(Ok(())))
+    }
+
     /// Adds tensors.
     pub fn tensors<S, V, I>(mut self, tensors: I) -> Self
     where
@@ -172,6 +188,13 @@ impl<'a> Save<'a> {
     /// Adds a file from memory.
     pub fn bytes(mut self, name: &str, bytes: &'a [u8]) -> Self {
         self.put(name, KindRecord::File, None, Source::Bytes(bytes.into()));
+        self
+    }
+
+    /// Adds a file whose bytes are not the caller's any more, or are shared: as
+    /// [`Save::tensor_owned`].
+    pub fn bytes_owned(mut self, name: &str, bytes: Bytes) -> Self {
+        self.put(name, KindRecord::File, None, Source::Shared(bytes));
         self
     }
 
@@ -259,6 +282,37 @@ impl<'a> Save<'a> {
     /// How its entries are encoded, in place of what the store's options say.
     pub fn compression(mut self, compression: Compression) -> Self {
         self.request.compression = Some(compression);
+        self
+    }
+
+    /// Says the generation of an entry: a number that its owner changes whenever the entry's bytes
+    /// change, as frameworks count the writes to a tensor. An entry that the job's save before, by
+    /// this store handle, had with the same generation is not even looked at: it stays what it was
+    /// there. Tensors and documents from 64 KiB on are spared their hashing so, if their bytes are
+    /// in memory; others are hashed all the same.
+    ///
+    /// A wrong generation saves bytes that are not the entry's. Builds with debug assertions
+    /// compare them, and refuse the save.
+    ///
+    /// ```
+    /// # use ckptdb::{DType, Store, TensorSlice};
+    /// # let store = Store::in_memory()?;
+    /// let job = store.job("fine-tune")?;
+    /// let frozen = vec![1_u8; 1 << 20];
+    /// for iteration in 1..=3 {
+    ///     let saved = job
+    ///         .save(iteration)
+    ///         .tensor("embedding", TensorSlice::new(DType::F32, &[1 << 18], &frozen)?)
+    ///         .generation("embedding", 0)
+    ///         .commit()?;
+    /// # assert_eq!(saved.shared_bytes > 0, iteration > 1);
+    /// }
+    /// # Ok::<(), ckptdb::Error>(())
+    /// ```
+    pub fn generation(mut self, entry: &str, generation: u64) -> Self {
+        self.request
+            .generations
+            .insert(entry.to_owned(), generation);
         self
     }
 
@@ -417,6 +471,10 @@ pub(super) fn perform(
                 healed_chunks,
             } = ingest.tally;
             ingest.forget_damage();
+            let id = checkpoint.id.get();
+            store
+                .generations()
+                .note(job.name(), id, &request.generations);
             let saved = Saved {
                 checkpoint,
                 merged,

@@ -28,7 +28,8 @@ fn take_items_in<'e>(intake: &mut Intake<'_, '_, 'e>, items: Vec<Item<'e>>) -> R
     let mut builder = ManifestBuilder::new();
     let mut buffer = Vec::new();
     let mut ready = if intake.uses_bases() {
-        copies_in(intake, &items)?
+        let copies = copies(intake, &items)?;
+        copies_in(intake, copies)?
     } else {
         BTreeMap::new()
     };
@@ -53,7 +54,10 @@ struct Copy<'i, 'e> {
 
 /// Finds the tensors that are rounded copies of others, by their bytes. Only tensors in memory are
 /// looked at, and of those that share packs none.
-fn copies<'i, 'e>(items: &'i [Item<'e>]) -> Vec<Copy<'i, 'e>> {
+fn copies<'i, 'e>(
+    intake: &mut Intake<'_, '_, 'e>,
+    items: &'i [Item<'e>],
+) -> Result<Vec<Copy<'i, 'e>>> {
     let mut masters: HashMap<&[u64], Vec<&Item<'_>>> = HashMap::new();
     for item in items {
         if let Some((DType::F32, shape)) = tensor(item) {
@@ -74,6 +78,9 @@ fn copies<'i, 'e>(items: &'i [Item<'e>]) -> Vec<Copy<'i, 'e>> {
         let Some(raw) = item.memory() else {
             continue;
         };
+        if intake.is_unchanged(item.name, item.kind, raw.len())? {
+            continue;
+        }
         let is_master = |master: &&&Item<'_>| {
             let wide = master.memory();
             wide.is_some_and(|wide| narrow.is_rounded(&raw, &[&wide]))
@@ -86,7 +93,7 @@ fn copies<'i, 'e>(items: &'i [Item<'e>]) -> Vec<Copy<'i, 'e>> {
             });
         }
     }
-    found
+    Ok(found)
 }
 
 fn tensor<'e>(item: &Item<'e>) -> Option<(DType, &'e [u64])> {
@@ -99,12 +106,12 @@ fn tensor<'e>(item: &Item<'e>) -> Option<(DType, &'e [u64])> {
 /// Takes in the masters, and each one's copies after it.
 fn copies_in<'e>(
     intake: &mut Intake<'_, '_, 'e>,
-    items: &[Item<'e>],
+    copies: Vec<Copy<'_, 'e>>,
 ) -> Result<BTreeMap<&'e str, Span>> {
     let mut ready: BTreeMap<&str, Span> = BTreeMap::new();
     // One behind the masters: a copy waits for the names of its master's chunks.
     let mut due = None;
-    for copy in copies(items) {
+    for copy in copies {
         let both = copy.item.memory().zip(copy.master.memory());
         let Some((raw, wide)) = both else {
             continue;

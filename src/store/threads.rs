@@ -1,5 +1,7 @@
 //! When a save or a load starts threads, how many at most, and how much a save has in hand.
 
+use crate::format::MAX_CHUNK_BYTES;
+
 /// For fewer bytes other threads would not be worth their start.
 pub(super) const BESIDE_BYTES: usize = 4 << 20;
 /// More threads than this are not started.
@@ -8,3 +10,22 @@ pub(super) const MOST_THREADS: usize = 64;
 /// below an eighth of the default cache, beyond which the engine writes its pages twice: the bytes
 /// are still in the processor's cache when they are written and hashed.
 pub(super) const STAGE_BYTES: usize = 8 << 20;
+/// Large chunks of a stage.
+pub(super) const STAGE_CHUNKS: usize = STAGE_BYTES / MAX_CHUNK_BYTES;
+/// Chunks that are on their way for each thread, beside those that are prepared while a stage is
+/// written.
+pub(super) const AHEAD: usize = 2;
+/// Buffers of a thread: its chunk, the base and what of that is read, planes, contexts.
+const THREAD_BYTES: usize = 8 << 20;
+
+/// What a save has in hand at most with so many threads: a stage, one that is prepared, and each
+/// thread's, raw and encoded.
+pub(super) const fn in_hand(threads: usize) -> usize {
+    let threads = if threads < MOST_THREADS {
+        threads
+    } else {
+        MOST_THREADS
+    };
+    let chunks = 2 * STAGE_CHUNKS + threads * AHEAD;
+    2 * chunks * MAX_CHUNK_BYTES + threads * THREAD_BYTES
+}

@@ -2,6 +2,6 @@
 //! [shuttle](https://docs.rs/shuttle), where a test runs threads in every order it can think of.
 
 #[cfg(ckptdb_schedules)]
-pub(crate) use shuttle::sync::{Mutex, MutexGuard, RwLock, atomic};
+pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};
 #[cfg(not(ckptdb_schedules))]
-pub(crate) use std::sync::{Mutex, MutexGuard, RwLock, atomic};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, atomic};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::backend::Medium;
 use super::bundles::open_bundle;
 use super::handle::{Durability, EngineOptions, Handle};
+use super::ledger::{Fate, Ledger};
 use super::room::Room;
 use super::rows::{Rows, Writes};
 use super::suspects::Suspects;
@@ -37,6 +38,7 @@ pub(crate) struct Engine {
     writer: Mutex<()>,
     sync_failed: AtomicBool,
     generation: AtomicU64,
+    ledger: Ledger,
 }
 
 impl Engine {
@@ -98,6 +100,7 @@ impl Engine {
             writer: Mutex::new(()),
             sync_failed: AtomicBool::new(false),
             generation: AtomicU64::new(0),
+            ledger: Ledger::default(),
         }
     }
 
@@ -135,7 +138,57 @@ impl Engine {
         self.probe_bundle();
         self.release_held(room)?;
         let tag = StoreTag::of(self.store);
-        self.with_handle(|handle| handle.write(tag, (durability, room), run))
+        // Noted while nobody can open the database anew.
+        self.with_handle(|handle| {
+            let written = handle.write(tag, (durability, room), run)?;
+            self.ledger.committed(durability);
+            Ok(written)
+        })
+    }
+
+    /// The number of the last staged commit, for [`Engine::make_durable`].
+    pub(crate) fn last_staged(&self) -> u64 {
+        self.ledger.last()
+    }
+
+    /// How many staged commits a crash would forget.
+    pub(crate) fn undurable(&self) -> u64 {
+        self.ledger.undurable()
+    }
+
+    /// Whether a crash would forget a staged commit.
+    pub(crate) fn is_staged(&self, commit: u64) -> bool {
+        self.ledger.fate(commit) == Fate::Staged
+    }
+
+    /// Whether a staged commit is on the disk by now.
+    pub(crate) fn is_durable(&self, commit: u64) -> bool {
+        self.ledger.fate(commit) == Fate::Durable
+    }
+
+    /// Brings a staged commit to the disk, and all before it, unless a later one has.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if the database was opened anew before that; from the disk.
+    pub(crate) fn make_durable(&self, commit: u64) -> Result<()> {
+        if self.ledger.fate(commit) == Fate::Staged {
+            self.write(Durability::Durable, Room::Ordinary, |_| Ok(()))?;
+        }
+        match self.ledger.fate(commit) {
+            Fate::Durable => Ok(()),
+            Fate::Staged | Fate::Lost => Err(Error::Interrupted {
+                path: self.medium.path().to_owned(),
+            }),
+        }
+    }
+
+    /// Brings everything to the disk before the database is closed: what is staged would go.
+    fn settle_staged(&self) {
+        if self.undurable() > 0
+            && let Err(error) = self.make_durable(self.last_staged())
+        {
+            tracing::warn!(%error, "what was staged is forgotten");
+        }
     }
 
     /// Takes note of the open bundle if it can't be read: met in a transaction, that would end it,
@@ -211,6 +264,7 @@ impl Engine {
     /// long.
     pub(crate) fn compact(&self) -> Result<()> {
         self.check_process()?;
+        self.settle_staged();
         let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.refuse_after_failed_sync()?;
         self.with_handle(|_| Ok(()))?;
@@ -247,6 +301,7 @@ impl Engine {
     /// Closes the handle and opens it again. What was acknowledged is there afterwards.
     pub(crate) fn reopen(&self) -> Result<()> {
         self.check_process()?;
+        self.settle_staged();
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         noted(self.discard(&mut slot));
         self.fill(&mut slot)
@@ -256,6 +311,7 @@ impl Engine {
     /// closing writes did not all reach the disk; what was committed before is not concerned.
     pub(crate) fn close(&self) -> Result<()> {
         self.check_process()?;
+        self.settle_staged();
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         self.discard(&mut slot)
     }
@@ -306,6 +362,7 @@ impl Engine {
             });
         }
         self.generation.fetch_add(1, Ordering::SeqCst);
+        self.ledger.reopened();
         *slot = Some(handle);
         Ok(())
     }

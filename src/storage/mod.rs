@@ -13,6 +13,7 @@ mod engine;
 mod file;
 mod guard;
 mod handle;
+mod ledger;
 mod load;
 mod loose;
 mod memory;

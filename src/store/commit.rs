@@ -8,6 +8,7 @@ use super::merge::merge;
 use super::request::{Request, attribute_rows, metric_rows};
 use super::rollback::go_back;
 use super::tags::check_tags_free;
+use super::turn::Turn;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::format::{
@@ -15,7 +16,7 @@ use crate::format::{
     SavedPart,
 };
 use crate::id::{CheckpointId, NodeId};
-use crate::storage::Change;
+use crate::storage::{Change, Durability};
 use crate::store::{Checkpoint, Job};
 
 /// Publishes a checkpoint, or unites it with the one that it repeats. Returns it, and whether it
@@ -30,7 +31,12 @@ pub(super) fn publish(
     let store_id = store.id();
     let suspects = store.engine().suspects();
     let nodes: Vec<NodeId> = built.nodes.ids().copied().collect();
-    let (id, record, name, merged) = store.change(|change| {
+    let durability = if ingest.is_small() && Turn::may_share_sync(store) {
+        Durability::Staged
+    } else {
+        Durability::Durable
+    };
+    let (id, record, name, merged) = store.change_as(durability, |change| {
         let mut line = JobLine::open_or_create(change, job.name())?;
         for (metric, direction) in &request.directions {
             declare(change, &mut line, metric, *direction, false)?;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use super::burst::Burst;
 use super::generations::Generations;
 use super::recent::Recent;
 use super::sweep::sweep;
@@ -123,6 +124,7 @@ struct Inner {
     options: Options,
     /// Held by whoever changes the store, from its first look at what is there to its commit.
     changes: Mutex<()>,
+    burst: Burst,
     /// Whether what a crash may have left has been looked for.
     settled: AtomicBool,
     recent: Recent,
@@ -235,6 +237,7 @@ impl Store {
                 engine,
                 options,
                 changes: Mutex::new(()),
+                burst: Burst::default(),
                 settled: AtomicBool::new(false),
                 recent,
                 generations: Generations::default(),
@@ -309,6 +312,11 @@ impl Store {
         Ok(changes.unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Saves that come at once.
+    pub(super) fn burst(&self) -> &Burst {
+        &self.inner.burst
+    }
+
     /// Removes, once, what a save or a reclaim left that was cut off by a crash. Nothing refers to
     /// it; where it can't be removed it only takes room. Whoever only reads has no need to.
     pub(super) fn settle(&self) {
@@ -327,21 +335,30 @@ impl Store {
 
     /// Changes the store in one durable transaction. The caller has the turn.
     pub(super) fn change<T>(&self, run: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
-        self.change_with(Room::Ordinary, run)
+        self.change_with((Durability::Durable, Room::Ordinary), run)
+    }
+
+    /// [`Store::change`], durable or not yet.
+    pub(super) fn change_as<T>(
+        &self,
+        durability: Durability,
+        run: impl FnOnce(&mut Change<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.change_with((durability, Room::Ordinary), run)
     }
 
     /// [`Store::change`] of the kind that makes room, on a full disk too.
     pub(super) fn make_room<T>(&self, run: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
-        self.change_with(Room::Ballast, run)
+        self.change_with((Durability::Durable, Room::Ballast), run)
     }
 
     fn change_with<T>(
         &self,
-        room: Room,
+        (durability, room): (Durability, Room),
         run: impl FnOnce(&mut Change<'_>) -> Result<T>,
     ) -> Result<T> {
         let at = self.now();
-        self.engine().write(Durability::Durable, room, |rows| {
+        self.engine().write(durability, room, |rows| {
             let mut change = Change::begin(rows, at)?;
             let result = run(&mut change)?;
             change.finish()?;

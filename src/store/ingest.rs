@@ -50,7 +50,9 @@ pub(super) struct Ingest<'s> {
     healing_bytes: usize,
     /// Chunks whose counts were lost, or that came for a checkpoint that is there already.
     uncounted: HashSet<ChunkId>,
-    /// The engine's generation that the stages were written under.
+    /// The engine's generation that others had staged under when this began.
+    seen: Option<u64>,
+    /// That which its own stages were written under.
     generation: Option<u64>,
     pub(super) tally: Tally,
 }
@@ -60,6 +62,9 @@ impl<'s> Ingest<'s> {
         let store = job.store();
         let compression = request.compression.unwrap_or(store.options().compression);
         store.recent().begin();
+        let engine = store.engine();
+        // What others have staged would be gone too.
+        let seen = (engine.undurable() > 0).then(|| engine.generation());
         let parent = Parent::of(job, request, compression)?;
         Ok(Self {
             store,
@@ -72,9 +77,15 @@ impl<'s> Ingest<'s> {
             healing: Vec::new(),
             healing_bytes: 0,
             uncounted: HashSet::new(),
+            seen,
             generation: None,
             tally: Tally::default(),
         })
+    }
+
+    /// Whether all that it brings goes with the last transaction, and nothing is mended.
+    pub(super) const fn is_small(&self) -> bool {
+        self.generation.is_none() && self.healing.is_empty()
     }
 
     /// What prepares its chunks.
@@ -225,7 +236,11 @@ impl<'s> Ingest<'s> {
     /// Stages that the engine has forgotten, because it was opened anew, can't be published.
     fn check_stages(&self) -> Result<()> {
         let now = self.store.engine().generation();
-        if self.generation.is_some_and(|staged| staged != now) {
+        if self
+            .seen
+            .or(self.generation)
+            .is_some_and(|staged| staged != now)
+        {
             let path = self.store.path().to_owned();
             return Err(Error::Interrupted { path });
         }

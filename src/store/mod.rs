@@ -2,6 +2,7 @@
 
 mod bases;
 mod body;
+mod burst;
 mod change;
 mod check;
 mod checkpoint;
@@ -49,6 +50,7 @@ mod telemetry;
 #[cfg(test)]
 mod testing;
 mod threads;
+mod turn;
 mod unlist;
 mod usage;
 mod verify;

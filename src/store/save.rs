@@ -12,6 +12,7 @@ use super::document;
 use super::ingest::{Ingest, Tally};
 use super::request::Request;
 use super::take_in::take_in;
+use super::turn::Turn;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -323,7 +324,8 @@ impl<'a> Save<'a> {
         self
     }
 
-    /// Saves it: everything in one transaction, on the disk when this returns.
+    /// Saves it: everything in one transaction, on the disk when this returns. Of small saves that
+    /// come from several threads at once, the last syncs for all that waited for it.
     ///
     /// Memory is bounded whatever the size: entries from readers and large tensors are taken in by
     /// pieces. The entries' bytes are hashed once; those that the store has cost no writing.
@@ -456,46 +458,52 @@ pub(super) fn perform(
     request: &Request,
 ) -> Result<Saved> {
     let store = job.store();
-    let _turn = store.turn()?;
+    let turn = Turn::of(store)?;
     store.settle();
     let last = store.read(|rows| Ok(Records(rows).head()?.last))?;
     let mut ingest = Ingest::new(job, request)?;
-    match save_parts(&mut ingest, parts, job, request) {
-        Ok((checkpoint, merged, logical_bytes)) => {
-            let Tally {
-                shared_bytes,
-                new_bytes,
-                stored_bytes,
-                chunks,
-                new_chunks,
-                healed_chunks,
-            } = ingest.tally;
-            ingest.forget_damage();
-            let id = checkpoint.id.get();
-            store
-                .generations()
-                .note(job.name(), id, &request.generations);
-            let saved = Saved {
-                checkpoint,
-                merged,
-                logical_bytes,
-                shared_bytes,
-                new_bytes,
-                stored_bytes,
-                chunks,
-                new_chunks,
-                healed_chunks,
-            };
-            Ok(saved)
-        }
+    let (checkpoint, merged, logical_bytes) = match save_parts(&mut ingest, parts, job, request) {
+        Ok(saved) => saved,
         Err(error) => {
             ingest.abandon();
             if matches!(error, Error::Full { .. }) {
                 store.end_undo_windows(last);
             }
-            Err(error)
+            return Err(error);
         }
+    };
+    ingest.forget_damage();
+    let tally = ingest.tally;
+    let durable = turn.end();
+    if matches!(durable, Err(Error::Full { .. })) {
+        let _turn = store.turn()?;
+        store.end_undo_windows(last);
     }
+    durable?;
+    // An id that is lost is given again.
+    let told = &request.generations;
+    store
+        .generations()
+        .note(job.name(), checkpoint.id.get(), told);
+    let Tally {
+        shared_bytes,
+        new_bytes,
+        stored_bytes,
+        chunks,
+        new_chunks,
+        healed_chunks,
+    } = tally;
+    Ok(Saved {
+        checkpoint,
+        merged,
+        logical_bytes,
+        shared_bytes,
+        new_bytes,
+        stored_bytes,
+        chunks,
+        new_chunks,
+        healed_chunks,
+    })
 }
 
 fn within(what: &str, count: usize, most: usize) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Threads on one store: savers, readers, a deleter, at once.
 
+mod bursts;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ckptdb::policy::{Keep, Retention};

@@ -17,7 +17,8 @@ fn is_root(path: &str) -> bool {
         | ["tests" | "examples" | "benches", _]
         | ["tests" | "examples" | "benches", _, "main.rs"]
         | ["fuzz", "fuzz_targets" | "tests" | "examples", _]
-        | ["fuzz" | "python", "src", "lib.rs"] => true,
+        | ["fuzz" | "python", "src", "lib.rs"]
+        | ["benches", "peers", "src", "main.rs"] => true,
         ["src", "bin", file] => has_extension(file, "rs"),
         _ => false,
     }

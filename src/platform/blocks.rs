@@ -72,6 +72,24 @@ pub(crate) fn begin_write_back(file: &File, from: u64, bytes: u64) {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn begin_write_back(_: &File, _: u64, _: u64) {}
 
+/// Has the system read these bytes from the disk, so that they are there when they are asked for.
+/// It is a hint: where it can't be given, nothing is lost.
+#[cfg(target_os = "linux")]
+pub(crate) fn begin_read(file: &File, from: u64, bytes: u64) {
+    use rustix::fs::{Advice, fadvise};
+
+    let _ = fadvise(
+        file,
+        from,
+        std::num::NonZeroU64::new(bytes),
+        Advice::WillNeed,
+    );
+}
+
+/// Only Linux can.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn begin_read(_: &File, _: u64, _: u64) {}
+
 /// Gives back the blocks of bytes beyond the end of the file.
 #[cfg(target_os = "linux")]
 pub(crate) fn release_blocks(file: &File, from: u64, to: u64) -> io::Result<()> {

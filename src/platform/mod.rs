@@ -6,7 +6,7 @@ mod clock;
 mod files;
 
 pub(crate) use blocks::{
-    allocated_bytes, begin_write_back, free_bytes, release_blocks, reserve_blocks,
+    allocated_bytes, begin_read, begin_write_back, free_bytes, release_blocks, reserve_blocks,
 };
 pub(crate) use buffer::Buffer;
 pub use clock::{Clock, ManualClock, SystemClock};

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backend::{Backend, Medium};
 use crate::platform;
@@ -40,7 +41,12 @@ impl Medium for FileMedium {
                 .read(true)
                 .write(writable)
                 .open(&self.path)?;
-            Ok(Box::new(FileBackend { file, writable }) as Box<dyn Backend>)
+            Ok(Box::new(FileBackend {
+                file,
+                writable,
+                last_end: AtomicU64::new(0),
+                told: AtomicU64::new(0),
+            }) as Box<dyn Backend>)
         };
         if !self.writable {
             return open(false);
@@ -64,12 +70,42 @@ impl Medium for FileMedium {
 
 /// Writes from so many bytes on go to the disk at once, not only when the file is synced.
 const LARGE: usize = 64 << 10;
+/// Bytes that are read from the disk before they are asked for, where reads follow each other.
+const READ_AHEAD: u64 = 8 << 20;
 
 /// An open file. Its lock is the advisory whole-file lock that redb's own tools take too.
 #[derive(Debug)]
 struct FileBackend {
     file: File,
     writable: bool,
+    /// Where the last large read ended, and how far the system has been told to read.
+    last_end: AtomicU64,
+    told: AtomicU64,
+}
+
+impl FileBackend {
+    /// Where large reads follow each other, as a save has written them, the system is told early:
+    /// what it sees of several threads' reads is no sequence, and by itself it reads in small
+    /// pieces.
+    fn read_ahead(&self, offset: u64, len: usize) {
+        if len < LARGE {
+            return;
+        }
+        let end = offset + len as u64;
+        let last = self.last_end.swap(end, Ordering::Relaxed);
+        if offset.abs_diff(last) > READ_AHEAD {
+            self.told.store(end, Ordering::Relaxed);
+            platform::begin_read(&self.file, offset, len as u64);
+            return;
+        }
+        let told = self.told.load(Ordering::Relaxed);
+        let wanted = end + READ_AHEAD;
+        if wanted >= told + READ_AHEAD / 4 {
+            self.told.store(wanted, Ordering::Relaxed);
+            let from = told.max(offset);
+            platform::begin_read(&self.file, from, wanted.saturating_sub(from));
+        }
+    }
 }
 
 impl Backend for FileBackend {
@@ -79,6 +115,7 @@ impl Backend for FileBackend {
 
     #[cfg(unix)]
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.read_ahead(offset, out.len());
         std::os::unix::fs::FileExt::read_exact_at(&self.file, out, offset)
     }
 

@@ -87,8 +87,8 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// The store had to be opened anew while a large save was under way, because another operation
-    /// had failed. Nothing was saved.
+    /// The store had to be opened anew while a save was under way, because another operation had
+    /// failed. Nothing was saved.
     #[error("`{}` was opened anew while a checkpoint was being saved", path.display())]
     Interrupted {
         /// The file.

@@ -15,7 +15,7 @@ use crate::format::{Identity, Record, StoreTag, TableCode};
 use crate::id::StoreId;
 use crate::platform;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use crate::sync::{Mutex, RwLock};
+use crate::sync::{Mutex, MutexGuard, RwLock};
 
 /// How often a database that another process has taken is tried again after a compaction.
 const REOPENINGS: usize = 100;
@@ -133,7 +133,17 @@ impl Engine {
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
         self.check_process()?;
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.write_in(&turn, (durability, room), run)
+    }
+
+    /// [`Engine::write`] of whoever may write now.
+    fn write_in<T>(
+        &self,
+        _turn: &MutexGuard<'_, ()>,
+        (durability, room): (Durability, Room),
+        run: impl FnOnce(&mut dyn Writes) -> Result<T>,
+    ) -> Result<T> {
         self.refuse_after_failed_sync()?;
         self.probe_bundle();
         self.release_held(room)?;
@@ -161,18 +171,23 @@ impl Engine {
         self.ledger.fate(commit) == Fate::Staged
     }
 
-    /// Whether a staged commit is on the disk by now.
-    pub(crate) fn is_durable(&self, commit: u64) -> bool {
-        self.ledger.fate(commit) == Fate::Durable
-    }
-
     /// Brings a staged commit to the disk, and all before it, unless a later one has.
     ///
     /// # Errors
     /// [`Error::Interrupted`] if the database was opened anew before that; from the disk.
     pub(crate) fn make_durable(&self, commit: u64) -> Result<()> {
-        if self.ledger.fate(commit) == Fate::Staged {
-            self.write(Durability::Durable, Room::Ordinary, |_| Ok(()))?;
+        self.make_durable_in(Room::Ordinary, commit)
+    }
+
+    fn make_durable_in(&self, room: Room, commit: u64) -> Result<()> {
+        // Of many that wait here, the first brings all to the disk.
+        let is_staged = || self.ledger.fate(commit) == Fate::Staged;
+        if is_staged() {
+            self.check_process()?;
+            let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            if is_staged() {
+                self.write_in(&turn, (Durability::Durable, room), |_| Ok(()))?;
+            }
         }
         match self.ledger.fate(commit) {
             Fate::Durable => Ok(()),
@@ -184,8 +199,12 @@ impl Engine {
 
     /// Brings everything to the disk before the database is closed: what is staged would go.
     fn settle_staged(&self) {
-        if self.undurable() > 0
-            && let Err(error) = self.make_durable(self.last_staged())
+        let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let is_open = slot.is_some();
+        drop(slot);
+        if is_open
+            && self.undurable() > 0
+            && let Err(error) = self.make_durable_in(Room::Ballast, self.last_staged())
         {
             tracing::warn!(%error, "what was staged is forgotten");
         }

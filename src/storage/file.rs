@@ -91,7 +91,7 @@ impl FileBackend {
         if len < LARGE {
             return;
         }
-        let end = offset + len as u64;
+        let end = offset.saturating_add(len as u64);
         let last = self.last_end.swap(end, Ordering::Relaxed);
         if offset.abs_diff(last) > READ_AHEAD {
             self.told.store(end, Ordering::Relaxed);
@@ -99,8 +99,8 @@ impl FileBackend {
             return;
         }
         let told = self.told.load(Ordering::Relaxed);
-        let wanted = end + READ_AHEAD;
-        if wanted >= told + READ_AHEAD / 4 {
+        let wanted = end.saturating_add(READ_AHEAD);
+        if wanted >= told.saturating_add(READ_AHEAD / 4) {
             self.told.store(wanted, Ordering::Relaxed);
             let from = told.max(offset);
             platform::begin_read(&self.file, from, wanted.saturating_sub(from));

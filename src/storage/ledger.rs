@@ -49,6 +49,8 @@ impl Ledger {
         if counts.durable < counts.staged {
             let lost = counts.durable + 1..=counts.staged;
             counts.lost.push(lost);
+            // A number of nobody's, so that the last is not a lost one.
+            counts.staged += 1;
             counts.durable = counts.staged;
         }
     }
@@ -96,6 +98,7 @@ mod tests {
         ledger.reopened();
         ledger.reopened();
         assert_eq!((ledger.fate(three), ledger.undurable()), (Fate::Lost, 0));
+        assert_eq!(ledger.fate(commit(Durability::Durable)), Fate::Durable);
         let four = commit(Durability::Staged);
         commit(Durability::Durable);
         assert_eq!(ledger.fate(three), Fate::Lost);

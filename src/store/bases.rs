@@ -202,8 +202,9 @@ impl<'s> Parent<'s> {
         });
         let (id, manifest) = unless_damaged(found)?.flatten().unzip();
         let told = |id| {
+            let checkpoint = (id, store.engine().generation());
             let generations = store.generations();
-            generations.unchanged(job.name(), id, &request.generations)
+            generations.unchanged(job.name(), checkpoint, &request.generations)
         };
         let unchanged = id.map_or_else(BTreeSet::new, told);
         let is_of_use = effort.uses_bases() || !unchanged.is_empty();

@@ -19,19 +19,28 @@ use crate::id::{CheckpointId, NodeId};
 use crate::storage::{Change, Durability};
 use crate::store::{Checkpoint, Job};
 
-/// Publishes a checkpoint, or unites it with the one that it repeats. Returns it, and whether it
-/// was united.
+/// A checkpoint that has been published.
+pub(super) struct Published {
+    pub(super) checkpoint: Checkpoint,
+    /// Whether it was united with one that was there.
+    pub(super) merged: bool,
+    /// The number of its commit, if that is not on the disk yet.
+    pub(super) staged: Option<u64>,
+}
+
+/// Publishes a checkpoint, or unites it with the one that it repeats. The caller has the turn.
 pub(super) fn publish(
     job: &Job,
     request: &Request,
     built: Built,
     ingest: &mut Ingest<'_>,
-) -> Result<(Checkpoint, bool)> {
+) -> Result<Published> {
     let store = job.store();
     let store_id = store.id();
     let suspects = store.engine().suspects();
     let nodes: Vec<NodeId> = built.nodes.ids().copied().collect();
-    let durability = if ingest.is_small() && Turn::may_share_sync(store) {
+    let is_whole = ingest.is_small() && !suspects.has_nodes();
+    let durability = if is_whole && Turn::may_share_sync(store) {
         Durability::Staged
     } else {
         Durability::Durable
@@ -82,7 +91,12 @@ pub(super) fn publish(
         Ok((id, record, name, false))
     })?;
     suspects.forget([], &nodes);
-    Ok((Checkpoint::new(store.clone(), id, record, name), merged))
+    let engine = store.engine();
+    Ok(Published {
+        checkpoint: Checkpoint::new(store.clone(), id, record, name),
+        merged,
+        staged: (durability == Durability::Staged).then(|| engine.last_staged()),
+    })
 }
 
 /// Whether the head is this very save: it is repeated, because nobody knew that it had succeeded.

@@ -29,6 +29,7 @@ impl<'a> Pieces<'a> {
 pub(super) fn copy_beside<T>(pieces: Pieces<'_>, threads: usize, run: impl FnOnce() -> T) -> T {
     let bytes: usize = pieces.0.iter().map(|(from, _)| from.len()).sum();
     let others = match threads.min(MOST_THREADS) {
+        0 | 1 => 0,
         _ if bytes < BESIDE_BYTES || cfg!(ckptdb_schedules) => 0,
         threads => threads.min(pieces.0.len()),
     };

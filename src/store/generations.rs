@@ -10,12 +10,13 @@ use crate::sync::Mutex;
 #[derive(Debug, Default)]
 pub(super) struct Generations(Mutex<HashMap<String, Known>>);
 
-/// A checkpoint, and the generations of its entries.
-type Known = (u64, BTreeMap<String, u64>);
+/// A checkpoint's id with the opening of the database that it was saved under, since when nobody
+/// else can have saved; and the generations of its entries.
+type Known = ((u64, u64), BTreeMap<String, u64>);
 
 impl Generations {
     /// Takes note of what a save of a job was told.
-    pub(super) fn note(&self, job: &str, checkpoint: u64, told: &BTreeMap<String, u64>) {
+    pub(super) fn note(&self, job: &str, checkpoint: (u64, u64), told: &BTreeMap<String, u64>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_empty() {
             known.remove(job);
@@ -28,7 +29,7 @@ impl Generations {
     pub(super) fn unchanged(
         &self,
         job: &str,
-        checkpoint: u64,
+        checkpoint: (u64, u64),
         told: &BTreeMap<String, u64>,
     ) -> BTreeSet<String> {
         if told.is_empty() {

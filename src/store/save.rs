@@ -7,7 +7,7 @@ use bytes::Bytes;
 use safetensors::View;
 
 use super::body::{Part, Source, check_length};
-use super::commit;
+use super::commit::{self, Published};
 use super::document;
 use super::ingest::{Ingest, Tally};
 use super::request::Request;
@@ -333,7 +333,8 @@ impl<'a> Save<'a> {
     /// # Errors
     /// [`Error::Invalid`] for the first part that can't be accepted; [`Error::Conflict`] when the
     /// iteration, a metric, an attribute or a tag contradicts what is stored; [`Error::Full`] and
-    /// [`Error::Io`] from the disk. After an error nothing half is there: the store is as before,
+    /// [`Error::Io`] from the disk; [`Error::Interrupted`] when another operation failed so that the
+    /// store was opened anew before this was on the disk. After an error nothing half is there: the store is as before,
     /// or, if the disk failed in the very last step, the checkpoint is saved. Repeating the save
     /// is always right: it then only unites with it. [`Error::Full`] ends the undo windows of what
     /// was deleted before, to make room for the next save.
@@ -462,7 +463,7 @@ pub(super) fn perform(
     store.settle();
     let last = store.read(|rows| Ok(Records(rows).head()?.last))?;
     let mut ingest = Ingest::new(job, request)?;
-    let (checkpoint, merged, logical_bytes) = match save_parts(&mut ingest, parts, job, request) {
+    let (published, logical_bytes) = match save_parts(&mut ingest, parts, job, request) {
         Ok(saved) => saved,
         Err(error) => {
             ingest.abandon();
@@ -474,17 +475,21 @@ pub(super) fn perform(
     };
     ingest.forget_damage();
     let tally = ingest.tally;
-    let durable = turn.end();
+    let Published {
+        checkpoint,
+        merged,
+        staged,
+    } = published;
+    let durable = turn.end(staged);
     if matches!(durable, Err(Error::Full { .. })) {
         let _turn = store.turn()?;
         store.end_undo_windows(last);
     }
     durable?;
     // An id that is lost is given again.
-    let told = &request.generations;
-    store
-        .generations()
-        .note(job.name(), checkpoint.id.get(), told);
+    let (told, opening) = (&request.generations, store.engine().generation());
+    let saved = (checkpoint.id.get(), opening);
+    store.generations().note(job.name(), saved, told);
     let Tally {
         shared_bytes,
         new_bytes,
@@ -522,9 +527,9 @@ fn save_parts(
     parts: BTreeMap<String, Part<'_>>,
     job: &Job,
     request: &Request,
-) -> Result<(Checkpoint, bool, u64)> {
+) -> Result<(Published, u64)> {
     let built = take_in(ingest, parts)?;
     let bytes = built.bytes;
-    let (checkpoint, merged) = commit::publish(job, request, built, ingest)?;
-    Ok((checkpoint, merged, bytes))
+    let published = commit::publish(job, request, built, ingest)?;
+    Ok((published, bytes))
 }

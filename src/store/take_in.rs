@@ -60,7 +60,11 @@ fn copies<'i, 'e>(
 ) -> Result<Vec<Copy<'i, 'e>>> {
     let mut masters: HashMap<&[u64], Vec<&Item<'_>>> = HashMap::new();
     for item in items {
-        if let Some((DType::F32, shape)) = tensor(item) {
+        // What is not looked at may be anything, and nothing is derived from it.
+        let length = item.len().and_then(|len| usize::try_from(len).ok());
+        if let Some((DType::F32, shape)) = tensor(item)
+            && !intake.is_unchanged(item.name, item.kind, length.unwrap_or(0))?
+        {
             masters.entry(shape).or_default().push(item);
         }
     }

@@ -19,11 +19,17 @@ impl<'s> Turn<'s> {
     pub(super) fn of(store: &'s Store) -> Result<Self> {
         store.burst().begin_waiting();
         let turn = store.turn();
-        store.burst().end_waiting();
-        Ok(Self {
-            store,
-            turn: Some(turn?),
-        })
+        store.burst().begin_turn();
+        match turn {
+            Ok(turn) => Ok(Self {
+                store,
+                turn: Some(turn),
+            }),
+            Err(error) => {
+                store.burst().end_turn();
+                Err(error)
+            }
+        }
     }
 
     /// Whether its sync can be left to one that waits.
@@ -31,27 +37,24 @@ impl<'s> Turn<'s> {
         store.burst().is_awaited() && store.engine().undurable() < MOST_UNDURABLE
     }
 
-    /// Ends it, and waits until what was committed in it is on the disk. Those who wait for their
-    /// turns go first: one of them will have synced, or this one does when nobody waits any more.
-    pub(super) fn end(mut self) -> Result<()> {
+    /// Ends it, and waits until what it has staged is on the disk, if it has left its sync to
+    /// another: those who wait for their turns go first, for a little while.
+    pub(super) fn end(self, staged: Option<u64>) -> Result<()> {
         let store = self.store;
-        let commit = store.engine().last_staged();
-        self.turn = None;
-        store.burst().turn_ended();
-        let is_staged = || store.engine().is_staged(commit);
-        store.burst().wait_while(is_staged);
-        if store.engine().is_durable(commit) {
+        drop(self);
+        let Some(commit) = staged else {
             return Ok(());
-        }
-        let _turn = store.turn()?;
-        store.engine().make_durable(commit)
+        };
+        let engine = store.engine();
+        store.burst().wait_while(|| engine.is_staged(commit));
+        // Without a turn, which another may hold for long: its own stages have notes.
+        engine.make_durable(commit)
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        // Whoever staged before this may have to sync now.
+        self.store.burst().end_turn();
         self.turn = None;
-        self.store.burst().turn_ended();
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use ckptdb::{Backend, CheckpointId, Medium, MemoryMedium, Options, Store};
 
+use crate::support::noise;
+
 /// A disk that is slow to sync, fails some writes, and whose power may fail at any time: then it
 /// has what it had after its last sync.
 #[derive(Clone, Debug)]
@@ -173,4 +175,23 @@ fn a_write_that_fails_under_a_burst_costs_no_save_that_was_acknowledged() {
     assert!(failures > 0);
     let quiet = Disk { fails: 0, ..disk };
     assert_all_there(&quiet.open(), &acknowledged);
+}
+
+#[test]
+fn after_a_save_that_lost_its_stages_the_next_is_acknowledged() {
+    let disk = Disk::new(40);
+    // Its stages do not stay in the engine's memory: some of their writes fail.
+    let options = Options {
+        cache_bytes: 4 << 20,
+        ..Options::default()
+    };
+    let store = Store::open_in(Arc::new(disk), options).unwrap();
+    let job = store.job("agent").unwrap();
+    let large = noise(1, 20 << 20);
+    job.save(1).bytes("state", &large).commit().unwrap_err();
+    let mut tries = (0..4).map(|_| job.save(2).bytes("state", &large[..3000]).commit());
+    assert!(
+        tries.any(|saved| saved.is_ok()),
+        "no later save is acknowledged"
+    );
 }

@@ -333,11 +333,11 @@ impl<'a> Save<'a> {
     /// # Errors
     /// [`Error::Invalid`] for the first part that can't be accepted; [`Error::Conflict`] when the
     /// iteration, a metric, an attribute or a tag contradicts what is stored; [`Error::Full`] and
-    /// [`Error::Io`] from the disk; [`Error::Interrupted`] when another operation failed so that the
-    /// store was opened anew before this was on the disk. After an error nothing half is there: the store is as before,
-    /// or, if the disk failed in the very last step, the checkpoint is saved. Repeating the save
-    /// is always right: it then only unites with it. [`Error::Full`] ends the undo windows of what
-    /// was deleted before, to make room for the next save.
+    /// [`Error::Io`] from the disk; [`Error::Interrupted`] when another operation failed so that
+    /// the store was opened anew before this was on the disk. After an error nothing half is there:
+    /// the store is as before, or, if the disk failed in the very last step, the checkpoint is
+    /// saved. Repeating the save is always right: it then only unites with it. [`Error::Full`] ends
+    /// the undo windows of what was deleted before, to make room for the next save.
     pub fn commit(self) -> Result<Saved> {
         let (job, parts, request) = self.into_parts()?;
         perform(&job, parts, &request)

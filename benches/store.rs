@@ -3,10 +3,10 @@
 //! writes it there.
 //!
 //! `cargo bench --bench store -- [--mib=2048] [--rounds=5] [--json=FILE] [FOLDER]`. The state is
-//! noise that nothing makes shorter, in tensors of 64 MiB; a folder of `*.safetensors` files, one a
-//! checkpoint, is saved with the default codec. Files go to `CKPTDB_BENCH_DIR`, or the system's
-//! temporary folder, and are removed. What is read cold is so only for who may drop the system's
-//! caches.
+//! noise that nothing makes shorter, in tensors of 64 MiB; a folder of nothing but safetensors
+//! files, one a checkpoint, is saved with the default codec. Files go to `CKPTDB_BENCH_DIR`, or the
+//! system's temporary folder, and are removed. What is read cold is so only for who may drop the
+//! system's caches.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
@@ -32,7 +32,7 @@ const ENTRY: usize = 64 << 10;
 /// Saves of a small state, and writes that they are compared with, in a round.
 const SMALL: usize = 200;
 
-/// What is measured, and what it is compared with. Where less is better, the ratio is of times.
+/// What is measured, and what it is compared with. Ratios are of times, the reference's over ours.
 const ROWS: [(&str, &str); 16] = [
     ("save, new", "write + fdatasync"),
     ("save, new", "safetensors + fsync"),
@@ -271,7 +271,7 @@ fn large(times: &mut Times, folder: &Path, state: &[u8], round: usize) {
         times.take("load, cold", || std::hint::black_box(first.load().unwrap()));
     }
     times.take("save, unchanged", || save(&store, 2, state));
-    // One tensor of twenty, or part of the only one.
+    // The first twentieth.
     let mut changed = state.to_vec();
     let part = changed.len() / 20;
     changed[..part].iter_mut().for_each(|byte| *byte ^= 0x55);
@@ -291,6 +291,7 @@ fn beside(times: &mut Times, store: &Store, state: &[u8]) {
     let owned: Vec<(String, Tensor)> = tensors(state)
         .into_iter()
         .map(|(name, _)| {
+            // Nothing of them is copied, so that their length does not matter.
             let data = Bytes::from(vec![1; 4 << 20]);
             let shape = vec![1 << 20];
             let dtype = DType::F32;

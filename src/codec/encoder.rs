@@ -199,7 +199,11 @@ impl Encoder {
             (_, Texture::Numeric(words)) => self.numeric(words, raw, base),
         }?;
         let length = raw.len() as u64;
-        ((encoded.bytes.len() as u64) < length - length / WORTH).then_some(encoded)
+        if (encoded.bytes.len() as u64) < length - length / WORTH {
+            return Some(encoded);
+        }
+        self.reuse(encoded.bytes);
+        None
     }
 
     fn general(&mut self, raw: &[u8], base: Option<Against<'_>>) -> Option<Encoded> {
@@ -212,11 +216,8 @@ impl Encoder {
             Compression::Max => 19,
         };
         let (id, base) = base.unzip();
-        let mut bytes = begun(&mut self.next, id, 0);
-        let Some(frame) = self.documents.encode(raw, base, level) else {
-            self.next = bytes;
-            return None;
-        };
+        let frame = self.documents.encode(raw, base, level)?;
+        let mut bytes = begun(&mut self.next, id, frame.len());
         bytes.extend_from_slice(frame);
         Some(Encoded {
             codec: Codec::Zstd,

@@ -53,38 +53,29 @@ pub(crate) fn reserve_blocks(_: &File, _: u64, _: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// Has the system begin to write these bytes to the disk, so that a sync finds less to do. It is a
-/// hint: where it can't be given, nothing is lost.
+/// Has the system begin to write these bytes to the disk, so that a sync finds less to do: what is
+/// not there yet is written for that it can be dropped, and stays until then. It is a hint: where
+/// it can't be given, nothing is lost.
 #[cfg(target_os = "linux")]
 pub(crate) fn begin_write_back(file: &File, from: u64, bytes: u64) {
-    use rustix::fs::{Advice, fadvise};
+    advise(file, (from, bytes), rustix::fs::Advice::DontNeed);
+}
 
-    // What is not on the disk yet is written for that it can be dropped, and stays until then.
-    let _ = fadvise(
-        file,
-        from,
-        std::num::NonZeroU64::new(bytes),
-        Advice::DontNeed,
-    );
+/// Has the system read these bytes from the disk, so that they are there when they are asked for.
+/// It is a hint too.
+#[cfg(target_os = "linux")]
+pub(crate) fn begin_read(file: &File, from: u64, bytes: u64) {
+    advise(file, (from, bytes), rustix::fs::Advice::WillNeed);
+}
+
+#[cfg(target_os = "linux")]
+fn advise(file: &File, (from, bytes): (u64, u64), advice: rustix::fs::Advice) {
+    let _ = rustix::fs::fadvise(file, from, std::num::NonZeroU64::new(bytes), advice);
 }
 
 /// Only Linux can.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn begin_write_back(_: &File, _: u64, _: u64) {}
-
-/// Has the system read these bytes from the disk, so that they are there when they are asked for.
-/// It is a hint: where it can't be given, nothing is lost.
-#[cfg(target_os = "linux")]
-pub(crate) fn begin_read(file: &File, from: u64, bytes: u64) {
-    use rustix::fs::{Advice, fadvise};
-
-    let _ = fadvise(
-        file,
-        from,
-        std::num::NonZeroU64::new(bytes),
-        Advice::WillNeed,
-    );
-}
 
 /// Only Linux can.
 #[cfg(not(target_os = "linux"))]

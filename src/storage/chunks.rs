@@ -117,16 +117,19 @@ fn put_counted(
 /// Writes the parts of a chunk. Returns the key of the bundle that the last is in, or 0.
 fn put_parts(change: &mut Change<'_>, parts: &[Extent<'_>]) -> Result<u64> {
     let mut bytes = WRITTEN.take();
+    let mut bundle = 0;
     for part in parts {
         if part.header.bundled {
-            return put_frame(change, part);
+            // The last, if any.
+            bundle = put_frame(change, part)?;
+        } else {
+            part.write_to(&mut bytes);
+            let key = extent_key(part.header.number, part.header.part.into());
+            change.rows().put_extent(key, &bytes)?;
         }
-        part.write_to(&mut bytes);
-        let key = extent_key(part.header.number, part.header.part.into());
-        change.rows().put_extent(key, &bytes)?;
     }
     WRITTEN.set(bytes);
-    Ok(0)
+    Ok(bundle)
 }
 
 thread_local! {

@@ -37,7 +37,7 @@ pub(crate) struct Engine {
     /// redb blocks a second writer for ever, so that ours wait here.
     writer: Mutex<()>,
     sync_failed: AtomicBool,
-    generation: AtomicU64,
+    openings: AtomicU64,
     ledger: Ledger,
 }
 
@@ -99,7 +99,7 @@ impl Engine {
             handle: RwLock::new(Some(handle)),
             writer: Mutex::new(()),
             sync_failed: AtomicBool::new(false),
-            generation: AtomicU64::new(0),
+            openings: AtomicU64::new(0),
             ledger: Ledger::default(),
         }
     }
@@ -134,6 +134,8 @@ impl Engine {
     ) -> Result<T> {
         self.check_process()?;
         let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refuse_after_failed_sync()?;
+        self.probe_bundle();
         self.write_in(&turn, (durability, room), run)
     }
 
@@ -145,7 +147,6 @@ impl Engine {
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
         self.refuse_after_failed_sync()?;
-        self.probe_bundle();
         self.release_held(room)?;
         let tag = StoreTag::of(self.store);
         // Noted while nobody can open the database anew.
@@ -181,11 +182,10 @@ impl Engine {
 
     fn make_durable_in(&self, room: Room, commit: u64) -> Result<()> {
         // Of many that wait here, the first brings all to the disk.
-        let is_staged = || self.ledger.fate(commit) == Fate::Staged;
-        if is_staged() {
+        if self.is_staged(commit) {
             self.check_process()?;
             let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-            if is_staged() {
+            if self.is_staged(commit) {
                 self.write_in(&turn, (Durability::Durable, room), |_| Ok(()))?;
             }
         }
@@ -261,8 +261,8 @@ impl Engine {
 
     /// How often the database was opened anew beneath this engine. What was staged under another
     /// number is gone.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::SeqCst)
+    pub(crate) fn openings(&self) -> u64 {
+        self.openings.load(Ordering::SeqCst)
     }
 
     /// Length of the medium, and how much it takes on the disk, but for the ballast beyond its end.
@@ -380,7 +380,7 @@ impl Engine {
                 why,
             });
         }
-        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.openings.fetch_add(1, Ordering::SeqCst);
         self.ledger.reopened();
         *slot = Some(handle);
         Ok(())
@@ -434,11 +434,11 @@ mod tests {
             let head = engine.read(|rows| crate::storage::Records(rows).sound_head());
             head.unwrap().last
         };
-        assert_eq!((engine.generation(), last()), (0, 1));
+        assert_eq!((engine.openings(), last()), (0, 1));
         engine.reopen().unwrap();
-        assert_eq!((engine.generation(), last()), (1, 1));
+        assert_eq!((engine.openings(), last()), (1, 1));
         engine.close().unwrap();
-        assert_eq!((last(), engine.generation()), (1, 2));
+        assert_eq!((last(), engine.openings()), (1, 2));
         let (len, used) = engine.size().unwrap();
         assert!(len > 4096 && used == len, "{len} {used}");
         assert!(engine.has_ballast());

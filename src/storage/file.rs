@@ -68,7 +68,8 @@ impl Medium for FileMedium {
     }
 }
 
-/// Writes from so many bytes on go to the disk at once, not only when the file is synced.
+/// Writes from so many bytes on go to the disk at once, not only when the file is synced; and reads
+/// from so many on are announced.
 const LARGE: usize = 64 << 10;
 /// Bytes that are read from the disk before they are asked for, where reads follow each other.
 const READ_AHEAD: u64 = 8 << 20;
@@ -130,6 +131,7 @@ impl Backend for FileBackend {
 
     #[cfg(windows)]
     fn read(&self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+        self.read_ahead(offset, out.len());
         while !out.is_empty() {
             let count = std::os::windows::fs::FileExt::seek_read(&self.file, out, offset)?;
             if count == 0 {

@@ -40,9 +40,12 @@ pub(crate) fn load_chunk_into(rows: &dyn Rows, chunk: &ChunkRef, raw: &mut [u8])
 
 /// The encoded bytes of a chunk, without the ids of its bases.
 pub(crate) fn load_encoded(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
+    let mut encoded = Vec::new();
     with_stored(rows, id, row, &mut Vec::new(), &mut |stored| {
-        encoded_bytes(id, stored, &row.bases).map(<[u8]>::to_vec)
-    })
+        encoded.extend_from_slice(encoded_bytes(id, stored, &row.bases)?);
+        Ok(())
+    })?;
+    Ok(encoded)
 }
 
 /// The raw bytes that a row leads to, through its bases, which are not verified by themselves: the
@@ -58,10 +61,11 @@ fn read_chunk(rows: &dyn Rows, id: &ChunkId, row: ChunkRow, raw: &mut [u8]) -> R
         check_chain(id, row, &below)?;
         chain.push((base, below));
     }
-    let longest = chain.iter().map(|(_, row)| row.raw_len as usize).max();
+    let lengths = chain.iter().map(|(_, row)| row.raw_len as usize);
+    let longest = lengths.max().unwrap_or(0);
     let mut stored = STORED.take();
-    let read = if longest.is_some_and(|longest| longest > raw.len()) {
-        let mut buffer = vec![0; longest.unwrap_or(0)];
+    let read = if longest > raw.len() {
+        let mut buffer = vec![0; longest];
         let read = decode_chain(rows, &chain, &mut stored, &mut buffer);
         read.map(|()| raw.copy_from_slice(&buffer[..raw.len()]))
     } else {
@@ -131,24 +135,21 @@ fn check_chain(id: &ChunkId, row: &ChunkRow, base: &ChunkRow) -> Result<()> {
 
 /// Shows the stored bytes of a chunk: where the engine has them, or put together in the place of
 /// what `joined` holds.
-fn with_stored<T>(
+fn with_stored(
     rows: &dyn Rows,
     id: &ChunkId,
     row: &ChunkRow,
     joined: &mut Vec<u8>,
-    visit: &mut dyn FnMut(&[u8]) -> Result<T>,
-) -> Result<T> {
+    visit: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     if row.is_lost() {
         return Err(Error::corrupt(named(id), "its bytes are lost"));
     }
     if row.extents() == 1 && row.bundle == 0 {
-        let mut visited = None;
-        each_payload(rows, id, row, &mut |payload| {
+        return each_payload(rows, id, row, &mut |payload| {
             check_stored_len(id, row, payload)?;
-            visited = Some(visit(payload)?);
-            Ok(())
-        })?;
-        return visited.ok_or_else(|| Error::corrupt(named(id), "part 0 is missing"));
+            visit(payload)
+        });
     }
     joined.clear();
     each_payload(rows, id, row, &mut |payload| {

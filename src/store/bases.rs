@@ -202,15 +202,16 @@ impl<'s> Parent<'s> {
         });
         let (id, manifest) = unless_damaged(found)?.flatten().unzip();
         let told = |id| {
-            let checkpoint = (id, store.engine().generation());
+            let checkpoint = (id, store.engine().openings());
             let generations = store.generations();
             generations.unchanged(job.name(), checkpoint, &request.generations)
         };
         let unchanged = id.map_or_else(BTreeSet::new, told);
         let is_of_use = effort.uses_bases() || !unchanged.is_empty();
         Ok(Self {
+            manifest: manifest.filter(|_| is_of_use),
             unchanged,
-            ..Self::with(store, manifest.filter(|_| is_of_use), effort)
+            ..Self::with(store, None, effort)
         })
     }
 
@@ -219,7 +220,7 @@ impl<'s> Parent<'s> {
         Self {
             store,
             long: has_long_chains(effort),
-            manifest,
+            manifest: manifest.filter(|_| effort.uses_bases()),
             unchanged: BTreeSet::new(),
             group: None,
             entry: None,
@@ -375,6 +376,7 @@ pub(super) fn encoded(
         delta.is_some_and(|delta| !base.allows(delta.codec, (raw.len(), delta.bytes.len())))
     };
     if base.is_some_and(is_refused) {
+        encoder.reuse(encoded.map_or_else(Vec::new, |refused| refused.bytes));
         encoded = encoder.encode(texture, raw, None);
     }
     let base = base.filter(|_| encoded.as_ref().is_some_and(|encoded| encoded.with_base));

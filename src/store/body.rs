@@ -166,7 +166,8 @@ pub(super) fn body_in_memory<'e>(
         return Ok(Body::Small(bytes.to_vec()));
     }
     // Where a file is cut depends on what is in it.
-    let is_unchanged = *kind != KindRecord::File && intake.is_unchanged(name, kind, bytes.len())?;
+    let is_unchanged =
+        *kind != KindRecord::File && intake.parent().is_unchanged(name, kind, bytes.len())?;
     let mut cuts = Cuts::new(name, kind);
     let (mut at, mut chunks) = (0, Span::default());
     while at < bytes.len() {

@@ -1,5 +1,5 @@
-//! Saves from several threads at once: each has a transaction of its own, and the last of those
-//! that wait syncs for all.
+//! Saves from several threads at once: each has a transaction of its own, and one syncs for those
+//! before it.
 
 use std::sync::PoisonError;
 use std::time::Duration;

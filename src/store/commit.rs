@@ -16,7 +16,7 @@ use crate::format::{
     SavedPart,
 };
 use crate::id::{CheckpointId, NodeId};
-use crate::storage::{Change, Durability};
+use crate::storage::{Change, Durability, Room};
 use crate::store::{Checkpoint, Job};
 
 /// A checkpoint that has been published.
@@ -39,13 +39,13 @@ pub(super) fn publish(
     let store_id = store.id();
     let suspects = store.engine().suspects();
     let nodes: Vec<NodeId> = built.nodes.ids().copied().collect();
-    let is_whole = ingest.is_small() && !suspects.has_nodes();
-    let durability = if is_whole && Turn::may_share_sync(store) {
+    let may_be_staged = ingest.may_be_staged() && !suspects.has_nodes();
+    let durability = if may_be_staged && Turn::may_share_sync(store) {
         Durability::Staged
     } else {
         Durability::Durable
     };
-    let (id, record, name, merged) = store.change_as(durability, |change| {
+    let (id, record, name, merged) = store.change_with((durability, Room::Ordinary), |change| {
         let mut line = JobLine::open_or_create(change, job.name())?;
         for (metric, direction) in &request.directions {
             declare(change, &mut line, metric, *direction, false)?;

@@ -1,9 +1,8 @@
 //! Memory copied by several threads, beside what goes on.
 
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
-use super::threads::{BESIDE_BYTES, MOST_THREADS};
+use super::threads::{BESIDE_BYTES, MOST_THREADS, beside};
 
 /// Bytes that a thread copies at a time: two of the system's huge pages.
 const PIECE: usize = 4 << 20;
@@ -40,13 +39,7 @@ pub(super) fn copy_beside<T>(pieces: Pieces<'_>, threads: usize, run: impl FnOnc
             to.copy_from_slice(from);
         }
     };
-    thread::scope(|scope| {
-        for _ in 0..others {
-            // Where no more threads are to be had, these do it.
-            if thread::Builder::new().spawn_scoped(scope, copy).is_err() {
-                break;
-            }
-        }
+    beside(others, copy, || {
         let result = run();
         copy();
         result

@@ -1,10 +1,9 @@
 //! Chunks into the buffers that they belong to, with several threads where there is much to load.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 use super::source::{Source, reading};
-use super::threads::{BESIDE_BYTES, MOST_THREADS};
+use super::threads::{BESIDE_BYTES, MOST_THREADS, beside};
 use super::walk::each_chunk;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, EntryRecord};
@@ -87,15 +86,7 @@ pub(super) fn fill(checkpoint: Source<'_>, slots: Vec<Slot<'_>>) -> Result<()> {
             }
         }
     };
-    thread::scope(|scope| {
-        for _ in 1..threads.min(MOST_THREADS) {
-            // Where no more threads are to be had, these do it.
-            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                break;
-            }
-        }
-        work();
-    });
+    beside(threads.min(MOST_THREADS).saturating_sub(1), work, work);
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some((_, error)) => Err(error),
         None => Ok(()),

@@ -47,7 +47,7 @@ pub struct Options {
     /// How entries are encoded.
     pub compression: Compression,
     /// Threads that encode the chunks of a large save, beside the one that saves, and threads that
-    /// load large entries. 1 or less leaves all to the one that calls.
+    /// load or copy large entries. 1 or less leaves all to the one that calls.
     pub threads: usize,
     /// Dates checkpoints.
     pub clock: Arc<dyn Clock>,
@@ -75,6 +75,7 @@ impl Default for Options {
 impl Options {
     /// The defaults, but with so much memory for the store: half of what is not in hand is the page
     /// cache, half the bytes of the entries saved last. Threads are as many as there is room for.
+    /// With less than a thread and 16 MiB of cache take, it is these.
     pub fn within(memory_bytes: usize) -> Self {
         let mut options = Self::default();
         while options.threads > 1 && in_hand(options.threads) > memory_bytes / 2 {
@@ -338,21 +339,13 @@ impl Store {
         self.change_with((Durability::Durable, Room::Ordinary), run)
     }
 
-    /// [`Store::change`], durable or not yet.
-    pub(super) fn change_as<T>(
-        &self,
-        durability: Durability,
-        run: impl FnOnce(&mut Change<'_>) -> Result<T>,
-    ) -> Result<T> {
-        self.change_with((durability, Room::Ordinary), run)
-    }
-
     /// [`Store::change`] of the kind that makes room, on a full disk too.
     pub(super) fn make_room<T>(&self, run: impl FnOnce(&mut Change<'_>) -> Result<T>) -> Result<T> {
         self.change_with((Durability::Durable, Room::Ballast), run)
     }
 
-    fn change_with<T>(
+    /// [`Store::change`], durable or not yet, with this room.
+    pub(super) fn change_with<T>(
         &self,
         (durability, room): (Durability, Room),
         run: impl FnOnce(&mut Change<'_>) -> Result<T>,

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 
-use super::bases::{Parent, Place};
+use super::bases::Parent;
 use super::heal::{Presence, Uncounted, heal, mend_nodes, recount};
 use super::pipeline::{Fresh, Prepared, Spare, Worker};
 use super::request::Request;
 use super::threads::STAGE_BYTES;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, KindRecord, Manifest};
+use crate::format::Manifest;
 use crate::id::{ChunkId, NodeId};
 use crate::storage::{
     Change, Durability, NewChunk, NodeSet, Room, put_chunk, restore_nodes, retain_manifest,
@@ -50,10 +50,10 @@ pub(super) struct Ingest<'s> {
     healing_bytes: usize,
     /// Chunks whose counts were lost, or that came for a checkpoint that is there already.
     uncounted: HashSet<ChunkId>,
-    /// The engine's generation that others had staged under when this began.
-    seen: Option<u64>,
-    /// That which its own stages were written under.
-    generation: Option<u64>,
+    /// The opening of the database that others had staged in when this began.
+    others_staged_in: Option<u64>,
+    /// That which its own stages were written in.
+    staged_in: Option<u64>,
     pub(super) tally: Tally,
 }
 
@@ -64,7 +64,7 @@ impl<'s> Ingest<'s> {
         store.recent().begin();
         let engine = store.engine();
         // What others have staged would be gone too.
-        let seen = (engine.undurable() > 0).then(|| engine.generation());
+        let others_staged_in = (engine.undurable() > 0).then(|| engine.openings());
         let parent = Parent::of(job, request, compression)?;
         Ok(Self {
             store,
@@ -77,15 +77,16 @@ impl<'s> Ingest<'s> {
             healing: Vec::new(),
             healing_bytes: 0,
             uncounted: HashSet::new(),
-            seen,
-            generation: None,
+            others_staged_in,
+            staged_in: None,
             tally: Tally::default(),
         })
     }
 
-    /// Whether all that it brings goes with the last transaction, and nothing is mended.
-    pub(super) const fn is_small(&self) -> bool {
-        self.generation.is_none() && self.healing.is_empty()
+    /// Whether all that it brings goes with the last transaction, which mends no chunk: then that
+    /// may be staged.
+    pub(super) const fn may_be_staged(&self) -> bool {
+        self.staged_in.is_none() && self.healing.is_empty()
     }
 
     /// What prepares its chunks.
@@ -105,19 +106,9 @@ impl<'s> Ingest<'s> {
         self.compression.uses_bases()
     }
 
-    /// The chunk of the parent at this place.
-    pub(super) fn parent(&mut self, place: Place<'_>) -> Result<Option<ChunkRef>> {
-        self.parent.at(place)
-    }
-
-    /// Whether the caller said that this entry is as it is in the parent; and it can be.
-    pub(super) fn is_unchanged(
-        &mut self,
-        name: &str,
-        kind: &KindRecord,
-        bytes: usize,
-    ) -> Result<bool> {
-        self.parent.is_unchanged(name, kind, bytes)
+    /// The checkpoint that it continues from.
+    pub(super) fn parent(&mut self) -> &mut Parent<'s> {
+        &mut self.parent
     }
 
     /// Takes in a chunk, in the order in which they were cut.
@@ -225,20 +216,20 @@ impl<'s> Ingest<'s> {
             }
             change.finish()?;
             // While this runs, the database is not opened anew.
-            Ok((numbers, engine.generation()))
+            Ok((numbers, engine.openings()))
         })?;
         self.spare.give(pending);
         self.fresh.chunks().extend(numbers);
-        self.generation.get_or_insert(written);
+        self.staged_in.get_or_insert(written);
         self.check_stages()
     }
 
     /// Stages that the engine has forgotten, because it was opened anew, can't be published.
     fn check_stages(&self) -> Result<()> {
-        let now = self.store.engine().generation();
+        let now = self.store.engine().openings();
         if self
-            .seen
-            .or(self.generation)
+            .others_staged_in
+            .or(self.staged_in)
             .is_some_and(|staged| staged != now)
         {
             let path = self.store.path().to_owned();

@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::bases::Place;
+use super::bases::{Parent, Place};
 use super::ingest::Ingest;
 use super::pipeline::{Pipeline, Raw, Task, Work};
 use crate::codec::Texture;
 use crate::error::{Error, Result};
-use crate::format::{ChunkRef, KindRecord};
+use crate::format::ChunkRef;
 
 /// The places of an entry's chunks among those of the save: they follow each other.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +54,7 @@ impl<'i, 's, 'e> Intake<'i, 's, 'e> {
         texture: Texture,
         (place, is_unchanged): (Place<'_>, bool),
     ) -> Result<usize> {
-        let parent = self.ingest.parent(place)?;
+        let parent = self.parent().at(place)?;
         let work = Work::Chunk {
             texture,
             parent,
@@ -63,14 +63,9 @@ impl<'i, 's, 'e> Intake<'i, 's, 'e> {
         self.send(Task { raw, work })
     }
 
-    /// Whether the caller said that this entry is as it is in the parent; and it can be.
-    pub(super) fn is_unchanged(
-        &mut self,
-        name: &str,
-        kind: &KindRecord,
-        bytes: usize,
-    ) -> Result<bool> {
-        self.ingest.is_unchanged(name, kind, bytes)
+    /// The checkpoint that the save continues from.
+    pub(super) fn parent(&mut self) -> &mut Parent<'s> {
+        self.ingest.parent()
     }
 
     /// Takes in a chunk of any kind.

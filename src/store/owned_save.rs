@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -94,7 +93,7 @@ impl Save<'_> {
             let bytes = match bytes {
                 Taken::Owned(bytes) => bytes,
                 Taken::Lent(bytes) => {
-                    let range: Range<usize> = at..at + bytes.len();
+                    let range = at..at + bytes.len();
                     at = range.end;
                     copied.slice(range)
                 }

@@ -118,12 +118,9 @@ impl<'a> Save<'a> {
         let Tensor { dtype, shape, data } = tensor;
         let bytes = data.len() as u64;
         self.put_tensor(name, dtype, &shape, Source::Shared(data));
-        let fault = self
-            .parts
-            .get(name)
-            .filter(|part| part.bytes != Some(bytes));
-        let fault = fault.map(|part| check_length(name, part.bytes, bytes));
-        self.check(fault.unwrap_or(Ok(())))
+        let part = self.parts.get(name);
+        let checked = part.map_or(Ok(()), |part| check_length(name, part.bytes, bytes));
+        self.check(checked)
     }
 
     /// Adds tensors.
@@ -325,7 +322,7 @@ impl<'a> Save<'a> {
     }
 
     /// Saves it: everything in one transaction, on the disk when this returns. Of small saves that
-    /// come from several threads at once, the last syncs for all that waited for it.
+    /// come from several threads at once, one syncs for those before it.
     ///
     /// Memory is bounded whatever the size: entries from readers and large tensors are taken in by
     /// pieces. The entries' bytes are hashed once; those that the store has cost no writing.
@@ -474,22 +471,19 @@ pub(super) fn perform(
         }
     };
     ingest.forget_damage();
-    let tally = ingest.tally;
-    let Published {
-        checkpoint,
-        merged,
-        staged,
-    } = published;
-    let durable = turn.end(staged);
+    let durable = turn.end(published.staged);
     if matches!(durable, Err(Error::Full { .. })) {
         let _turn = store.turn()?;
         store.end_undo_windows(last);
     }
     durable?;
-    // An id that is lost is given again.
-    let (told, opening) = (&request.generations, store.engine().generation());
-    let saved = (checkpoint.id.get(), opening);
-    store.generations().note(job.name(), saved, told);
+    let Published {
+        checkpoint, merged, ..
+    } = published;
+    // Not before: an id that is lost is given again.
+    let known = (checkpoint.id.get(), store.engine().openings());
+    let generations = &request.generations;
+    store.generations().note(job.name(), known, generations);
     let Tally {
         shared_bytes,
         new_bytes,
@@ -497,7 +491,7 @@ pub(super) fn perform(
         chunks,
         new_chunks,
         healed_chunks,
-    } = tally;
+    } = ingest.tally;
     Ok(Saved {
         checkpoint,
         merged,

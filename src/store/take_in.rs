@@ -63,7 +63,9 @@ fn copies<'i, 'e>(
         // What is not looked at may be anything, and nothing is derived from it.
         let length = item.len().and_then(|len| usize::try_from(len).ok());
         if let Some((DType::F32, shape)) = tensor(item)
-            && !intake.is_unchanged(item.name, item.kind, length.unwrap_or(0))?
+            && !intake
+                .parent()
+                .is_unchanged(item.name, item.kind, length.unwrap_or(0))?
         {
             masters.entry(shape).or_default().push(item);
         }
@@ -82,7 +84,10 @@ fn copies<'i, 'e>(
         let Some(raw) = item.memory() else {
             continue;
         };
-        if intake.is_unchanged(item.name, item.kind, raw.len())? {
+        if intake
+            .parent()
+            .is_unchanged(item.name, item.kind, raw.len())?
+        {
             continue;
         }
         let is_master = |master: &&&Item<'_>| {

@@ -1,5 +1,7 @@
 //! When a save or a load starts threads, how many at most, and how much a save has in hand.
 
+use std::thread;
+
 use crate::format::MAX_CHUNK_BYTES;
 
 /// For fewer bytes other threads would not be worth their start.
@@ -28,4 +30,17 @@ pub(super) const fn in_hand(threads: usize) -> usize {
     };
     let chunks = 2 * STAGE_CHUNKS + threads * AHEAD;
     2 * chunks * MAX_CHUNK_BYTES + threads * THREAD_BYTES
+}
+
+/// Runs `work` on so many other threads while `here` goes on on this one, and waits for all.
+pub(super) fn beside<T>(others: usize, work: impl Fn() + Sync, here: impl FnOnce() -> T) -> T {
+    thread::scope(|scope| {
+        for _ in 0..others {
+            // Where no more threads are to be had, these do it.
+            if thread::Builder::new().spawn_scoped(scope, &work).is_err() {
+                break;
+            }
+        }
+        here()
+    })
 }

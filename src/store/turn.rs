@@ -11,25 +11,22 @@ const MOST_UNDURABLE: u64 = 64;
 #[derive(Debug)]
 pub(super) struct Turn<'s> {
     store: &'s Store,
-    turn: Option<MutexGuard<'s, ()>>,
+    /// Given back after it has been said that the turn ends.
+    _turn: MutexGuard<'s, ()>,
 }
 
 impl<'s> Turn<'s> {
     /// Waits for it.
     pub(super) fn of(store: &'s Store) -> Result<Self> {
+        // In a forked process nobody may give back what is locked here.
+        store.engine().check_process()?;
         store.burst().begin_waiting();
         let turn = store.turn();
         store.burst().begin_turn();
-        match turn {
-            Ok(turn) => Ok(Self {
-                store,
-                turn: Some(turn),
-            }),
-            Err(error) => {
-                store.burst().end_turn();
-                Err(error)
-            }
-        }
+        Ok(Self {
+            store,
+            _turn: turn?,
+        })
     }
 
     /// Whether its sync can be left to one that waits.
@@ -55,6 +52,5 @@ impl<'s> Turn<'s> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.store.burst().end_turn();
-        self.turn = None;
     }
 }

@@ -40,10 +40,10 @@ fn main() {
         let path = folder.path().join(format!("redb-{quick_repair}"));
         (quick_repair, Database::create(path).unwrap())
     });
-    let counted = Counted::default();
+    let counted = Arc::new(AtomicU64::new(0));
     let (_store, job) = ours(&folder.path().join("x.ckptdb"), &counted);
     let mut state = noise(bytes);
-    let before = counted.syncs.load(Ordering::Relaxed);
+    let before = counted.load(Ordering::Relaxed);
     for number in 0..saves {
         state[..8].copy_from_slice(&number.to_le_bytes());
         let mut take = |what, run: &mut dyn FnMut()| {
@@ -74,7 +74,7 @@ fn main() {
             save.metric("reward", number as f64).commit().unwrap();
         });
     }
-    let syncs = counted.syncs.load(Ordering::Relaxed) - before;
+    let syncs = counted.load(Ordering::Relaxed) - before;
     println!("{saves} saves of {bytes} bytes, {INDEX_ROWS} index rows each");
     println!("| store | p50 | p99 | of SQLite's p50 |\n|---|---|---|---|");
     let at = |times: &[f64], part: usize| times[(times.len() - 1) * part / 100];
@@ -144,21 +144,15 @@ fn commit(engine: &Database, quick_repair: bool, number: u64, state: &[u8]) {
     transaction.commit().unwrap();
 }
 
-/// What is counted of the file's calls.
-#[derive(Clone, Debug, Default)]
-struct Counted {
-    syncs: Arc<AtomicU64>,
-}
+#[derive(Debug)]
+struct CountedMedium(FileMedium, Arc<AtomicU64>);
 
 #[derive(Debug)]
-struct CountedMedium(FileMedium, Counted);
+struct CountedBackend(Box<dyn Backend>, Arc<AtomicU64>);
 
-#[derive(Debug)]
-struct CountedBackend(Box<dyn Backend>, Counted);
-
-fn ours(path: &Path, counted: &Counted) -> (Store, Job) {
+fn ours(path: &Path, syncs: &Arc<AtomicU64>) -> (Store, Job) {
     Store::create(path).unwrap().close();
-    let medium = CountedMedium(FileMedium::new(path), counted.clone());
+    let medium = CountedMedium(FileMedium::new(path), Arc::clone(syncs));
     let store = Store::open_in(Arc::new(medium), Options::default()).unwrap();
     let job = store.job("agent").unwrap();
     job.declare_metric("reward", Direction::Max).unwrap();
@@ -168,7 +162,7 @@ fn ours(path: &Path, counted: &Counted) -> (Store, Job) {
 impl Medium for CountedMedium {
     fn open(&self) -> std::io::Result<Box<dyn Backend>> {
         let backend = self.0.open()?;
-        Ok(Box::new(CountedBackend(backend, self.1.clone())))
+        Ok(Box::new(CountedBackend(backend, Arc::clone(&self.1))))
     }
     fn path(&self) -> &Path {
         self.0.path()
@@ -189,7 +183,7 @@ impl Backend for CountedBackend {
         self.0.set_len(len)
     }
     fn sync(&self) -> std::io::Result<()> {
-        self.1.syncs.fetch_add(1, Ordering::Relaxed);
+        self.1.fetch_add(1, Ordering::Relaxed);
         self.0.sync()
     }
     fn try_lock(&self) -> std::io::Result<bool> {

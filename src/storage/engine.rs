@@ -157,9 +157,10 @@ impl Engine {
         })
     }
 
-    /// The number of the last staged commit, for [`Engine::make_durable`].
-    pub(crate) fn last_staged(&self) -> u64 {
-        self.ledger.last()
+    /// The number, for [`Engine::make_durable`], of the transaction that runs, if it is staged.
+    /// Only while it runs is that sure: afterwards the database may be opened anew at any time.
+    pub(crate) fn next_staged(&self) -> u64 {
+        self.ledger.last() + 1
     }
 
     /// How many staged commits a crash would forget.
@@ -204,7 +205,7 @@ impl Engine {
         drop(slot);
         if is_open
             && self.undurable() > 0
-            && let Err(error) = self.make_durable_in(Room::Ballast, self.last_staged())
+            && let Err(error) = self.make_durable_in(Room::Ballast, self.ledger.last())
         {
             tracing::warn!(%error, "what was staged is forgotten");
         }
@@ -442,6 +443,30 @@ mod tests {
         let (len, used) = engine.size().unwrap();
         assert!(len > 4096 && used == len, "{len} {used}");
         assert!(engine.has_ballast());
+    }
+
+    #[test]
+    fn a_staged_commit_that_an_opening_lost_is_not_taken_for_durable() {
+        let engine = engine(|_| Ok(()));
+        let mut staged = 0;
+        let written = engine.write(Durability::Staged, Room::Ordinary, |_| {
+            staged = engine.next_staged();
+            Ok(())
+        });
+        written.unwrap();
+        assert!(engine.is_staged(staged));
+        // Another thread met a failure, and opens the database anew before anybody has synced.
+        noted(engine.discard(&mut engine.handle.write().unwrap()));
+        engine.read(|_| Ok(())).unwrap();
+        let told = engine.make_durable(staged).unwrap_err();
+        assert!(matches!(told, Error::Interrupted { .. }), "{told}");
+        // What follows is not confused with it.
+        let written = engine.write(Durability::Staged, Room::Ordinary, |_| {
+            staged = engine.next_staged();
+            Ok(())
+        });
+        written.unwrap();
+        engine.make_durable(staged).unwrap();
     }
 
     /// What opening these bytes says.

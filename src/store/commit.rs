@@ -45,7 +45,9 @@ pub(super) fn publish(
     } else {
         Durability::Durable
     };
+    let mut staged = None;
     let (id, record, name, merged) = store.change_with((durability, Room::Ordinary), |change| {
+        staged = (durability == Durability::Staged).then(|| store.engine().next_staged());
         let mut line = JobLine::open_or_create(change, job.name())?;
         for (metric, direction) in &request.directions {
             declare(change, &mut line, metric, *direction, false)?;
@@ -91,11 +93,10 @@ pub(super) fn publish(
         Ok((id, record, name, false))
     })?;
     suspects.forget([], &nodes);
-    let engine = store.engine();
     Ok(Published {
         checkpoint: Checkpoint::new(store.clone(), id, record, name),
         merged,
-        staged: (durability == Durability::Staged).then(|| engine.last_staged()),
+        staged,
     })
 }
 

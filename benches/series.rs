@@ -1,7 +1,8 @@
 //! Series of checkpoints, stored whole: bytes of the file over bytes of the checkpoints, and the
 //! speed of saving and loading them beside memcpy and BLAKE3 in the same run.
 //!
-//! `cargo bench --bench series -- [--compression=NAME,...] [--threads=N] [--recent=MB] FOLDER...`:
+//! `cargo bench --bench series -- [--compression=NAME,...] [--threads=N] [--recent=MB]
+//! [--depth=N] FOLDER...`:
 //! each folder holds a series, `*.safetensors`, `*.json`, `*.pt` or `*.zip`, in the order of their
 //! names. Every checkpoint is loaded again and compared. Files go to `CKPTDB_BENCH_DIR`, or the
 //! system's temporary folder, and are removed.
@@ -33,6 +34,7 @@ fn main() {
                 compressions = names.split(',').map(|name| name.parse().unwrap()).collect();
             }
             Some(("--threads", number)) => options.threads = number.parse().unwrap(),
+            Some(("--depth", number)) => options.chain_depth = number.parse().unwrap(),
             Some(("--recent", mb)) => options.recent_bytes = mb.parse::<usize>().unwrap() << 20,
             _ => folders.push(argument),
         }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::chains::Chains;
 use super::heal::Presence;
 use super::recent::Recent;
 use super::request::Request;
@@ -15,13 +16,8 @@ use crate::id::ChunkId;
 use crate::storage::{NewChunk, Records, Rows, chunk_row, load_chunk};
 use crate::store::{Job, Store};
 
-/// What the deltas of a chain in which all words differ are written against, by their positions: a
-/// chain costs its whole depth whenever its last chunk is loaded, and a delta takes more bytes the
-/// further away its base is (some .024 of the raw ones for each doubling, where a chunk without
-/// base takes .095 more than the nearest delta). Of all trees of this depth whose nodes come in
-/// this order, whatever their number, none costs less on the average.
-const DENSE_CHAIN: [u8; 9] = [0, 0, 1, 2, 0, 4, 5, 4, 7];
-/// The same, of what differs in few places, or is text that grows.
+/// Deltas of what differs in few places, or is text that grows, that one chain may have, and the
+/// chunk without base.
 const LIGHT_CHAIN: u8 = MAX_CHAIN_DEPTH;
 /// A chain of text that has no more raw bytes is loaded at once, however little it began with: a
 /// state that grows outweighs its first turn soon.
@@ -52,7 +48,7 @@ pub(super) struct ChunkPlace<'a> {
 #[derive(Debug)]
 pub(super) struct Parent<'s> {
     store: &'s Store,
-    long: bool,
+    chains: Chains,
     manifest: Option<Manifest>,
     /// Entries that the caller says are still as they are there.
     unchanged: BTreeSet<String>,
@@ -100,13 +96,13 @@ pub(super) struct Base {
     pub(super) position: u8,
     /// How deep the delta would be.
     pub(super) depth: u8,
-    long: bool,
+    is_dense_allowed: bool,
     chain: Chain,
 }
 
 impl Base {
     /// The base of a delta that follows this chunk of the parent, if there is to be one.
-    pub(super) fn after(store: &Store, chunk: &ChunkRef, long: bool) -> Result<Option<Self>> {
+    pub(super) fn after(store: &Store, chunk: &ChunkRef, chains: Chains) -> Result<Option<Self>> {
         if store.presence(&chunk.chunk(), true)? != Presence::Present {
             return Ok(None);
         }
@@ -119,11 +115,11 @@ impl Base {
                 return Ok(None);
             }
             let position = row.position + 1;
-            let (id, row) = if long {
-                (chunk.chunk(), row)
-            } else {
-                skipped(rows, chunk.chunk(), row, position)?
-            };
+            // What was light may still be; where all words differed, they will.
+            if row.codec == Codec::Steps.code() && !chains.has(position) {
+                return Ok(None);
+            }
+            let (id, row) = skipped(rows, (chunk.chunk(), row), chains.base(position))?;
             let chunk = ChunkRef {
                 id: *id.as_bytes(),
                 raw_len: row.raw_len,
@@ -137,7 +133,7 @@ impl Base {
                 raw,
                 position,
                 depth: row.depth + 1,
-                long,
+                is_dense_allowed: chains.has(position),
                 chain: Chain::of(rows, &row)?,
             }))
         });
@@ -163,7 +159,7 @@ impl Base {
                 position: row.position,
                 depth: row.depth,
                 // It is there, so it was allowed.
-                long: true,
+                is_dense_allowed: true,
                 chain: Chain::default(),
             }))
         });
@@ -181,7 +177,7 @@ impl Base {
             Codec::Zstd => deltas <= 2 * first || all + raw as u64 <= TEXT_CHAIN_BYTES,
             _ => deltas <= first,
         };
-        self.long || usize::from(self.position) < DENSE_CHAIN.len() || is_light
+        self.is_dense_allowed || is_light
     }
 }
 
@@ -219,7 +215,7 @@ impl<'s> Parent<'s> {
     pub(super) fn with(store: &'s Store, manifest: Option<Manifest>, effort: Compression) -> Self {
         Self {
             store,
-            long: has_long_chains(effort),
+            chains: store.chains(effort),
             manifest: manifest.filter(|_| effort.uses_bases()),
             unchanged: BTreeSet::new(),
             group: None,
@@ -270,7 +266,7 @@ impl<'s> Parent<'s> {
     /// The base that a delta at this place would be written against, if there is to be one.
     pub(super) fn base(&mut self, place: Place<'_>) -> Result<Option<Base>> {
         match self.at(place)? {
-            Some(chunk) => Base::after(self.store, &chunk, self.long),
+            Some(chunk) => Base::after(self.store, &chunk, self.chains),
             None => Ok(None),
         }
     }
@@ -326,12 +322,6 @@ impl<'s> Parent<'s> {
     }
 }
 
-/// Whether chains may be as long as they can be, each delta against the one before: nothing is
-/// smaller, and nothing slower to load.
-pub(super) fn has_long_chains(effort: Compression) -> bool {
-    effort == Compression::Max
-}
-
 /// What is damaged is of no use as a base, and no reason to fail.
 fn unless_damaged<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
@@ -341,16 +331,15 @@ fn unless_damaged<T>(found: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// What a delta at this position is written against, of the chain that ends with a chunk. Where all
-/// words differ, that is [`DENSE_CHAIN`]'s; in others it is the end itself.
+/// The chunk at this position of the chain that ends with `end`, or the nearest below; the end
+/// itself where no position is given, or not all words differ from its base's.
 fn skipped(
     rows: &dyn Rows,
-    mut id: ChunkId,
-    mut row: ChunkRow,
-    position: u8,
+    end: (ChunkId, ChunkRow),
+    position: Option<u8>,
 ) -> Result<(ChunkId, ChunkRow)> {
-    let at = DENSE_CHAIN.get(usize::from(position));
-    while at.is_some_and(|at| row.position > *at)
+    let (mut id, mut row) = end;
+    while position.is_some_and(|position| row.position > position)
         && row.codec == Codec::Steps.code()
         && let [base] = row.bases[..]
     {
@@ -396,8 +385,13 @@ pub(super) fn encoded(
 
 /// Keeps a new chunk's bytes in memory for the next save, in the place of its base's; or these, if
 /// nothing will be written against it.
-pub(super) fn keep(recent: &Recent, chunk: &NewChunk, raw: &[u8], base: Option<Base>) {
-    let is_base = chunk.codec != Codec::Steps.code() || DENSE_CHAIN.contains(&chunk.position);
+pub(super) fn keep(
+    recent: &Recent,
+    (chunk, raw): (&NewChunk, &[u8]),
+    base: Option<Base>,
+    chains: Chains,
+) {
+    let is_base = chunk.codec != Codec::Steps.code() || chains.builds_on(chunk.position);
     // Its bytes are given back first: what is kept of the chunk takes their place.
     match base.map(|base| base.id) {
         Some(base) if !is_base => recent.touch(&base),

@@ -46,6 +46,10 @@ pub struct Options {
     pub recent_bytes: usize,
     /// How entries are encoded.
     pub compression: Compression,
+    /// Deltas that a load takes at most to make bytes of which all words change from checkpoint to
+    /// checkpoint: up to 8. The more, the fewer bytes and the slower loads, as `docs/codec.md` has
+    /// it; 0 is for none. [`Compression::Max`] has no such limit.
+    pub chain_depth: u8,
     /// Threads that encode the chunks of a large save, beside the one that saves, and threads that
     /// load or copy large entries. 1 or less leaves all to the one that calls.
     pub threads: usize,
@@ -64,6 +68,7 @@ impl Default for Options {
             undo_window: Duration::from_hours(1),
             recent_bytes: 64 << 20,
             compression: Compression::Default,
+            chain_depth: 3,
             threads: std::thread::available_parallelism()
                 .map_or(1, usize::from)
                 .min(8),

@@ -3,6 +3,7 @@
 mod bases;
 mod body;
 mod burst;
+mod chains;
 mod change;
 mod check;
 mod checkpoint;

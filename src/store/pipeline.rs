@@ -8,7 +8,8 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::bases::{Base, encoded, has_long_chains, keep};
+use super::bases::{Base, encoded, keep};
+use super::chains::Chains;
 use super::heal::Presence;
 use super::threads::{AHEAD, BESIDE_BYTES, MOST_THREADS, STAGE_CHUNKS};
 use crate::codec::{Compression, Encoder, Narrow, Texture};
@@ -116,7 +117,7 @@ impl Spare {
 pub(super) struct Worker<'s> {
     store: &'s Store,
     encoder: Encoder,
-    long: bool,
+    chains: Chains,
     fresh: Fresh,
     spare: Spare,
 }
@@ -130,7 +131,7 @@ impl<'s> Worker<'s> {
         Self {
             store,
             encoder: Encoder::new(effort),
-            long: has_long_chains(effort),
+            chains: store.chains(effort),
             fresh,
             spare,
         }
@@ -225,13 +226,13 @@ impl<'s> Worker<'s> {
         parent: Option<&ChunkRef>,
     ) -> Result<NewChunk> {
         let base = match parent.filter(|_| self.encoder.uses_bases()) {
-            Some(parent) => Base::after(self.store, parent, self.long)?,
+            Some(parent) => Base::after(self.store, parent, self.chains)?,
             None => None,
         };
         self.encoder.reuse(self.spare.take());
         let new = encoded(&mut self.encoder, chunk, raw, texture, base.as_ref());
         if self.encoder.uses_bases() {
-            keep(self.store.recent(), &new, raw, base);
+            keep(self.store.recent(), (&new, raw), base, self.chains);
         }
         Ok(new)
     }

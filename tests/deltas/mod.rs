@@ -403,18 +403,37 @@ fn check_loads(store: &Store, reference: &str, iteration: u64) {
 }
 
 #[test]
-fn no_load_takes_more_than_three_dense_deltas() {
+fn no_load_takes_more_dense_deltas_than_is_allowed() {
+    let trees: [(u8, &[u8]); 5] = [
+        (0, &[0]),
+        (1, &[0, 1, 1, 1]),
+        (2, &[0, 1, 2, 1, 2, 2]),
+        (3, &[0, 1, 2, 3, 1, 2, 3, 2, 3]),
+        (7, &[0, 1, 2, 3, 4, 5, 6, 7]),
+    ];
+    for (chain_depth, tree) in trees {
+        let options = Options {
+            chain_depth,
+            ..options()
+        };
+        let store = Store::create_in(Arc::new(MemoryMedium::default()), options).unwrap();
+        let job = store.job("NQ").unwrap();
+        let depth = |iteration| {
+            let saved = save(&job, iteration).checkpoint.storage().unwrap();
+            assert_eq!(saved[0].encodings.len(), 1);
+            saved[0].depth
+        };
+        let depths: Vec<u8> = (0..18).map(depth).collect();
+        for chain in depths.chunks(tree.len()) {
+            assert_eq!(chain, &tree[..chain.len()]);
+        }
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    }
+}
+
+#[test]
+fn with_the_most_effort_chains_are_as_long_as_they_can_be() {
     let store = store();
-    let job = store.job("NQ").unwrap();
-    let depth = |iteration| {
-        let saved = save(&job, iteration).checkpoint.storage().unwrap();
-        assert_eq!(saved[0].encodings.len(), 1);
-        saved[0].depth
-    };
-    let depths: Vec<u8> = (0..18).map(depth).collect();
-    assert_eq!(depths[..9], [0, 1, 2, 3, 1, 2, 3, 2, 3]);
-    assert_eq!(depths[..9], depths[9..]);
-    // With the most effort, chains are as long as they can be.
     let slow = store.job("slow").unwrap();
     let deep = |iteration| {
         let weights = walk(2, iteration, WORDS);

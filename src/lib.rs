@@ -37,7 +37,8 @@ pub use storage::{Backend, FileMedium, Medium, MemoryMedium};
 pub use store::{
     Breakdown, Checkpoint, Checkpoints, Compacted, Damage, EntryStorage, Filter, Job, JobInfo,
     Options, Outcome, OwnedSave, Pruned, Reclaimed, Recompressed, Repaired, Resumed, Salvaged,
-    Save, Saved, SessionStats, Stats, Store, Telemetry, Usage, VerifyDepth, VerifyReport,
+    Save, SaveTimes, Saved, SessionStats, Stats, Store, Telemetry, Usage, VerifyDepth,
+    VerifyReport,
 };
 pub use tensor::{DType, Tensor, TensorSlice};
 pub use time::Timestamp;

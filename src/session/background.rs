@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use super::caught::caught;
 use super::options::Overlap;
@@ -67,8 +68,14 @@ impl Background {
         })
     }
 
-    /// Hands a save over.
-    pub(super) fn submit(&self, mut order: Order, save: OwnedSave, overlap: Overlap) -> Handed {
+    /// Hands a save over, for which training has then `waited`.
+    pub(super) fn submit(
+        &self,
+        mut order: Order,
+        save: OwnedSave,
+        overlap: Overlap,
+        waited: &dyn Fn() -> Duration,
+    ) -> Handed {
         let mut state = self.shared.lock();
         let is_replaceable = |state: &State| {
             let waits = state.queued.as_ref();
@@ -95,6 +102,7 @@ impl Background {
             }
             Overlap::Skip => {}
         }
+        order.blocked = waited();
         state.queued = Some((order, save));
         self.shared.changed.notify_all();
         answer

@@ -9,7 +9,7 @@ use super::caught::caught;
 use super::draft::Draft;
 use super::problem::{Problem, ProblemKind};
 use crate::checkpoint::CheckpointInfo;
-use crate::store::Checkpoint;
+use crate::store::{Checkpoint, SaveTimes};
 
 /// What a hook returns. An error is reported.
 pub type HookResult = Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -109,10 +109,8 @@ pub struct Done {
     pub logical_bytes: u64,
     /// Bytes that it added to the store, encoded.
     pub stored_bytes: u64,
-    /// How long training waited for it.
-    pub blocked: Duration,
-    /// How long it ran besides.
-    pub background: Duration,
+    /// Where its time went.
+    pub times: SaveTimes,
     /// Checkpoints that retention deleted after it.
     pub pruned: u64,
 }

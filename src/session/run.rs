@@ -168,7 +168,7 @@ impl Session {
         if events.is_empty() {
             return SaveState::NotDue;
         }
-        let save = self.save(iteration, metrics, &events, true, fill);
+        let save = self.save(iteration, metrics, (&events, true), fill, &mut || ());
         self.wait();
         self.known(iteration, save)
     }

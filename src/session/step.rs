@@ -1,6 +1,8 @@
 //! A step: whether to save now, and what became of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::background::Handed;
@@ -13,6 +15,7 @@ use super::start::{Owed, Saver, Session};
 use super::worker::{Order, Refusal, Report};
 use crate::error::Error;
 use crate::event::Event;
+use crate::platform::Clock;
 use crate::policy::{Call, Decision, Moment};
 use crate::store::Save;
 use crate::telemetry::Batch;
@@ -20,6 +23,25 @@ use crate::telemetry::Batch;
 /// After a failure, a save is tried again so much later, then twice that, up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
+
+/// How long training waits for a save.
+struct Waited {
+    clock: Arc<dyn Clock>,
+    began: Duration,
+}
+
+impl Waited {
+    fn so_far(&self) -> Duration {
+        self.clock.elapsed().saturating_sub(self.began)
+    }
+
+    /// Runs what is no waiting.
+    fn not_for(&mut self, run: &mut dyn FnMut()) {
+        let before = self.clock.elapsed();
+        run();
+        self.began += self.clock.elapsed().saturating_sub(before);
+    }
+}
 
 impl Session {
     /// Whether a step at this iteration would save, and why. Nothing is saved, and nothing changes.
@@ -36,6 +58,68 @@ impl Session {
         iteration: u64,
         metrics: &BTreeMap<String, f64>,
         fill: impl FnOnce(Save<'s>) -> Save<'s>,
+    ) -> Step {
+        self.step_while(iteration, metrics, fill, || ())
+    }
+
+    /// [`Session::step`] behind `run`, which only reads the state: the next forward and backward
+    /// pass. With [`background`](super::SessionOptions::background), what is to be saved is copied
+    /// while that goes on, and the copy is whole when this returns, before the optimizer changes
+    /// the state ([`Save::copy_while`]). Otherwise `run` follows the save.
+    ///
+    /// ```
+    /// # use std::collections::BTreeMap;
+    /// # use ckptdb::Store;
+    /// # use ckptdb::session::{Overlap, SessionOptions};
+    /// # let store = Store::in_memory()?;
+    /// # let options = SessionOptions { background: Some(Overlap::Wait), ..Default::default() };
+    /// # let mut session = store.job("NQ")?.session(options)?;
+    /// # let backward = |weights: &[u8]| weights.len() as u8;
+    /// # let metrics = BTreeMap::new();
+    /// let mut weights = vec![0_u8; 1 << 20];
+    /// let mut gradient = 0;
+    /// for iteration in 1..=3 {
+    ///     session.step_while(
+    ///         iteration,
+    ///         &metrics,
+    ///         |save| save.bytes("weights", &weights),
+    ///         || gradient = backward(&weights),
+    ///     );
+    ///     weights[0] += gradient;
+    /// }
+    /// # session.finish(3, &metrics, |save| save.bytes("weights", &weights));
+    /// # Ok::<(), ckptdb::Error>(())
+    /// ```
+    ///
+    /// # Panics
+    /// When `run` does; the save is not lost by that.
+    pub fn step_while<'s>(
+        &mut self,
+        iteration: u64,
+        metrics: &BTreeMap<String, f64>,
+        fill: impl FnOnce(Save<'s>) -> Save<'s>,
+        run: impl FnOnce(),
+    ) -> Step {
+        let (mut run, mut panic) = (Some(run), None);
+        let mut once = || {
+            if let Some(run) = run.take() {
+                panic = caught(run).err();
+            }
+        };
+        let step = self.step_beside(iteration, metrics, fill, &mut once);
+        once();
+        if let Some(panic) = panic {
+            resume_unwind(panic.0);
+        }
+        step
+    }
+
+    fn step_beside<'s>(
+        &mut self,
+        iteration: u64,
+        metrics: &BTreeMap<String, f64>,
+        fill: impl FnOnce(Save<'s>) -> Save<'s>,
+        run: &mut dyn FnMut(),
     ) -> Step {
         self.collect();
         self.log_values(iteration, metrics);
@@ -67,7 +151,8 @@ impl Session {
                 if events.is_empty() {
                     events.insert(Event::Custom("retry".to_owned()));
                 }
-                step.save = self.save(iteration, metrics, &events, stop.is_some(), fill);
+                let must = stop.is_some();
+                step.save = self.save(iteration, metrics, (&events, must), fill, run);
             }
         }
         if stop.is_some() {
@@ -125,14 +210,15 @@ impl Session {
             .is_some_and(|owed| self.clock.elapsed() >= owed.at)
     }
 
-    /// Saves, here or beside. `must` says that there may be no later save.
+    /// Saves for these events, here or beside; with `must`, there may be no later save. What is
+    /// copied is copied while `run` goes on, which may be left out.
     pub(super) fn save<'s>(
         &mut self,
         iteration: u64,
         metrics: &BTreeMap<String, f64>,
-        events: &BTreeSet<Event>,
-        must: bool,
+        (events, must): (&BTreeSet<Event>, bool),
         fill: impl FnOnce(Save<'s>) -> Save<'s>,
+        run: &mut dyn FnMut(),
     ) -> SaveState {
         let mut events = events.clone();
         events.append(&mut self.owed_events);
@@ -180,7 +266,7 @@ impl Session {
             events: events.clone(),
             is_beside: matches!(self.saver, Saver::Beside(_)),
         };
-        self.hand_over(began, order, save)
+        self.hand_over(began, order, save, run)
     }
 
     /// Triggers count from a save that is under way; should it fail, that is taken back.
@@ -207,9 +293,16 @@ impl Session {
     }
 
     /// Does a save here, or hands it to the thread that does.
-    fn hand_over(&mut self, began: Duration, mut order: Order, save: Save<'_>) -> SaveState {
-        let waited = |session: &Self| session.clock.elapsed().saturating_sub(began);
-        order.blocked = waited(self);
+    fn hand_over(
+        &mut self,
+        began: Duration,
+        mut order: Order,
+        save: Save<'_>,
+        run: &mut dyn FnMut(),
+    ) -> SaveState {
+        let clock = Arc::clone(&self.clock);
+        let mut waited = Waited { clock, began };
+        order.blocked = waited.so_far();
         if let Saver::Here(worker) = &mut self.saver
             && !order.must
         {
@@ -221,8 +314,9 @@ impl Session {
             return self.settle(report);
         }
         // It is copied: to be sent to the thread, or to be tried twice.
-        let owned = match caught(|| save.into_owned()) {
-            Ok(Ok(owned)) => owned,
+        let copied = caught(|| save.copy_while(|| waited.not_for(run)));
+        let owned = match copied {
+            Ok(Ok((owned, ()))) => owned,
             Ok(Err(error)) => return self.not_handed_over(order, error),
             Err(panic) => {
                 let why = format!("it panicked: {}", panic.said());
@@ -230,7 +324,7 @@ impl Session {
                 return self.not_handed_over(order, error);
             }
         };
-        order.blocked = waited(self);
+        order.blocked = waited.so_far();
         // What only its turn asks for may be left out; all else is saved.
         let overlap = if order.must || !order.is_periodic() {
             Overlap::Wait
@@ -243,18 +337,20 @@ impl Session {
                     worker.perform(order, &mut |points| Some(owned.commit_with(points.clone())));
                 self.settle(report)
             }
-            Saver::Beside(background) => match background.submit(order, owned, overlap) {
-                Handed::Queued => SaveState::Queued,
-                Handed::Skipped(order) => {
-                    self.keep_points(order.telemetry);
-                    self.left_out(order.iteration);
-                    SaveState::LeftOut
+            Saver::Beside(background) => {
+                match background.submit(order, owned, overlap, &|| waited.so_far()) {
+                    Handed::Queued => SaveState::Queued,
+                    Handed::Skipped(order) => {
+                        self.keep_points(order.telemetry);
+                        self.left_out(order.iteration);
+                        SaveState::LeftOut
+                    }
+                    Handed::Replaced(iteration) => {
+                        self.left_out(iteration);
+                        SaveState::Queued
+                    }
                 }
-                Handed::Replaced(iteration) => {
-                    self.left_out(iteration);
-                    SaveState::Queued
-                }
-            },
+            }
             Saver::Closed => SaveState::LeftOut,
         }
     }

@@ -117,16 +117,16 @@ impl Worker {
             self.carried.keep(points);
         }
         let result = match result {
-            Ok(saved) => {
+            Ok(mut saved) => {
                 self.disk.saved(saved.stored_bytes);
                 let pruned = self.prune_after(&saved, order.iteration, &mut problems);
                 let took = clock.elapsed().saturating_sub(began);
-                let (blocked, background) = if order.is_beside {
-                    (order.blocked, took)
+                saved.times.blocked = if order.is_beside {
+                    order.blocked
                 } else {
-                    (order.blocked + took, Duration::ZERO)
+                    order.blocked + took
                 };
-                self.tell(&saved, pruned, blocked, background, &mut problems);
+                self.tell(&saved, pruned, &mut problems);
                 Ok(saved)
             }
             Err(refusal) => {
@@ -248,14 +248,7 @@ impl Worker {
         }
     }
 
-    fn tell(
-        &self,
-        saved: &Saved,
-        pruned: u64,
-        blocked: Duration,
-        background: Duration,
-        problems: &mut Vec<Problem>,
-    ) {
+    fn tell(&self, saved: &Saved, pruned: u64, problems: &mut Vec<Problem>) {
         if self.hooks.is_empty() {
             return;
         }
@@ -263,8 +256,7 @@ impl Worker {
             checkpoint: saved.checkpoint.clone(),
             logical_bytes: saved.logical_bytes,
             stored_bytes: saved.stored_bytes,
-            blocked,
-            background,
+            times: saved.times,
             pruned,
         };
         let iteration = saved.checkpoint.iteration;

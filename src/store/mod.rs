@@ -51,6 +51,7 @@ mod telemetry;
 #[cfg(test)]
 mod testing;
 mod threads;
+mod times;
 mod turn;
 mod unlist;
 mod usage;
@@ -73,5 +74,6 @@ pub(crate) use sessions::Standing;
 pub use sessions::{Outcome, SessionStats};
 pub use stats::Stats;
 pub use telemetry::Telemetry;
+pub use times::SaveTimes;
 pub use usage::{Breakdown, EntryStorage, Usage};
 pub use verify::{Damage, VerifyDepth, VerifyReport};

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -10,6 +11,7 @@ use super::body::{Part, Source, check_length, reading};
 use super::copying::{Pieces, copy_beside};
 use super::request::Request;
 use super::save::perform;
+use super::times::Stopwatch;
 use crate::error::{Error, Result};
 use crate::format::KindRecord;
 use crate::platform::Buffer;
@@ -23,6 +25,7 @@ pub struct OwnedSave {
     job: Job,
     parts: BTreeMap<String, (KindRecord, Bytes)>,
     request: Request,
+    watch: Stopwatch,
 }
 
 /// The bytes of an entry, before those are copied that are lent.
@@ -66,6 +69,8 @@ impl Save<'_> {
     /// As [`Save::into_owned`]; without having run `run` if that is known before.
     pub fn copy_while<T>(self, run: impl FnOnce() -> T) -> Result<(OwnedSave, T)> {
         let (job, mut parts, request) = self.into_parts()?;
+        let clock = job.store_clock();
+        let mut watch = Stopwatch::start(&clock);
         let mut taken = BTreeMap::new();
         for (name, part) in &mut parts {
             let (kind, expected) = (part.kind.clone(), part.bytes);
@@ -86,6 +91,13 @@ impl Save<'_> {
         let refused = |_| Error::invalid("a copy of the state", "it does not fit in memory");
         let mut buffer = Buffer::new(all).map_err(refused)?;
         let threads = job.store_handle().options().threads;
+        let mut ran = Duration::ZERO;
+        let run = || {
+            let began = clock.elapsed();
+            let result = run();
+            ran = clock.elapsed().saturating_sub(began);
+            result
+        };
         let result = copy_beside(Pieces::new(&lent, &mut buffer), threads, run);
         let copied = Bytes::from(buffer);
         let mut at = 0;
@@ -101,10 +113,12 @@ impl Save<'_> {
             (name, (kind, bytes))
         });
         let parts = parts.collect();
+        watch.hand_over(ran);
         let owned = OwnedSave {
             job,
             parts,
             request,
+            watch,
         };
         Ok((owned, result))
     }
@@ -138,7 +152,12 @@ impl OwnedSave {
     /// # Errors
     /// As [`Save::commit`].
     pub fn commit(&self) -> Result<Saved> {
-        perform(&self.job, self.borrowed(), &self.request)
+        perform(
+            &self.job,
+            self.borrowed(),
+            &self.request,
+            self.watch.clone(),
+        )
     }
 
     fn borrowed(&self) -> BTreeMap<String, Part<'_>> {
@@ -160,7 +179,7 @@ impl OwnedSave {
             telemetry: Some(telemetry),
             ..self.request.clone()
         };
-        perform(&self.job, self.borrowed(), &request)
+        perform(&self.job, self.borrowed(), &request, self.watch.clone())
     }
 
     /// Bytes of all entries.

@@ -12,6 +12,7 @@ use super::document;
 use super::ingest::{Ingest, Tally};
 use super::request::Request;
 use super::take_in::take_in;
+use super::times::{SaveTimes, Stopwatch};
 use super::turn::Turn;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
@@ -77,6 +78,8 @@ pub struct Saved {
     /// Chunks that the store had, but damaged, and that are whole again now, for every checkpoint
     /// that shares them.
     pub healed_chunks: u64,
+    /// Where its time went.
+    pub times: SaveTimes,
 }
 
 impl Job {
@@ -337,7 +340,8 @@ impl<'a> Save<'a> {
     /// the undo windows of what was deleted before, to make room for the next save.
     pub fn commit(self) -> Result<Saved> {
         let (job, parts, request) = self.into_parts()?;
-        perform(&job, parts, &request)
+        let watch = Stopwatch::start(&job.store_clock());
+        perform(&job, parts, &request, watch)
     }
 
     /// What it is made of, if nothing is wrong with it.
@@ -454,13 +458,21 @@ pub(super) fn perform(
     job: &Job,
     parts: BTreeMap<String, Part<'_>>,
     request: &Request,
+    mut watch: Stopwatch,
 ) -> Result<Saved> {
     let store = job.store();
     let turn = Turn::of(store)?;
+    let queued = watch.lap();
     store.settle();
     let last = store.read(|rows| Ok(Records(rows).head()?.last))?;
     let mut ingest = Ingest::new(job, request)?;
-    let (published, logical_bytes) = match save_parts(&mut ingest, parts, job, request) {
+    let taken = take_in(&mut ingest, parts).and_then(|built| {
+        let encode = watch.lap();
+        let bytes = built.bytes;
+        let published = commit::publish(job, request, built, &mut ingest)?;
+        Ok((published, bytes, encode))
+    });
+    let (published, logical_bytes, encode) = match taken {
         Ok(saved) => saved,
         Err(error) => {
             ingest.abandon();
@@ -477,6 +489,13 @@ pub(super) fn perform(
         store.end_undo_windows(last);
     }
     durable?;
+    let mut times = SaveTimes {
+        queued,
+        encode,
+        commit: watch.lap(),
+        ..SaveTimes::default()
+    };
+    times.blocked = watch.blocked(times.behind());
     let Published {
         checkpoint, merged, ..
     } = published;
@@ -502,6 +521,7 @@ pub(super) fn perform(
         chunks,
         new_chunks,
         healed_chunks,
+        times,
     })
 }
 
@@ -513,17 +533,4 @@ fn within(what: &str, count: usize, most: usize) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-/// Takes all entries in and publishes the checkpoint.
-fn save_parts(
-    ingest: &mut Ingest<'_>,
-    parts: BTreeMap<String, Part<'_>>,
-    job: &Job,
-    request: &Request,
-) -> Result<(Published, u64)> {
-    let built = take_in(ingest, parts)?;
-    let bytes = built.bytes;
-    let published = commit::publish(job, request, built, ingest)?;
-    Ok((published, bytes))
 }

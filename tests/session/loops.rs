@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ckptdb::policy::{Improvement, Keep, Retention, Threshold, Trigger, Triggers};
-use ckptdb::session::{Overlap, SaveState, SessionOptions, SpikeGuard, State};
+use ckptdb::session::{Overlap, SaveState, SessionOptions, SpikeGuard, State, after_save};
 use ckptdb::{Checkpoint, Direction, Event, Outcome, Result, Save, Store};
 
 use super::{every, iterations, metric, none, options, state, store};
@@ -210,6 +210,79 @@ fn what_is_saved_beside_the_training_is_what_it_was_then() {
             );
         }
     }
+}
+
+#[test]
+fn what_runs_behind_a_step_runs_once_before_it_returns_and_its_panic_is_its_own() {
+    for background in [None, Some(Overlap::Wait)] {
+        let (store, _, _) = store();
+        let options = SessionOptions {
+            background,
+            ..every(2)
+        };
+        let mut session = store.job("NQ").unwrap().session(options).unwrap();
+        let mut weights = vec![0_u8; 9 << 20];
+        let mut ran = 0;
+        for iteration in 1..=6 {
+            let step = session.step_while(
+                iteration,
+                &none(),
+                |save| save.bytes("w", &weights),
+                || ran += 1,
+            );
+            assert_eq!((ran, step.problems.len()), (iteration, 0), "{background:?}");
+            // The copy is whole: the optimizer may change the state.
+            weights.fill(u8::try_from(iteration).unwrap());
+        }
+        let run = || {
+            session.step_while(
+                8,
+                &none(),
+                |save| save.bytes("w", &weights),
+                || panic!("the backward pass"),
+            )
+        };
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"the backward pass"));
+        session.wait();
+        assert_eq!(iterations(&store, "NQ"), [2, 4, 6, 8], "{background:?}");
+        for iteration in [2, 4, 6, 8] {
+            let saved = store.resolve(&format!("NQ@{iteration}")).unwrap();
+            let value = u8::try_from(iteration.min(7) - 1).unwrap();
+            assert!(saved.read("w").unwrap().iter().all(|byte| *byte == value));
+        }
+    }
+}
+
+#[test]
+fn training_is_blocked_until_a_save_beside_it_is_handed_over_and_hears_of_it() {
+    let store = Store::in_memory().unwrap();
+    let times = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let its = times.clone();
+    let options = SessionOptions {
+        background: Some(Overlap::Wait),
+        hooks: vec![after_save("told", move |done| {
+            its.lock().unwrap().push(done.times);
+            // The next one waits for this.
+            std::thread::sleep(Duration::from_millis(200));
+            Ok(())
+        })],
+        ..every(1)
+    };
+    let mut session = store.job("NQ").unwrap().session(options).unwrap();
+    for iteration in 1..=3 {
+        session.step(iteration, &none(), |save| state(save, iteration));
+    }
+    session.finish(3, &none(), |save| state(save, 3));
+    let times = times.lock().unwrap();
+    // The second is handed over when the first is done, as `Wait` has it.
+    assert!(times[0].blocked < Duration::from_millis(150), "{times:?}");
+    assert!(times[1].blocked >= Duration::from_millis(150), "{times:?}");
+    assert!(
+        times
+            .iter()
+            .all(|time| time.commit > Duration::ZERO && time.encode > Duration::ZERO)
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What a session costs: `cargo bench --bench session -- prune [N]` and `-- telemetry [MILLIONS]`.
+//! What a session costs: `cargo bench --bench session -- prune [N]`, `-- telemetry [MILLIONS]` and
+//! `-- beside [MIB]`.
 #![expect(
     clippy::unwrap_used,
     reason = "a measurement stops at the first surprise"
@@ -18,6 +19,9 @@ use ckptdb::session::{MinFree, SessionOptions};
 use ckptdb::telemetry::Batch;
 use ckptdb::{Event, Store};
 
+#[path = "session/beside.rs"]
+mod beside;
+
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|word| word != "--bench");
     let what = arguments.next();
@@ -26,7 +30,8 @@ fn main() {
     match what.as_deref() {
         Some("prune") => prune(number(50_000)),
         Some("telemetry") => telemetry(number(10) * 1_000_000),
-        _ => println!("one of: prune [CHECKPOINTS], telemetry [MILLIONS OF POINTS]"),
+        Some("beside") => beside::measure(number(256)),
+        _ => println!("one of: prune [CHECKPOINTS], telemetry [MILLIONS OF POINTS], beside [MIB]"),
     }
 }
 

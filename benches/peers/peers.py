@@ -80,7 +80,7 @@ def rocksdb_round(times, folder, tensors):
     timed(times, "RocksDB, blob files, no log, flush", save)
 
     def load():
-        return [store[key] for key in store.keys()]
+        return list(store.items())
 
     timed(times, "RocksDB, read all", load)
     del store

@@ -12,9 +12,10 @@ use ckptdb::policy::Trigger;
 use ckptdb::session::{MinFree, Overlap, SessionOptions, after_save};
 use ckptdb::{DType, SaveTimes, Store, TensorSlice};
 
-/// Steps of a run, of which each tenth saves.
+/// Steps of a run, of which each tenth saves, so that saves follow each other closely, or each
+/// fiftieth.
 const STEPS: u64 = 200;
-const EVERY: u64 = 10;
+const EVERY: [u64; 2] = [10, 50];
 const ROUNDS: u64 = 3;
 /// Rows and columns of the matrices that each core multiplies, and how often in a step.
 const SIDE: usize = 256;
@@ -41,13 +42,18 @@ const ALL: [(How, &str); 5] = [
 pub(crate) fn measure(mib: u64) {
     let mut state = vec![0; usize::try_from(mib << 20).unwrap()];
     blake3::Hasher::new().finalize_xof().fill(&mut state);
+    for every in EVERY {
+        compare(mib, &mut state, every);
+    }
+}
+
+fn compare(mib: u64, state: &mut [u8], every: u64) {
     let mut took: BTreeMap<usize, Vec<Duration>> = BTreeMap::new();
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         for (row, (how, _)) in ALL.iter().enumerate() {
-            let begun = Instant::now();
-            let told = run(*how, &mut state);
-            took.entry(row).or_default().push(begun.elapsed());
+            let (time, told) = run(*how, state, every);
+            took.entry(row).or_default().push(time);
             if *how == How::Behind {
                 times.extend(told);
             }
@@ -55,12 +61,12 @@ pub(crate) fn measure(mib: u64) {
     }
     let median = |row: usize| super::median(took[&row].clone()).as_secs_f64();
     println!(
-        "{STEPS} steps of {:.0} ms on all cores, {mib} MiB saved after each {EVERY}th",
+        "{STEPS} steps of {:.0} ms on all cores, {mib} MiB saved after each {every}th",
         1e3 * median(0) / STEPS as f64
     );
     println!("| saves | of the time without | each save costs | of a plain one |");
     println!("|---|---|---|---|");
-    let saves = (STEPS / EVERY) as f64;
+    let saves = (STEPS / every) as f64;
     let cost = |row: usize| (median(row) - median(0)) / saves;
     for (row, (_, name)) in ALL.iter().enumerate().skip(1) {
         println!(
@@ -84,8 +90,8 @@ pub(crate) fn measure(mib: u64) {
     );
 }
 
-/// Trains, and saves in one of these ways. Ends when all is on the disk.
-fn run(how: How, state: &mut [u8]) -> Vec<SaveTimes> {
+/// Trains, and saves in one of these ways, until all is on the disk.
+fn run(how: How, state: &mut [u8], every: u64) -> (Duration, Vec<SaveTimes>) {
     let folder = match std::env::var_os("CKPTDB_BENCH_DIR") {
         Some(place) => tempfile::tempdir_in(place).unwrap(),
         None => tempfile::tempdir().unwrap(),
@@ -94,7 +100,7 @@ fn run(how: How, state: &mut [u8]) -> Vec<SaveTimes> {
     let its = Arc::clone(&told);
     let store = Store::create(folder.path().join("runs.ckptdb")).unwrap();
     let options = SessionOptions {
-        triggers: Trigger::Iterations(EVERY.try_into().unwrap()).into(),
+        triggers: Trigger::Iterations(every.try_into().unwrap()).into(),
         background: (how != How::Here).then_some(Overlap::Wait),
         min_free: MinFree::NONE,
         signals: false,
@@ -106,8 +112,9 @@ fn run(how: How, state: &mut [u8]) -> Vec<SaveTimes> {
     };
     let mut session = store.job("bench").unwrap().session(options).unwrap();
     let none = BTreeMap::new();
+    let begun = Instant::now();
     for step in 1..=STEPS {
-        let is_due = step % EVERY == 0;
+        let is_due = step % every == 0;
         let tensor = || TensorSlice::new(DType::F32, &[state.len() / 4], &*state).unwrap();
         match how {
             How::Never => train(),
@@ -134,9 +141,14 @@ fn run(how: How, state: &mut [u8]) -> Vec<SaveTimes> {
         }
     }
     session.wait();
+    let time = begun.elapsed();
     drop(session);
     drop(store);
-    Arc::try_unwrap(told).map_or_else(|_| Vec::new(), |told| told.into_inner().unwrap())
+    let told = Arc::try_unwrap(told);
+    (
+        time,
+        told.map_or_else(|_| Vec::new(), |told| told.into_inner().unwrap()),
+    )
 }
 
 /// The optimizer, as bad as it can be: no word is near what it was, so that nothing is shared and

@@ -138,6 +138,7 @@ const WORTH: u64 = 32;
 /// Encodes chunks. Deterministic: the same bytes, base and effort give the same result everywhere.
 pub(crate) struct Encoder {
     effort: Compression,
+    has_steps: bool,
     coders: Coders,
     documents: ZstdCoder,
     sample: Sample,
@@ -153,6 +154,7 @@ impl Encoder {
         let level = if effort == Compression::Max { 9 } else { 1 };
         Self {
             effort,
+            has_steps: true,
             coders: Coders::new(level),
             documents: ZstdCoder::default(),
             sample: Sample::default(),
@@ -161,6 +163,11 @@ impl Encoder {
             from: Vec::new(),
             next: Vec::new(),
         }
+    }
+
+    /// Whether what it encodes next may be steps from all words of the base.
+    pub(crate) fn allow_steps(&mut self, has_steps: bool) {
+        self.has_steps = has_steps;
     }
 
     /// Gives it a buffer for what it encodes next: fresh pages for each chunk cost more than what
@@ -247,6 +254,7 @@ impl Encoder {
             return Some(self.sparse(words, raw, None, &zeros));
         }
         let (alone, plain) = self.sample.cost(words, raw, None);
+        let base = base.filter(|_| self.has_steps);
         let steps = base.map_or(u64::MAX, |base| self.sample.cost(words, raw, Some(base)).0);
         if alone.min(steps) > plain - plain / WORTH {
             return None;

@@ -68,14 +68,15 @@ impl Background {
         })
     }
 
-    /// Hands a save over, for which training has then `waited`.
+    /// Hands a save over. What training waits for meanwhile is the one before.
     pub(super) fn submit(
         &self,
         mut order: Order,
         save: OwnedSave,
         overlap: Overlap,
-        waited: &dyn Fn() -> Duration,
+        elapsed: &dyn Fn() -> Duration,
     ) -> Handed {
+        let began = elapsed();
         let mut state = self.shared.lock();
         let is_replaceable = |state: &State| {
             let waits = state.queued.as_ref();
@@ -102,8 +103,8 @@ impl Background {
             }
             Overlap::Skip => {}
         }
-        order.blocked = waited();
-        state.queued = Some((order, save));
+        order.waited = elapsed().saturating_sub(began);
+        state.queued = Some((order, save.handed_over()));
         self.shared.changed.notify_all();
         answer
     }

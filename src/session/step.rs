@@ -64,8 +64,10 @@ impl Session {
 
     /// [`Session::step`] behind `run`, which only reads the state: the next forward and backward
     /// pass. With [`background`](super::SessionOptions::background), what is to be saved is copied
-    /// while that goes on, and the copy is whole when this returns, before the optimizer changes
-    /// the state ([`Save::copy_while`]). Otherwise `run` follows the save.
+    /// while that goes on, by other threads if it is large and
+    /// [`threads`](crate::Options::threads) allows, and the copy is whole when this returns, before
+    /// the optimizer changes the state ([`Save::copy_while`]). Otherwise `run` follows the save.
+    /// When training is to stop, or was rolled back, there is no next pass: `run` is left out.
     ///
     /// ```
     /// # use std::collections::BTreeMap;
@@ -107,8 +109,11 @@ impl Session {
             }
         };
         let step = self.step_beside(iteration, metrics, fill, &mut once);
-        once();
+        if step.stop.is_none() && step.rolled_back.is_none() {
+            once();
+        }
         if let Some(panic) = panic {
+            self.problems.splice(0..0, step.problems);
             resume_unwind(panic.0);
         }
         step
@@ -170,6 +175,11 @@ impl Session {
             background.wait();
         }
         self.collect();
+    }
+
+    /// Whether a save that was handed over is not done yet.
+    pub fn in_flight(&self) -> bool {
+        matches!(&self.saver, Saver::Beside(background) if background.is_busy())
     }
 
     pub(super) fn decide(
@@ -262,6 +272,7 @@ impl Session {
             iteration,
             must,
             blocked: Duration::ZERO,
+            waited: Duration::ZERO,
             telemetry,
             events: events.clone(),
             is_beside: matches!(self.saver, Saver::Beside(_)),
@@ -314,6 +325,9 @@ impl Session {
             return self.settle(report);
         }
         // It is copied: to be sent to the thread, or to be tried twice.
+        // What may be the last save does not wait for a pass.
+        let mut nothing = || ();
+        let run = if order.must { &mut nothing } else { run };
         let copied = caught(|| save.copy_while(|| waited.not_for(run)));
         let owned = match copied {
             Ok(Ok((owned, ()))) => owned,

@@ -23,6 +23,8 @@ pub(super) struct Order {
     pub(super) must: bool,
     /// How long training was held up for it already.
     pub(super) blocked: Duration,
+    /// How long it was held up for the save before it.
+    pub(super) waited: Duration,
     /// The points that go with it.
     pub(super) telemetry: Batch,
     /// Why it is saved.
@@ -121,11 +123,10 @@ impl Worker {
                 self.disk.saved(saved.stored_bytes);
                 let pruned = self.prune_after(&saved, order.iteration, &mut problems);
                 let took = clock.elapsed().saturating_sub(began);
-                saved.times.blocked = if order.is_beside {
-                    order.blocked
-                } else {
-                    order.blocked + took
-                };
+                saved.times.blocked = order.waited + order.blocked;
+                if !order.is_beside {
+                    saved.times.blocked += took;
+                }
                 self.tell(&saved, pruned, &mut problems);
                 Ok(saved)
             }

@@ -67,6 +67,8 @@ struct Chain {
     first: u64,
     /// Raw bytes of all.
     all: u64,
+    /// Deltas of which all words differ.
+    dense: u8,
 }
 
 impl Chain {
@@ -79,6 +81,7 @@ impl Chain {
                 break;
             };
             chain.deltas += u64::from(row.stored_len);
+            chain.dense += u8::from(row.codec == Codec::Steps.code());
             let below = chunk_row(rows, base)?;
             row = below.ok_or_else(|| Error::corrupt(format!("chunk {base}"), "it is missing"))?;
         }
@@ -128,13 +131,14 @@ impl Base {
                 Some(raw) => raw,
                 None => Arc::new(load_chunk(rows, &chunk)?),
             };
+            let chain = Chain::of(rows, &row)?;
             Ok(Some(Self {
                 id,
                 raw,
                 position,
                 depth: row.depth + 1,
-                is_dense_allowed: chains.has(position),
-                chain: Chain::of(rows, &row)?,
+                is_dense_allowed: chains.allows(position, chain.dense),
+                chain,
             }))
         });
         Ok(unless_damaged(read)?.flatten())
@@ -169,7 +173,9 @@ impl Base {
     /// Whether a delta of this codec and these lengths may be written: a load takes no more than a
     /// few dense chunks, and of light ones no more bytes than a second chunk without base.
     pub(super) fn allows(&self, codec: Codec, (raw, stored): (usize, usize)) -> bool {
-        let Chain { deltas, first, all } = self.chain;
+        let Chain {
+            deltas, first, all, ..
+        } = self.chain;
         let deltas = deltas + stored as u64;
         let is_light = match codec {
             Codec::Steps => false,
@@ -359,6 +365,7 @@ pub(super) fn encoded(
     base: Option<&Base>,
 ) -> NewChunk {
     let against = base.map(|base| (base.id.as_bytes(), base.raw.as_slice()));
+    encoder.allow_steps(base.is_none_or(|base| base.is_dense_allowed));
     let mut encoded = encoder.encode(texture, raw, against);
     let is_refused = |base: &Base| {
         let delta = encoded.as_ref().filter(|encoded| encoded.with_base);

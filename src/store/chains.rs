@@ -27,6 +27,7 @@ pub(super) struct Chains {
     /// None if each delta is written against the one before, as long as chains may be: nothing is
     /// smaller, and nothing slower to load.
     tree: Option<&'static [u8]>,
+    depth: u8,
 }
 
 impl Chains {
@@ -35,6 +36,7 @@ impl Chains {
         let tree = TREES.get(usize::from(depth)).or(TREES.last());
         Self {
             tree: tree.copied(),
+            depth,
         }
     }
 
@@ -50,6 +52,12 @@ impl Chains {
             .is_none_or(|tree| usize::from(position) < tree.len())
     }
 
+    /// Whether a delta of which all words differ may be at this position, above so many others.
+    /// Light ones may be between them, and chains may have been made by other rules.
+    pub(super) fn allows(self, position: u8, below: u8) -> bool {
+        self.has(position) && (self.tree.is_none() || below < self.depth)
+    }
+
     /// Whether anything is written against what is at this position.
     pub(super) fn builds_on(self, position: u8) -> bool {
         self.tree.is_none_or(|tree| tree.contains(&position))
@@ -60,7 +68,10 @@ impl Store {
     /// How chains are built with this compression.
     pub(super) fn chains(&self, effort: Compression) -> Chains {
         match effort {
-            Compression::Max => Chains { tree: None },
+            Compression::Max => Chains {
+                tree: None,
+                depth: u8::MAX,
+            },
             _ => Chains::of_depth(self.options().chain_depth),
         }
     }
@@ -68,7 +79,79 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::codec::Codec;
+    use crate::storage::{MemoryMedium, chunk_row};
+    use crate::store::{Checkpoint, Options};
+    use crate::tensor::{DType, TensorSlice};
+
+    /// How the next state differs from the one before.
+    #[derive(Clone, Copy, Debug)]
+    enum Change {
+        AllWords,
+        FewWords,
+    }
+
+    /// Deltas of which all words differ that a load of the only chunk takes.
+    fn dense_deltas(store: &Store, checkpoint: &Checkpoint) -> u8 {
+        let bytes = checkpoint.read("w").unwrap();
+        let mut id = crate::id::ChunkId::new(*blake3::hash(&bytes).as_bytes());
+        let mut dense = 0;
+        loop {
+            let row = store.read(|rows| chunk_row(rows, &id)).unwrap().unwrap();
+            dense += u8::from(row.codec == Codec::Steps.code());
+            match row.bases.first() {
+                Some(base) => id = *base,
+                None => return dense,
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn whatever_chains_were_made_of_a_load_takes_no_more_dense_deltas_than_allowed(
+            chain_depth in 0..=4_u8,
+            changes in proptest::collection::vec(
+                (
+                    prop_oneof![2 => Just(Change::AllWords), 1 => Just(Change::FewWords)],
+                    proptest::bool::weighted(0.15),
+                ),
+                1..30,
+            ),
+        ) {
+            let options = Options { chain_depth, ..Options::default() };
+            let store = Store::create_in(Arc::new(MemoryMedium::default()), options).unwrap();
+            let job = store.job("NQ").unwrap();
+            let mut words: Vec<u32> = (0..5_000_u32)
+                .map(|word| 0x3F00_0000 + (word.wrapping_mul(0x9E37_79B9) >> 12))
+                .collect();
+            let mut dense = 0;
+            for (iteration, (change, is_max)) in (0_u32..).zip(changes) {
+                for (place, word) in (0_u32..).zip(&mut words) {
+                    let noise = (place ^ iteration << 16).wrapping_mul(0x85EB_CA6B) >> 27;
+                    match change {
+                        Change::AllWords => *word += 1 + noise,
+                        Change::FewWords => *word += u32::from(place % 500 == iteration),
+                    }
+                }
+                let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                let tensor = TensorSlice::new(DType::F32, &[words.len()], &bytes).unwrap();
+                let save = job.save(u64::from(iteration)).tensor("w", tensor);
+                let effort = if is_max { Compression::Max } else { Compression::Default };
+                let saved = save.compression(effort).commit().unwrap();
+                let found = dense_deltas(&store, &saved.checkpoint);
+                // What is light adds none to what a state had that was saved by other rules.
+                let most = if is_max { u8::MAX } else { chain_depth.max(dense) };
+                prop_assert!(found <= most, "{found} at {iteration}");
+                dense = found;
+            }
+        }
+    }
 
     #[test]
     fn no_tree_is_deeper_than_it_is_said_to_be() {

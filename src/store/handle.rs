@@ -47,8 +47,9 @@ pub struct Options {
     /// How entries are encoded.
     pub compression: Compression,
     /// Deltas that a load takes at most to make bytes of which all words change from checkpoint to
-    /// checkpoint: up to 8. The more, the fewer bytes and the slower loads, as `docs/codec.md` has
-    /// it; 0 is for none. [`Compression::Max`] has no such limit.
+    /// checkpoint: up to 8. The more, the fewer bytes, as a rule, and the slower loads, as
+    /// `docs/codec.md` has it; 0 is for none. [`Compression::Max`] has no such limit. What is
+    /// stored already stays as it is, and another handle goes on by its own options.
     pub chain_depth: u8,
     /// Threads that encode the chunks of a large save, beside the one that saves, and threads that
     /// load or copy large entries. 1 or less leaves all to the one that calls.

@@ -182,6 +182,12 @@ impl OwnedSave {
         perform(&self.job, self.borrowed(), &request, self.watch.clone())
     }
 
+    /// The same, from now on waiting for others and not for its caller.
+    pub(crate) fn handed_over(mut self) -> Self {
+        self.watch.lap();
+        self
+    }
+
     /// Bytes of all entries.
     pub fn bytes(&self) -> u64 {
         self.parts

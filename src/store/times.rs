@@ -12,7 +12,7 @@ pub struct SaveTimes {
     /// How long its caller waited: for all of it, or until what it refers to was copied and handed
     /// over.
     pub blocked: Duration,
-    /// How long it then waited for other saves.
+    /// How long it then waited: for other saves, for whoever commits it, for an earlier try.
     pub queued: Duration,
     /// How long its bytes were cut, hashed, looked up, encoded and staged.
     pub encode: Duration,
@@ -66,29 +66,52 @@ impl Stopwatch {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
-    use crate::store::Store;
+    use crate::platform::ManualClock;
+    use crate::storage::MemoryMedium;
+    use crate::store::{Options, Store};
 
     #[test]
-    fn who_waits_for_a_save_is_blocked_for_all_of_it_and_who_hands_it_over_for_the_copy() {
-        let store = Store::in_memory().unwrap();
-        let job = store.job("NQ").unwrap();
-        let state = vec![7; 3 << 20];
-        let here = job.save(1).bytes("x", &state).commit().unwrap().times;
-        assert!(here.encode > Duration::ZERO && here.commit > Duration::ZERO);
-        assert_eq!(here.blocked, here.behind());
-        let pause = Duration::from_millis(30);
-        let copied = job.save(2).bytes("x", &state[1..]);
-        let (owned, ()) = copied.copy_while(|| std::thread::sleep(pause)).unwrap();
-        std::thread::sleep(pause);
-        let beside = owned.commit().unwrap().times;
-        assert!(beside.queued >= pause, "{beside:?}");
-        let clock = store.options().clock.elapsed();
-        assert!(beside.blocked + 2 * pause <= clock, "{beside:?}");
-        // What ran beside the copy is nothing that was waited for.
-        let slow = job.save(3).bytes("x", &state[2..]);
-        let (owned, ()) = slow.copy_while(|| std::thread::sleep(20 * pause)).unwrap();
-        let slow = owned.commit().unwrap().times;
-        assert!(slow.blocked < 20 * pause, "{slow:?}");
+    fn what_is_done_behind_the_copy_and_after_it_is_told_apart() {
+        let clock = Arc::new(ManualClock::default());
+        let options = Options {
+            clock: clock.clone(),
+            ..Options::default()
+        };
+        let store = Store::create_in(Arc::new(MemoryMedium::default()), options).unwrap();
+        let (job, state) = (store.job("NQ").unwrap(), vec![7; 1 << 20]);
+        let pass = Duration::from_secs(3);
+        let save = job.save(1).bytes("x", &state);
+        let (owned, ()) = save.copy_while(|| clock.advance(pass)).unwrap();
+        clock.advance(2 * pass);
+        let times = owned.commit().unwrap().times;
+        let none = Duration::ZERO;
+        assert_eq!((times.blocked, times.queued), (none, 2 * pass));
+        assert_eq!((times.encode, times.commit), (none, none));
+        // What a reader takes is the caller's time, here or while it is copied.
+        let slow = |at: u64| {
+            let clock = clock.clone();
+            let read = move |out: &mut [u8]| {
+                clock.advance(pass);
+                out[..1].fill(u8::try_from(at).unwrap());
+                Ok(1)
+            };
+            Reader(read).take(1)
+        };
+        let times = job.save(2).file("x", slow(2)).commit().unwrap().times;
+        assert_eq!((times.blocked, times.encode), (pass, pass));
+        let owned = job.save(3).file("x", slow(3)).into_owned().unwrap();
+        let times = owned.handed_over().commit().unwrap().times;
+        assert_eq!((times.blocked, times.behind()), (pass, none));
+    }
+
+    struct Reader<F>(F);
+
+    impl<F: FnMut(&mut [u8]) -> std::io::Result<usize>> Read for Reader<F> {
+        fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+            (self.0)(out)
+        }
     }
 }

@@ -224,11 +224,18 @@ fn what_runs_behind_a_step_runs_once_before_it_returns_and_its_panic_is_its_own(
         let mut weights = vec![0_u8; 9 << 20];
         let mut ran = 0;
         for iteration in 1..=6 {
+            let is_due = iteration % 2 == 0;
             let step = session.step_while(
                 iteration,
                 &none(),
                 |save| save.bytes("w", &weights),
-                || ran += 1,
+                || {
+                    ran += 1;
+                    // Beside, it is copied and no more until this returns.
+                    std::thread::sleep(Duration::from_millis(60));
+                    let is_saved = iterations(&store, "NQ").contains(&iteration);
+                    assert_eq!(is_saved, is_due && background.is_none());
+                },
             );
             assert_eq!((ran, step.problems.len()), (iteration, 0), "{background:?}");
             // The copy is whole: the optimizer may change the state.
@@ -245,7 +252,17 @@ fn what_runs_behind_a_step_runs_once_before_it_returns_and_its_panic_is_its_own(
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).unwrap_err();
         assert_eq!(panic.downcast_ref(), Some(&"the backward pass"));
         session.wait();
+        assert!(!session.in_flight());
         assert_eq!(iterations(&store, "NQ"), [2, 4, 6, 8], "{background:?}");
+        // Told to stop, the state is saved at once, and no pass follows.
+        session.stop();
+        let step = session.step_while(
+            9,
+            &none(),
+            |save| save.bytes("w", &weights),
+            || panic!("a pass after the end"),
+        );
+        assert!(step.stop.is_some() && matches!(step.save, SaveState::Saved(_)));
         for iteration in [2, 4, 6, 8] {
             let saved = store.resolve(&format!("NQ@{iteration}")).unwrap();
             let value = u8::try_from(iteration.min(7) - 1).unwrap();

@@ -3,11 +3,38 @@
 use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::id::CheckpointId;
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Who may write to a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process.
+    pub process: u32,
+    /// For how long, to the second.
+    pub held_for: Duration,
+    /// The name of its program, if the system tells.
+    pub program: Option<String>,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "process {}", self.process)?;
+        if let Some(program) = &self.program {
+            write!(f, " (`{program}`)")?;
+        }
+        write!(f, ", for {} s", self.held_for.as_secs())
+    }
+}
+
+fn named(holder: Option<&Holder>) -> String {
+    let unknown = || "another process or handle".to_owned();
+    holder.map_or_else(unknown, Holder::to_string)
+}
 
 /// Everything that can go wrong. A message names the object and the operation, never the source:
 /// that is in [`StdError::source`]; what to do about it is in [`Error::hint`].
@@ -48,9 +75,18 @@ pub enum Error {
         /// The newest version that this release reads.
         supported: u32,
     },
-    /// The store is open elsewhere.
-    #[error("`{}` is in use by another process or handle", path.display())]
+    /// The store is written to by another process or handle, and was so for as long as this one was
+    /// willing to wait.
+    #[error("`{}` is in use by {}", path.display(), named(holder.as_ref()))]
     Busy {
+        /// The file.
+        path: PathBuf,
+        /// Who has it, if that is known.
+        holder: Option<Holder>,
+    },
+    /// Other processes changed the store while it was read, for longer than they wait for readers.
+    #[error("`{}` was changed by another process while it was read", path.display())]
+    Overtaken {
         /// The file.
         path: PathBuf,
     },
@@ -209,7 +245,10 @@ impl Error {
                     .to_owned(),
             ),
             Self::Newer { .. } => Some("update ckptdb; the file was left as it is".to_owned()),
-            Self::Busy { .. } => Some("wait until the process that has it open is done".to_owned()),
+            Self::Busy { .. } => {
+                Some("wait until that is done, or be ready to wait longer".to_owned())
+            }
+            Self::Overtaken { .. } => Some("repeat it; nothing was changed by it".to_owned()),
             Self::Forked { .. } => Some(
                 "use it in the process that opened it; start others with spawn, or open stores \
                  after the fork"

@@ -28,12 +28,12 @@ pub mod time;
 
 pub use checkpoint::{CheckpointInfo, EntryInfo, EntryKind};
 pub use codec::Compression;
-pub use error::{Error, Result};
+pub use error::{Error, Holder, Result};
 pub use event::Event;
 pub use id::{CheckpointId, ChunkId, ContentHash, StoreId};
 pub use metric::Direction;
 pub use platform::{Clock, ManualClock, SystemClock};
-pub use storage::{Backend, FileMedium, Medium, MemoryMedium};
+pub use storage::{Backend, FileMedium, Lock, Locks, Medium, MemoryMedium};
 pub use store::{
     Breakdown, Checkpoint, Checkpoints, Compacted, Damage, EntryStorage, Filter, Job, JobInfo,
     Options, Outcome, OwnedSave, Pruned, Reclaimed, Recompressed, Repaired, Resumed, Salvaged,

@@ -4,6 +4,7 @@ mod blocks;
 mod buffer;
 mod clock;
 mod files;
+mod locks;
 
 pub(crate) use blocks::{
     allocated_bytes, begin_read, begin_write_back, free_bytes, release_blocks, reserve_blocks,
@@ -14,3 +15,4 @@ pub(crate) use files::{
     AtomicFile, InputFile, Temporary, create_directory, io_error, is_folder, is_taken, members_of,
     no_file, process_id, random_bytes, read_to_limit, remove_quietly, sync_parent,
 };
+pub(crate) use locks::{has_range_locks, locked_by_others, program_of, try_lock_at, unlock_at};

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use redb::{BackendError, StorageBackend};
 
 use super::backend::Backend;
+use super::header::{HEADER_BYTES, Root};
 use super::overlay::Overlay;
 use super::room::{Reserve, Room};
+use super::share::Share;
 use super::trees::{Fault, Trees, Which};
 
 /// What happened beneath one database handle. redb reports some failures late and without their
@@ -28,12 +30,26 @@ pub(super) struct Condition {
     /// A sync failed: what the disk holds is unknown.
     sync_failed: AtomicBool,
     reserve: Mutex<Reserve>,
+    share: Arc<Share>,
+    /// The state that the engine believes to be the last; none while there is no header.
+    root: Mutex<Option<Root>>,
+    /// Another handle has published a later one while this one read.
+    is_overtaken: AtomicBool,
     first_error: Mutex<Option<io::Error>>,
 }
 
 impl Condition {
-    pub(super) fn new(backend: Box<dyn Backend>, ballast: u64) -> io::Result<Self> {
+    pub(super) fn new(
+        backend: Box<dyn Backend>,
+        ballast: u64,
+        share: Arc<Share>,
+    ) -> io::Result<Self> {
         let overlay = Overlay::new(backend.as_ref())?;
+        let root = if share.is_shared() {
+            Root::read(backend.as_ref())?
+        } else {
+            None
+        };
         Ok(Self {
             backend,
             overlay: RwLock::new(Some(overlay)),
@@ -41,8 +57,67 @@ impl Condition {
             broken: AtomicBool::new(false),
             sync_failed: AtomicBool::new(false),
             reserve: Mutex::new(Reserve::new(ballast)),
+            share,
+            root: Mutex::new(root),
+            is_overtaken: AtomicBool::new(false),
             first_error: Mutex::new(None),
         })
+    }
+
+    fn root(&self) -> MutexGuard<'_, Option<Root>> {
+        self.root.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another handle has published a state since the engine's last.
+    pub(super) fn is_behind(&self) -> io::Result<bool> {
+        if !self.share.is_shared() {
+            return Ok(false);
+        }
+        let root = Root::read(self.backend())?;
+        Ok(*self.root() != root)
+    }
+
+    /// Whether what was read was not all of one state.
+    pub(super) fn is_overtaken(&self) -> bool {
+        self.is_overtaken.load(Ordering::SeqCst)
+    }
+
+    /// Nothing more is read of this state: others may use its pages.
+    pub(super) fn overtake(&self) {
+        self.is_overtaken.store(true, Ordering::SeqCst);
+        self.set_broken();
+    }
+
+    /// Cuts the handle off: the file is another one's to write.
+    pub(super) fn seal(&self) {
+        self.sealed.store(true, Ordering::SeqCst);
+    }
+
+    /// What was read where nobody is kept from publishing counts only if nobody has.
+    fn check_state(&self) -> io::Result<()> {
+        if !self.share.is_held() && (self.is_overtaken() || self.is_behind()?) {
+            self.overtake();
+            return Err(io::Error::other("another handle has changed the store"));
+        }
+        Ok(())
+    }
+
+    /// Writes to the medium; what makes another state the last one, while nobody else reads.
+    fn write_through(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if offset >= HEADER_BYTES as u64 || !self.share.is_shared() {
+            return self.backend.write(offset, data);
+        }
+        let root = match offset {
+            0 => Root::of(data),
+            _ => None,
+        };
+        if root.is_some() && root == *self.root() {
+            return self.backend.write(offset, data);
+        }
+        let _publishing = self.share.publish();
+        self.backend.write(offset, data)?;
+        *self.root() = Root::read(self.backend())?;
+        Ok(())
     }
 
     /// Whether writes are still held back.
@@ -74,7 +149,12 @@ impl Condition {
         let Some(held) = overlay.take() else {
             return Ok(());
         };
+        let publishing = self.share.publish();
         let released = held.release(self.backend.as_ref());
+        if released.is_ok() && self.share.is_shared() {
+            *self.root() = Root::read(self.backend())?;
+        }
+        drop(publishing);
         self.note(released.map_err(|(error, is_sync)| {
             // What is through is as after a crash at this point; nothing may follow it.
             self.sealed.store(true, Ordering::SeqCst);
@@ -220,10 +300,13 @@ impl StorageBackend for Adapter {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let condition = &self.0;
         condition.check_open()?;
-        if let Some(overlay) = condition.overlay().as_ref() {
-            return condition.note(overlay.read(condition.backend(), offset, out));
-        }
-        condition.note(condition.backend.read(offset, out))
+        let read = match condition.overlay().as_ref() {
+            Some(overlay) => overlay.read(condition.backend(), offset, out),
+            None => condition.backend.read(offset, out),
+        };
+        // What others have cut off can't be read; that it is theirs says more.
+        condition.check_state()?;
+        condition.note(read)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -263,7 +346,7 @@ impl StorageBackend for Adapter {
         let mut reserve = condition.reserve();
         condition.note(reserve.before_write(condition.backend(), offset, data.len()))?;
         drop(reserve);
-        condition.note(condition.backend.write(offset, data))
+        condition.note(condition.write_through(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {
@@ -293,7 +376,7 @@ mod tests {
 
     fn adapter() -> (MemoryMedium, Adapter) {
         let medium = MemoryMedium::new(vec![1; 8192]);
-        let condition = Condition::new(medium.open().unwrap(), 0).unwrap();
+        let condition = Condition::new(medium.open().unwrap(), 0, Share::alone()).unwrap();
         (medium, Adapter(Arc::new(condition)))
     }
 
@@ -375,7 +458,7 @@ mod tests {
     #[test]
     fn the_first_failure_is_kept_with_its_number_and_told_once() {
         let faulty = Faulty::new(vec![1; 8192]);
-        let condition = Condition::new(faulty.open().unwrap(), 0).unwrap();
+        let condition = Condition::new(faulty.open().unwrap(), 0, Share::alone()).unwrap();
         let adapter = Adapter(Arc::new(condition));
         adapter.0.accept().unwrap();
         watch();

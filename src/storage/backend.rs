@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use super::locks::Locks;
+
 /// A file, or what stands in for one: random access, a length, a sync, a lock.
 ///
 /// # Contract
@@ -71,6 +73,12 @@ pub trait Medium: fmt::Debug + Send + Sync {
 
     /// What messages call it.
     fn path(&self) -> &Path;
+
+    /// New locks by which handles share it. None where they can't: then the first that opens it
+    /// has it alone, by [`Backend::try_lock`].
+    fn locks(&self) -> io::Result<Option<Box<dyn Locks>>> {
+        Ok(None)
+    }
 
     /// Bytes that are free where it lies, and of how many; none where that has no limit, or is not
     /// known.

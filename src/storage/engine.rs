@@ -1,5 +1,6 @@
 //! The engine: owns redb's handle, opens, closes and reopens it beneath its users.
 
+use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::handle::{Durability, EngineOptions, Handle};
 use super::ledger::{Fate, Ledger};
 use super::room::Room;
 use super::rows::{Rows, Writes};
+use super::share::Share;
 use super::suspects::Suspects;
 use crate::error::{Error, Result};
 use crate::format::{Identity, Record, StoreTag, TableCode};
@@ -39,6 +41,7 @@ pub(crate) struct Engine {
     sync_failed: AtomicBool,
     openings: AtomicU64,
     ledger: Ledger,
+    share: Arc<Share>,
 }
 
 impl Engine {
@@ -51,7 +54,9 @@ impl Engine {
     ) -> Result<Self> {
         let store = StoreId::new(identity.store);
         let suspects = Arc::default();
-        let handle = Handle::open(medium.as_ref(), options, &suspects, true)?;
+        let share = Arc::new(Self::share_of(medium.as_ref())?);
+        share.begin_write(options.wait)?;
+        let handle = Handle::open(medium.as_ref(), options, (&suspects, &share), true)?;
         let kind = (Durability::Durable, Room::Ordinary);
         let made = handle.write(StoreTag::of(store), kind, |rows| {
             let record = identity
@@ -61,7 +66,11 @@ impl Engine {
             fill(rows)
         });
         match made {
-            Ok(()) => Ok(Self::with((medium, options), store, suspects, handle)),
+            Ok(()) => {
+                let engine = Self::with((medium, options), store, (suspects, share), handle);
+                engine.end_turn(false);
+                Ok(engine)
+            }
             Err(error) => {
                 noted(handle.close());
                 Err(error)
@@ -72,7 +81,9 @@ impl Engine {
     /// Opens a database that is a store of ours; anything else is left as it is.
     pub(crate) fn open(medium: Arc<dyn Medium>, options: EngineOptions) -> Result<Self> {
         let suspects = Arc::default();
-        let handle = Handle::open(medium.as_ref(), options, &suspects, false)?;
+        let share = Arc::new(Self::share_of(medium.as_ref())?);
+        let reading = share.begin_read(options.wait)?;
+        let handle = Handle::open(medium.as_ref(), options, (&suspects, &share), false)?;
         let store = match handle.identify() {
             Ok(store) => store,
             Err(error) => {
@@ -81,13 +92,30 @@ impl Engine {
                 return Err(error);
             }
         };
-        Ok(Self::with((medium, options), store, suspects, handle))
+        drop(reading);
+        Ok(Self::with(
+            (medium, options),
+            store,
+            (suspects, share),
+            handle,
+        ))
+    }
+
+    fn share_of(medium: &dyn Medium) -> Result<Share> {
+        let path = medium.path();
+        let locks = medium.locks().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::NoStore {
+                path: path.to_owned(),
+            },
+            _ => platform::io_error("opening", path, error),
+        });
+        Ok(Share::new(path, locks?))
     }
 
     fn with(
         (medium, options): (Arc<dyn Medium>, EngineOptions),
         store: StoreId,
-        suspects: Arc<Suspects>,
+        (suspects, share): (Arc<Suspects>, Arc<Share>),
         handle: Handle,
     ) -> Self {
         Self {
@@ -101,6 +129,7 @@ impl Engine {
             sync_failed: AtomicBool::new(false),
             openings: AtomicU64::new(0),
             ledger: Ledger::default(),
+            share,
         }
     }
 
@@ -125,6 +154,58 @@ impl Engine {
         self.with_handle(|handle| handle.read(tag, run))
     }
 
+    /// Waits until this handle may write, and nobody else. Whether others have since it last might:
+    /// what is known of the store may not be so any more. The caller is the only thread that does.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if that takes longer than the options say.
+    pub(crate) fn begin_turn(&self) -> Result<bool> {
+        self.check_process()?;
+        self.begin_turn_within(self.options.wait)
+    }
+
+    fn begin_turn_within(&self, wait: Duration) -> Result<bool> {
+        self.share.begin_write(wait)?;
+        let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(Handle::is_current) {
+            return Ok(false);
+        }
+        drop(slot);
+        let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        self.set_aside(&mut slot);
+        Ok(true)
+    }
+
+    /// Lets others write, unless another thread of this process goes on (`keep`) and nobody else
+    /// waits. Everything that was staged is then on the disk.
+    pub(crate) fn end_turn(&self, keep: bool) {
+        if !self.share.is_shared() || (keep && !self.share.is_awaited()) {
+            return;
+        }
+        self.settle_staged();
+        let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.share.end_write() {
+            let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(handle) = slot.as_ref() {
+                handle.context.condition.overtake();
+            }
+        }
+        drop(turn);
+    }
+
+    /// Whether another process waits to write.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.share.is_awaited()
+    }
+
+    /// Drops a handle that others have made useless, without writing anything.
+    fn set_aside(&self, slot: &mut Option<Handle>) {
+        if let Some(handle) = slot.as_ref() {
+            handle.context.condition.seal();
+        }
+        noted(self.discard(slot));
+    }
+
     /// Writes in one transaction, which is committed if `run` succeeds and gone if it fails.
     pub(crate) fn write<T>(
         &self,
@@ -147,12 +228,19 @@ impl Engine {
         run: impl FnOnce(&mut dyn Writes) -> Result<T>,
     ) -> Result<T> {
         self.refuse_after_failed_sync()?;
+        if !self.share.is_held() {
+            // A turn that another one's failure has ended.
+            return Err(Error::Interrupted {
+                path: self.medium.path().to_owned(),
+            });
+        }
         self.release_held(room)?;
         let tag = StoreTag::of(self.store);
         // Noted while nobody can open the database anew.
         self.with_handle(|handle| {
             let written = handle.write(tag, (durability, room), run)?;
             self.ledger.committed(durability);
+            self.share.committed();
             Ok(written)
         })
     }
@@ -331,20 +419,45 @@ impl Engine {
     /// closing writes did not all reach the disk; what was committed before is not concerned.
     pub(crate) fn close(&self) -> Result<()> {
         self.check_process()?;
+        // What is written on closing only spares the next opening some work: nobody is waited for.
+        let is_own = self.share.is_held();
+        let has_turn = is_own || self.begin_turn_within(Duration::ZERO).is_ok();
         self.settle_staged();
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-        self.discard(&mut slot)
+        let closed = self.discard(&mut slot);
+        drop(slot);
+        if has_turn && !is_own {
+            self.share.end_write();
+        }
+        closed
     }
 
-    /// Runs with an open handle, and drops it if that broke it.
+    /// Runs with an open handle that shows the last state, and drops it if that broke it.
     fn with_handle<T>(&self, run: impl FnOnce(&Handle) -> Result<T>) -> Result<T> {
         self.check_process()?;
+        let reading = self.share.begin_read(self.options.wait)?;
+        let mut is_fresh = false;
         loop {
             let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(handle) = slot.as_ref() {
-                let result = run(handle);
-                let broken = handle.context.condition.is_broken();
+                if !is_fresh && !self.share.is_held() && !handle.is_current() {
+                    drop(slot);
+                    let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+                    if !slot.as_ref().is_some_and(Handle::is_current) {
+                        self.set_aside(&mut slot);
+                    }
+                    continue;
+                }
+                let condition = &handle.context.condition;
+                let mut result = run(handle);
+                if condition.is_overtaken() {
+                    result = Err(Error::Overtaken {
+                        path: self.medium.path().to_owned(),
+                    });
+                }
+                let broken = condition.is_broken();
                 drop(slot);
+                drop(reading);
                 if broken {
                     let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
                     if slot
@@ -360,12 +473,14 @@ impl Engine {
             let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
             if slot.is_none() {
                 self.fill(&mut slot)?;
+                is_fresh = true;
             }
         }
     }
 
     fn fill(&self, slot: &mut Option<Handle>) -> Result<()> {
-        let handle = Handle::open(self.medium.as_ref(), self.options, &self.suspects, false)?;
+        let known = (&self.suspects, &self.share);
+        let handle = Handle::open(self.medium.as_ref(), self.options, known, false)?;
         let found = match handle.identify() {
             Ok(found) => found,
             Err(error) => {
@@ -393,8 +508,12 @@ impl Engine {
         };
         // What closing itself fails to sync concerns nothing that was acknowledged, and whatever is
         // lost of it is as after a power failure.
-        if handle.context.condition.sync_failed() {
+        let condition = &handle.context.condition;
+        if condition.sync_failed() {
             self.sync_failed.store(true, Ordering::SeqCst);
+        }
+        if !self.share.is_held() {
+            condition.seal();
         }
         handle.close()
     }

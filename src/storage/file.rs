@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::backend::{Backend, Medium};
+use super::locks::{FileLocks, Locks};
 use crate::platform;
 
 /// A store in a file.
@@ -63,6 +64,19 @@ impl Medium for FileMedium {
         &self.path
     }
 
+    fn locks(&self) -> io::Result<Option<Box<dyn Locks>>> {
+        if !platform::has_range_locks() {
+            return Ok(None);
+        }
+        let open = |writable| FileLocks::open(&self.path, writable);
+        let locks = if self.writable {
+            open(true).or_else(|_| open(false))
+        } else {
+            open(false)
+        };
+        Ok(Some(Box::new(locks?)))
+    }
+
     fn free(&self) -> io::Result<Option<(u64, u64)>> {
         platform::free_bytes(&self.path)
     }
@@ -74,7 +88,8 @@ const LARGE: usize = 64 << 10;
 /// Bytes that are read from the disk before they are asked for, where reads follow each other.
 const READ_AHEAD: u64 = 8 << 20;
 
-/// An open file. Its lock is the advisory whole-file lock that redb's own tools take too.
+/// An open file. Its lock is the advisory whole-file lock that redb's own tools take too, which
+/// these take for themselves alone.
 #[derive(Debug)]
 struct FileBackend {
     file: File,
@@ -162,7 +177,8 @@ impl Backend for FileBackend {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        let tried = if self.writable {
+        // Who shares it by locks of its own keeps out only those who know nothing of these.
+        let tried = if self.writable && !platform::has_range_locks() {
             self.file.try_lock()
         } else {
             self.file.try_lock_shared()
@@ -207,41 +223,42 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_held_by_one_and_what_it_took_beyond_its_end_is_given_back() {
+    fn what_a_file_took_beyond_its_end_is_given_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         file_of(&path, 100);
         let medium = FileMedium::new(&path);
-        let (first, second) = (medium.open().unwrap(), medium.open().unwrap());
-        assert!(first.try_lock().unwrap());
-        assert!(!second.try_lock().unwrap());
-        first.unlock().unwrap();
-        assert!(second.try_lock().unwrap());
+        let file = medium.open().unwrap();
         let (free, all) = medium.free().unwrap().unwrap();
         assert!(0 < free && free <= all);
-        let before = first.allocated().unwrap();
-        if first.reserve(1 << 20, 2 << 20).is_ok() {
-            assert!(first.allocated().unwrap() >= before + (1 << 20));
-            first.release(1 << 20, 2 << 20).unwrap();
-            assert_eq!(first.allocated().unwrap(), before);
+        let before = file.allocated().unwrap();
+        if file.reserve(1 << 20, 2 << 20).is_ok() {
+            assert!(file.allocated().unwrap() >= before + (1 << 20));
+            file.release(1 << 20, 2 << 20).unwrap();
+            assert_eq!(file.allocated().unwrap(), before);
         }
-        assert_eq!(first.len().unwrap(), 100);
+        assert_eq!(file.len().unwrap(), 100);
     }
 
     #[test]
-    fn who_only_reads_shares_the_file_with_readers_and_not_with_a_writer() {
+    fn a_file_is_shared_with_those_who_know_how_and_kept_from_others() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         file_of(&path, 100);
-        let (one, two) = (FileMedium::read_only(&path), FileMedium::read_only(&path));
-        let (one, two) = (one.open().unwrap(), two.open().unwrap());
-        assert!(one.try_lock().unwrap() && two.try_lock().unwrap());
-        assert!(!one.is_writable());
+        let other = OpenOptions::new().read(true).write(true).open(&path);
+        let other = other.unwrap();
+        let reader = FileMedium::read_only(&path).open().unwrap();
         let writer = FileMedium::new(&path).open().unwrap();
-        assert!(!writer.try_lock().unwrap());
-        one.unlock().unwrap();
-        two.unlock().unwrap();
-        assert!(writer.try_lock().unwrap());
-        assert!(!one.try_lock().unwrap());
+        assert!(!reader.is_writable() && writer.is_writable());
+        assert!(reader.try_lock().unwrap() && writer.try_lock().unwrap());
+        // A tool of the engine's own would take it alone.
+        assert!(other.try_lock().is_err());
+        reader.unlock().unwrap();
+        assert!(other.try_lock().is_err());
+        writer.unlock().unwrap();
+        other.try_lock().unwrap();
+        assert!(!reader.try_lock().unwrap() && !writer.try_lock().unwrap());
+        let again = FileMedium::new(&path).locks().unwrap();
+        assert_eq!(again.is_some(), platform::has_range_locks());
     }
 }

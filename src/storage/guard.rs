@@ -146,6 +146,7 @@ impl Context {
         match error {
             DatabaseError::DatabaseAlreadyOpen => Error::Busy {
                 path: self.path.clone(),
+                holder: None,
             },
             DatabaseError::Storage(StorageError::Corrupted(why)) => Error::corrupt(
                 named(&self.path),

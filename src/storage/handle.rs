@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use redb::{Builder, Database, ReadableDatabase};
 
@@ -10,6 +11,7 @@ use super::backend::Medium;
 use super::guard::{Context, guarded};
 use super::room::Room;
 use super::rows::{Rows, Writes};
+use super::share::Share;
 use super::suspects::Suspects;
 use super::tables::{ReadTx, WriteTx};
 use super::trees::Which;
@@ -36,6 +38,8 @@ pub(crate) struct EngineOptions {
     pub(crate) cache_bytes: usize,
     /// Bytes on the disk that only what makes room may use.
     pub(crate) ballast_bytes: u64,
+    /// How long another handle is waited for.
+    pub(crate) wait: Duration,
 }
 
 /// An open database, until an error or a reopening ends it.
@@ -51,7 +55,7 @@ impl Handle {
     pub(super) fn open(
         medium: &dyn Medium,
         options: EngineOptions,
-        suspects: &Arc<Suspects>,
+        (suspects, share): (&Arc<Suspects>, &Arc<Share>),
         fresh: bool,
     ) -> Result<Self> {
         let path = medium.path();
@@ -79,7 +83,9 @@ impl Handle {
                 });
             }
         }
-        let condition = Arc::new(Condition::new(backend, options.ballast_bytes).map_err(failed)?);
+        let share = Arc::clone(share);
+        let condition = Condition::new(backend, options.ballast_bytes, share).map_err(failed)?;
+        let condition = Arc::new(condition);
         if fresh {
             condition.accept().map_err(failed)?;
         }
@@ -141,6 +147,17 @@ impl Handle {
             ));
         }
         Ok(store)
+    }
+
+    /// Whether what it shows is the store's last state. What can't be told is not.
+    pub(super) fn is_current(&self) -> bool {
+        match self.context.condition.is_behind() {
+            Ok(is_behind) => !is_behind,
+            Err(error) => {
+                tracing::debug!(%error, "the store is opened anew");
+                false
+            }
+        }
     }
 
     /// Reads in one transaction.

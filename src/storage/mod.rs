@@ -13,8 +13,10 @@ mod engine;
 mod file;
 mod guard;
 mod handle;
+mod header;
 mod ledger;
 mod load;
+mod locks;
 mod loose;
 mod memory;
 mod nodes;
@@ -25,6 +27,7 @@ mod records;
 mod recount;
 mod room;
 mod rows;
+mod share;
 mod suspects;
 mod tables;
 #[cfg(test)]
@@ -41,6 +44,7 @@ pub(crate) use engine::Engine;
 pub use file::FileMedium;
 pub(crate) use handle::{Durability, EngineOptions};
 pub(crate) use load::{load_chunk, load_chunk_into, load_chunk_to, load_encoded};
+pub use locks::{Lock, Locks};
 pub(crate) use loose::LooseChunks;
 pub use memory::MemoryMedium;
 pub(crate) use nodes::{

@@ -18,6 +18,7 @@ use crate::id::NodeId;
 pub(super) const OPTIONS: EngineOptions = EngineOptions {
     cache_bytes: 1 << 20,
     ballast_bytes: 0,
+    wait: std::time::Duration::from_secs(1),
 };
 
 /// A store in memory with what `fill` writes.

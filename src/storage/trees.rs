@@ -12,14 +12,11 @@ use std::io;
 
 use twox_hash::XxHash3_128;
 
-/// The header, with both commit slots.
-const HEADER_BYTES: usize = 320;
-const GOD_BYTE: usize = 9;
+use super::header::{GOD_BYTE, HEADER_BYTES, SLOT_BYTES, SLOTS};
+
 const PAGE_SIZE: usize = 12;
 const REGION_HEADER_PAGES: usize = 16;
 const REGION_PAGES: usize = 20;
-const SLOTS: usize = 64;
-const SLOT_BYTES: usize = 128;
 const SLOT_CHECKSUM: usize = SLOT_BYTES - 16;
 /// Where a slot says whether a tree has a root, and what that is.
 const DATA_ROOT: (usize, usize) = (1, 8);

@@ -51,6 +51,8 @@ pub struct Options {
     /// `docs/codec.md` has it; 0 is for none. [`Compression::Max`] has no such limit. What is
     /// stored already stays as it is, and another handle goes on by its own options.
     pub chain_depth: u8,
+    /// How long another process that writes to the same file is waited for.
+    pub wait: Duration,
     /// Threads that encode the chunks of a large save, beside the one that saves, and threads that
     /// load or copy large entries. 1 or less leaves all to the one that calls.
     pub threads: usize,
@@ -70,6 +72,7 @@ impl Default for Options {
             recent_bytes: 64 << 20,
             compression: Compression::Default,
             chain_depth: 3,
+            wait: Duration::from_mins(1),
             threads: std::thread::available_parallelism()
                 .map_or(1, usize::from)
                 .min(8),
@@ -279,7 +282,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open`]; the handle tries again at its next use.
     pub fn reopen(&self) -> Result<()> {
-        let _turn = self.turn()?;
+        let _changes = self.changes()?;
         self.inner.engine.reopen()
     }
 
@@ -312,11 +315,16 @@ impl Store {
         &self.inner.options
     }
 
-    /// Waits for the turn to change the store. In a forked process nobody may give it back.
-    pub(super) fn turn(&self) -> Result<MutexGuard<'_, ()>> {
+    /// Held by the thread that may change the store. In a forked process nobody may give it back.
+    pub(super) fn changes(&self) -> Result<MutexGuard<'_, ()>> {
         self.engine().check_process()?;
         let changes = self.inner.changes.lock();
         Ok(changes.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What is known of the store may not be so any more: others have changed it.
+    pub(super) fn unsettle(&self) {
+        self.inner.settled.store(false, Ordering::SeqCst);
     }
 
     /// Saves that come at once.
@@ -376,6 +384,7 @@ impl Options {
         EngineOptions {
             cache_bytes: self.cache_bytes,
             ballast_bytes: self.ballast_bytes,
+            wait: self.wait,
         }
     }
 }

@@ -461,7 +461,7 @@ pub(super) fn perform(
     mut watch: Stopwatch,
 ) -> Result<Saved> {
     let store = job.store();
-    let turn = Turn::of(store)?;
+    let turn = Turn::of(store, true)?;
     let queued = watch.lap();
     store.settle();
     let last = store.read(|rows| Ok(Records(rows).head()?.last))?;

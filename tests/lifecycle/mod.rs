@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ckptdb::{Error, FileMedium, Medium, MemoryMedium, Options, Store, VerifyDepth};
+use ckptdb::{Error, FileMedium, Filter, Medium, MemoryMedium, Options, Store, VerifyDepth};
 use redb::ReadableTable;
 
 use crate::support::noise;
@@ -234,13 +234,27 @@ fn a_newer_format_is_refused_with_both_versions() {
 }
 
 #[test]
-fn a_second_handle_on_the_same_file_is_told_that_it_is_busy() {
+fn two_handles_on_the_same_file_by_whatever_names_are_one_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.ckptdb");
-    let store = Store::create(&path).unwrap();
-    assert!(matches!(Store::open(&path), Err(Error::Busy { .. })));
-    drop(store);
-    Store::open(&path).unwrap();
+    let [symbolic, hard] = ["symbolic", "hard"].map(|name| folder.path().join(name));
+    std::os::unix::fs::symlink(&path, &symbolic).unwrap();
+    let first = Store::create(&path).unwrap();
+    fs::hard_link(&path, &hard).unwrap();
+    let others = [symbolic, hard].map(|name| Store::open(name).unwrap());
+    let [second, third] = &others;
+    for (iteration, store) in (1..).zip([&first, second, third, &first, third]) {
+        let save = store.job("NQ").unwrap().save(iteration);
+        save.bytes("x", &iteration.to_le_bytes()).commit().unwrap();
+        for store in [&first, second, third] {
+            let found = store.resolve("NQ@latest").unwrap();
+            assert_eq!(found.read("x").unwrap(), iteration.to_le_bytes().as_slice());
+        }
+    }
+    drop(first);
+    assert!(second.verify(VerifyDepth::Full).unwrap().is_clean());
+    third.compact().unwrap();
+    assert_eq!(second.list(&Filter::default()).unwrap().count(), 5);
 }
 
 #[test]

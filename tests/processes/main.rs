@@ -23,6 +23,7 @@ mod mounted;
 mod newfiles;
 mod operation;
 mod quota;
+mod sharing;
 mod shim;
 mod signals;
 mod stories;

@@ -129,6 +129,7 @@ impl Store {
             }
             change.finish()
         })?;
+        engine.begin_turn()?;
         let (nodes, chunks) = frames.counts();
         let salvaged = Salvaged {
             searched: frames.raw().len(),

@@ -1,0 +1,335 @@
+//! Several processes on one store: trainers, readers and one that prunes, side by side; and what
+//! becomes of the others when one is killed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use ckptdb::policy::{Keep, Retention};
+use ckptdb::{Error, Filter, Options, Store, VerifyDepth};
+use tempfile::TempDir;
+
+use crate::child::{self, Process, argument, tell};
+use crate::content::{Random, noise};
+
+const SMALL: usize = 2_000;
+/// A multiple is kept for ever by the one that prunes, and of others the newest so many.
+const EVERY: u64 = 10;
+const LATEST: u64 = 5;
+
+/// How much is done: `NAME=NUMBER` in the environment for more than in an ordinary run.
+fn amount(name: &str, ordinary: u64) -> u64 {
+    std::env::var(name).map_or(ordinary, |text| text.parse().unwrap())
+}
+
+fn bytes_of(job: u64, iteration: u64, large: usize) -> Vec<u8> {
+    let len = if iteration % 8 == 3 { large } else { SMALL };
+    noise(job << 32 | iteration, len)
+}
+
+fn role(name: &str, path: &Path) -> std::process::Command {
+    let mut command = child::command(name);
+    command.env("CKPTDB_TEST_STORE", path);
+    command
+}
+
+/// The role: saves so many states, and tells of each how long it waited for others.
+pub(crate) fn run_sharer() {
+    let path: PathBuf = argument("CKPTDB_TEST_STORE");
+    let (number, saves): (u64, u64) = (argument("CKPTDB_TEST_JOB"), argument("CKPTDB_TEST_SAVES"));
+    let large: usize = argument("CKPTDB_TEST_LARGE");
+    let store = Store::open(&path).unwrap();
+    let job = store.job(&format!("market/{number}")).unwrap();
+    for iteration in 1..=saves {
+        let bytes = bytes_of(number, iteration, large);
+        let saved = job.save(iteration).bytes("state", &bytes).commit().unwrap();
+        let waited = saved.times.queued.as_micros();
+        let took = saved.times.blocked.as_micros();
+        tell(&format!("{iteration} {waited} {took}"));
+    }
+}
+
+/// The role: looks at everything again and again, until it is killed.
+pub(crate) fn run_onlooker() {
+    let path: PathBuf = argument("CKPTDB_TEST_STORE");
+    let large: usize = argument("CKPTDB_TEST_LARGE");
+    let store = Store::open(&path).unwrap();
+    let mut random = Random::new(u64::from(std::process::id()));
+    loop {
+        let begun = Instant::now();
+        let checkpoints = store.list(&Filter::default()).unwrap();
+        let checkpoints: Vec<_> = checkpoints.map(|found| found.unwrap()).collect();
+        let took = begun.elapsed();
+        for _ in 0..3 {
+            let Some(checkpoint) = random.pick(&checkpoints.iter().collect::<Vec<_>>()) else {
+                continue;
+            };
+            let number = checkpoint.job.rsplit('/').next().unwrap().parse().unwrap();
+            match checkpoint.read("state") {
+                Ok(bytes) => {
+                    assert!(bytes == bytes_of(number, checkpoint.iteration, large));
+                }
+                // It was pruned, and reclaimed, since it was listed.
+                Err(error) => {
+                    let found = store.resolve(&checkpoint.id.to_string());
+                    assert!(found.is_err(), "{error}: {error:?}");
+                }
+            }
+        }
+        tell(&format!("{}", took.as_micros()));
+    }
+}
+
+/// The role: applies retention to all jobs again and again, and reclaims, until it is killed.
+pub(crate) fn run_pruner() {
+    let path: PathBuf = argument("CKPTDB_TEST_STORE");
+    let store = Store::open(&path).unwrap();
+    let rules = [Keep::Latest(LATEST), Keep::Every(EVERY.try_into().unwrap())];
+    let retention = Retention::new(rules).unwrap();
+    for round in 1.. {
+        let mut deleted = 0;
+        for job in store.jobs().unwrap() {
+            let job = store.job(&job.name).unwrap();
+            deleted += job.prune(&retention).unwrap().deleted;
+        }
+        let reclaimed = store.reclaim(true).unwrap();
+        if round % 20 == 0 {
+            store.compact().unwrap();
+        }
+        tell(&format!("{deleted} {}", reclaimed.checkpoints));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// What may be said of the order of things.
+fn shown(name: &str, mut micros: Vec<u64>) {
+    micros.sort_unstable();
+    let at = |part: usize| micros.get(micros.len() * part / 100).copied().unwrap_or(0);
+    let worst = micros.last().copied().unwrap_or(0);
+    println!(
+        "{name}: {} times, p50 {} us, p99 {} us, worst {worst} us",
+        micros.len(),
+        at(50),
+        at(99)
+    );
+}
+
+/// The lines of a process that is stopped now.
+fn stopped(mut process: Process) -> Vec<String> {
+    process.kill();
+    process.rest()
+}
+
+#[test]
+fn eight_trainers_two_readers_and_a_pruner_share_a_store_and_nothing_is_lost_or_refused() {
+    const TRAINERS: u64 = 8;
+    let saves = amount("CKPTDB_SHARED_SAVES", 24);
+    let large = amount("CKPTDB_SHARED_LARGE", 1 << 20);
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("runs.ckptdb");
+    drop(Store::create(&path).unwrap());
+    let trainer = |number: u64| {
+        let mut command = role("sharer", &path);
+        command
+            .env("CKPTDB_TEST_JOB", number.to_string())
+            .env("CKPTDB_TEST_SAVES", saves.to_string())
+            .env("CKPTDB_TEST_LARGE", large.to_string());
+        Process::start(&mut command)
+    };
+    let reader = || {
+        let mut command = role("onlooker", &path);
+        Process::start(command.env("CKPTDB_TEST_LARGE", large.to_string()))
+    };
+    let begun = Instant::now();
+    let mut trainers: Vec<Process> = (0..TRAINERS).map(trainer).collect();
+    let readers = [reader(), reader()];
+    let pruner = Process::start(&mut role("pruner", &path));
+    let (mut waits, mut times) = (Vec::new(), Vec::new());
+    for process in &mut trainers {
+        let lines = process.rest();
+        assert!(process.wait().success(), "{lines:?}");
+        assert_eq!(lines.len() as u64, saves);
+        for line in lines {
+            let numbers: Vec<u64> = line.split(' ').map(|word| word.parse().unwrap()).collect();
+            waits.push(numbers[1]);
+            times.push(numbers[2]);
+        }
+    }
+    let all = begun.elapsed();
+    let lists = readers.map(stopped).concat();
+    let pruned = stopped(pruner);
+    println!("{TRAINERS} processes saved {saves} states each in {all:?}");
+    shown("waits", waits);
+    shown("saves", times);
+    assert!(!lists.is_empty() && !pruned.is_empty());
+    shown(
+        "lists",
+        lists.iter().map(|micros| micros.parse().unwrap()).collect(),
+    );
+    println!("{} rounds of retention", pruned.len());
+
+    let store = Store::open(&path).unwrap();
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    for number in 0..TRAINERS {
+        let job = store.job(&format!("market/{number}")).unwrap();
+        let mut there = BTreeMap::new();
+        for checkpoint in job.list().unwrap() {
+            let checkpoint = checkpoint.unwrap();
+            there.insert(checkpoint.iteration, checkpoint);
+        }
+        for iteration in 1..=saves {
+            let must_be = iteration % EVERY == 0 || iteration + LATEST > saves;
+            match there.get(&iteration) {
+                Some(found) => {
+                    let expected = bytes_of(number, iteration, usize::try_from(large).unwrap());
+                    assert!(found.read("state").unwrap() == expected);
+                }
+                None => assert!(!must_be, "market/{number}@{iteration} is gone"),
+            }
+        }
+        assert_eq!(there.last_key_value().map(|(last, _)| *last), Some(saves));
+    }
+}
+
+#[test]
+fn whoever_is_killed_the_next_goes_on_at_once_and_has_all_that_was_acknowledged() {
+    let kills = amount("CKPTDB_SHARED_KILLS", 25);
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("runs.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let own = store.job("own").unwrap();
+    let mut random = Random::new(kills);
+    let mut waits = Vec::new();
+    for round in 0..kills {
+        let number = 100 + round;
+        let mut command = role("sharer", &path);
+        command
+            .env("CKPTDB_TEST_JOB", number.to_string())
+            .env("CKPTDB_TEST_SAVES", "1000000")
+            .env("CKPTDB_TEST_LARGE", "3000000");
+        let mut saver = Process::start(&mut command);
+        // At some moment after it has begun.
+        saver.line().unwrap();
+        std::thread::sleep(Duration::from_micros(random.below(60_000)));
+        saver.kill();
+        let begun = Instant::now();
+        own.save(round)
+            .bytes("x", &round.to_le_bytes())
+            .commit()
+            .unwrap();
+        let took = begun.elapsed();
+        waits.push(u64::try_from(took.as_micros()).unwrap());
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        let acknowledged = saver.rest();
+        saver.wait();
+        let job = store.job(&format!("market/{number}")).unwrap();
+        let latest = job.latest().unwrap().unwrap();
+        let last = acknowledged
+            .last()
+            .map_or(1, |line| line.split(' ').next().unwrap().parse().unwrap());
+        // One more may have been saved without anybody having been told.
+        assert!((last..=last + 1).contains(&latest.iteration));
+        assert!(latest.read("state").unwrap() == bytes_of(number, latest.iteration, 3_000_000));
+        store.delete_job(job.name()).unwrap();
+        store.reclaim(true).unwrap();
+    }
+    println!("{kills} savers were killed");
+    shown("the next save", waits);
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    let left = store.list(&Filter::default()).unwrap().count();
+    assert_eq!(left as u64, kills);
+}
+
+/// The role: a save that takes as long as somebody lets it.
+pub(crate) fn run_lingerer() {
+    struct Slow(Instant);
+    impl std::io::Read for Slow {
+        fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+            if self.0.elapsed() > Duration::from_millis(2500) {
+                return Ok(0);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            let len = out.len().min(20_000);
+            let seed = u64::from(self.0.elapsed().subsec_nanos());
+            out[..len].copy_from_slice(&noise(seed, len));
+            Ok(len)
+        }
+    }
+    let path: PathBuf = argument("CKPTDB_TEST_STORE");
+    let store = Store::open(&path).unwrap();
+    tell("begins");
+    let slow = Slow(Instant::now());
+    let save = store.job("slow").unwrap().save(1).file("x", slow);
+    save.commit().unwrap();
+    tell("done");
+}
+
+#[test]
+fn a_long_save_holds_up_no_reader_and_tells_a_writer_who_it_is() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("runs.ckptdb");
+    let options = Options {
+        wait: Duration::from_millis(100),
+        ..Options::default()
+    };
+    let store = Store::create_with(&path, options).unwrap();
+    let job = store.job("own").unwrap();
+    let state = noise(1, 3_000_000);
+    job.save(1).bytes("x", &state).commit().unwrap();
+    let mut saver = Process::start(&mut role("lingerer", &path));
+    assert_eq!(saver.line().unwrap(), "begins");
+    std::thread::sleep(Duration::from_millis(300));
+    let mut waits = Vec::new();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(800) {
+        let asked = Instant::now();
+        // A handle that has been open, and one that comes.
+        for store in [store.clone(), Store::open(&path).unwrap()] {
+            assert_eq!(store.list(&Filter::default()).unwrap().count(), 1);
+            let found = store.resolve("own@latest").unwrap();
+            assert!(found.read("x").unwrap() == state);
+        }
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+        waits.push(u64::try_from(asked.elapsed().as_micros()).unwrap());
+    }
+    shown("list, latest, load, verify beside a long save", waits);
+    let refused = job.save(2).bytes("x", &state).commit().unwrap_err();
+    let Error::Busy { holder, .. } = &refused else {
+        panic!("{refused:?}");
+    };
+    let holder = holder.as_ref().unwrap();
+    assert_eq!(holder.process, saver.id());
+    assert!(holder.program.is_some() && holder.held_for.as_secs() < 60);
+    let told = refused.to_string();
+    assert!(told.contains(&format!("process {}", saver.id())), "{told}");
+    assert_eq!(saver.line().unwrap(), "done");
+    job.save(2).bytes("x", &state).commit().unwrap();
+    assert_eq!(store.list(&Filter::default()).unwrap().count(), 3);
+}
+
+#[test]
+fn what_two_processes_save_at_the_same_time_is_stored_once() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("runs.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let mut command = role("sharer", &path);
+    command
+        .env("CKPTDB_TEST_JOB", "7")
+        .env("CKPTDB_TEST_SAVES", "40")
+        .env("CKPTDB_TEST_LARGE", "2000000");
+    let mut other = Process::start(&mut command);
+    other.line().unwrap();
+    let job = store.job("own").unwrap();
+    let mut raw = 0;
+    for iteration in 1..=40 {
+        let bytes = bytes_of(7, iteration, 2_000_000);
+        raw += bytes.len() as u64;
+        job.save(iteration).bytes("state", &bytes).commit().unwrap();
+    }
+    other.rest();
+    assert!(other.wait().success());
+    let stats = store.stats().unwrap();
+    assert_eq!(stats.logical_bytes, 2 * raw);
+    assert!(stats.stored_bytes < raw + raw / 50, "{stats:?}");
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}

@@ -9,10 +9,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ckptdb::{Backend, FileMedium, Medium, Options, Store};
+use ckptdb::{Options, Store};
 
 const PROCESSES: u64 = 8;
 const SMALL: usize = 2000;
@@ -27,7 +26,7 @@ fn main() {
     if let [what, path, job, ..] = &arguments[..]
         && what == "child"
     {
-        let store = Store::open(path).unwrap();
+        let store = Store::open_with(path, shared()).unwrap();
         let job = job.parse().unwrap();
         return save_all(&store, job, number(3).unwrap(), number(4).unwrap());
     }
@@ -53,6 +52,13 @@ fn main() {
         alone.as_secs_f64() / together.as_secs_f64()
     );
     small(folder.path());
+}
+
+fn shared() -> Options {
+    Options {
+        share: true,
+        ..Options::default()
+    }
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -92,7 +98,7 @@ fn in_one(path: &Path, saves: u64, large: u64) -> Duration {
 }
 
 fn in_eight(path: &Path, saves: u64, large: u64) -> Duration {
-    drop(Store::create(path).unwrap());
+    drop(Store::create_with(path, shared()).unwrap());
     let begun = Instant::now();
     let start = |number: u64| {
         Command::new(std::env::current_exe().unwrap())
@@ -112,28 +118,12 @@ fn in_eight(path: &Path, saves: u64, large: u64) -> Duration {
     time
 }
 
-/// A file that nobody shares.
-#[derive(Debug)]
-struct Alone(FileMedium);
-
-impl Medium for Alone {
-    fn open(&self) -> std::io::Result<Box<dyn Backend>> {
-        self.0.open()
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
 /// Small saves of one process, with sharing and without, in turn.
 fn small(folder: &Path) {
     const SAVES: u64 = 2000;
     let path = |name: &str| -> PathBuf { folder.join(name) };
-    let shared = Store::create(path("shared.ckptdb")).unwrap();
-    drop(Store::create(path("alone.ckptdb")).unwrap());
-    let medium = Arc::new(Alone(FileMedium::new(path("alone.ckptdb"))));
-    let alone = Store::open_in(medium, Options::default()).unwrap();
+    let shared = Store::create_with(path("shared.ckptdb"), shared()).unwrap();
+    let alone = Store::create(path("alone.ckptdb")).unwrap();
     let mut times = [Vec::new(), Vec::new()];
     for iteration in 1..=SAVES {
         let bytes = noise(iteration, SMALL);

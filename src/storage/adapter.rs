@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{BackendError, StorageBackend};
@@ -31,6 +31,10 @@ pub(super) struct Condition {
     sync_failed: AtomicBool,
     reserve: Mutex<Reserve>,
     share: Arc<Share>,
+    /// How many let writes through.
+    writers: RwLock<u32>,
+    /// The file's length, as the engine knows it.
+    known_len: AtomicU64,
     /// The state that the engine believes to be the last; none while there is no header.
     root: Mutex<Option<Root>>,
     /// Another handle has published a later one while this one read.
@@ -45,6 +49,7 @@ impl Condition {
         share: Arc<Share>,
     ) -> io::Result<Self> {
         let overlay = Overlay::new(backend.as_ref())?;
+        let len = overlay.len();
         let root = if share.is_shared() {
             Root::read(backend.as_ref())?
         } else {
@@ -58,6 +63,8 @@ impl Condition {
             sync_failed: AtomicBool::new(false),
             reserve: Mutex::new(Reserve::new(ballast)),
             share,
+            writers: RwLock::new(0),
+            known_len: AtomicU64::new(len),
             root: Mutex::new(root),
             is_overtaken: AtomicBool::new(false),
             first_error: Mutex::new(None),
@@ -75,6 +82,28 @@ impl Condition {
         }
         let root = Root::read(self.backend())?;
         Ok(*self.root() != root)
+    }
+
+    /// Whether the file is as long as the engine believes. One that was cut shorter after its state
+    /// was published, or made longer for one that never was, is another one's work.
+    pub(super) fn has_known_len(&self) -> io::Result<bool> {
+        Ok(self.known_len.load(Ordering::SeqCst) == self.backend.len()?)
+    }
+
+    /// Lets the engine's writes through as long as the answer lives. At other times what it would
+    /// write stays in its memory: the turn may be another handle's.
+    pub(super) fn let_write(&self) -> Writing<'_> {
+        *self.writers.write().unwrap_or_else(PoisonError::into_inner) += 1;
+        Writing(self)
+    }
+
+    /// Holds the end of that off, if writes are let through now.
+    fn writing(&self) -> io::Result<RwLockReadGuard<'_, u32>> {
+        let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
+        if self.share.is_shared() && *writers == 0 {
+            return Err(io::Error::other("it is nobody's turn to write"));
+        }
+        Ok(writers)
     }
 
     /// Whether what was read was not all of one state.
@@ -95,7 +124,7 @@ impl Condition {
 
     /// What was read where nobody is kept from publishing counts only if nobody has.
     fn check_state(&self) -> io::Result<()> {
-        if !self.share.is_held() && (self.is_overtaken() || self.is_behind()?) {
+        if self.is_overtaken() || (!self.share.is_held() && self.is_behind()?) {
             self.overtake();
             return Err(io::Error::other("another handle has changed the store"));
         }
@@ -153,6 +182,7 @@ impl Condition {
         let released = held.release(self.backend.as_ref());
         if released.is_ok() && self.share.is_shared() {
             *self.root() = Root::read(self.backend())?;
+            self.known_len.store(self.backend.len()?, Ordering::SeqCst);
         }
         drop(publishing);
         self.note(released.map_err(|(error, is_sync)| {
@@ -267,6 +297,17 @@ impl Condition {
     }
 }
 
+/// Writes are let through, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Writing<'c>(&'c Condition);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let writers = self.0.writers.write();
+        *writers.unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+}
+
 thread_local! {
     /// Whether the medium refused something that this thread asked for in this transaction. Once a
     /// call has failed, the engine refuses all others, and of those nothing is known.
@@ -318,7 +359,10 @@ impl StorageBackend for Adapter {
         }
         condition.refuse_after_failed_sync()?;
         condition.note(condition.reserve().before_set_len(condition.backend(), len))?;
-        condition.note(condition.backend.set_len(len))
+        let _writing = condition.writing()?;
+        condition.note(condition.backend.set_len(len))?;
+        condition.known_len.store(len, Ordering::SeqCst);
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -329,6 +373,7 @@ impl StorageBackend for Adapter {
             return Ok(());
         }
         condition.refuse_after_failed_sync()?;
+        let _writing = condition.writing()?;
         condition.note(condition.backend.sync()).inspect_err(|_| {
             // The kernel may drop the pages that it could not write and report the next sync as a
             // success: nothing may be believed of this file until it is opened anew.
@@ -343,6 +388,7 @@ impl StorageBackend for Adapter {
             return overlay.write(condition.backend(), offset, data);
         }
         condition.refuse_after_failed_sync()?;
+        let _writing = condition.writing()?;
         let mut reserve = condition.reserve();
         condition.note(reserve.before_write(condition.backend(), offset, data.len()))?;
         drop(reserve);

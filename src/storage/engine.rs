@@ -56,6 +56,7 @@ impl Engine {
         let suspects = Arc::default();
         let share = Arc::new(Self::share_of(medium.as_ref())?);
         share.begin_write(options.wait)?;
+        share.hold();
         let handle = Handle::open(medium.as_ref(), options, (&suspects, &share), true)?;
         let kind = (Durability::Durable, Room::Ordinary);
         let made = handle.write(StoreTag::of(store), kind, |rows| {
@@ -167,12 +168,22 @@ impl Engine {
     fn begin_turn_within(&self, wait: Duration) -> Result<bool> {
         self.share.begin_write(wait)?;
         let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
-        if slot.as_ref().is_some_and(Handle::is_current) {
+        let may_write = |handle: &Handle| {
+            let condition = &handle.context.condition;
+            handle.is_current() && condition.has_known_len().unwrap_or(false)
+        };
+        if self.share.is_held() || slot.as_ref().is_some_and(may_write) {
+            self.share.hold();
             return Ok(false);
+        }
+        // Who reads it is told before anybody believes that nothing can change.
+        if let Some(handle) = slot.as_ref() {
+            handle.context.condition.overtake();
         }
         drop(slot);
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         self.set_aside(&mut slot);
+        self.share.hold();
         Ok(true)
     }
 
@@ -184,12 +195,18 @@ impl Engine {
         }
         self.settle_staged();
         let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.share.end_write() {
+        if self.undurable() > 0 {
+            // It could not be brought to the disk, and nobody may do so after another's turn.
+            let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+            self.set_aside(&mut slot);
+            self.ledger.reopened();
+        }
+        self.share.end_write(|| {
             let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(handle) = slot.as_ref() {
                 handle.context.condition.overtake();
             }
-        }
+        });
         drop(turn);
     }
 
@@ -381,6 +398,8 @@ impl Engine {
             return Ok(());
         };
         let condition = Arc::clone(&handle.context.condition);
+        // Its commits have one phase, and at its end the file is cut: nobody opens it meanwhile.
+        let _publishing = self.share.publish();
         let compacted = handle.compact();
         let closed = self.discard(&mut slot);
         // Closing is a part of it here.
@@ -427,7 +446,7 @@ impl Engine {
         let closed = self.discard(&mut slot);
         drop(slot);
         if has_turn && !is_own {
-            self.share.end_write();
+            self.share.end_write(|| ());
         }
         closed
     }
@@ -450,7 +469,8 @@ impl Engine {
                 }
                 let condition = &handle.context.condition;
                 let mut result = run(handle);
-                if condition.is_overtaken() {
+                // What was committed is so, whoever else was overtaken.
+                if condition.is_overtaken() && (result.is_err() || !self.share.is_held()) {
                     result = Err(Error::Overtaken {
                         path: self.medium.path().to_owned(),
                     });
@@ -514,7 +534,10 @@ impl Engine {
         }
         if !self.share.is_held() {
             condition.seal();
+            return handle.close();
         }
+        // What closing publishes is cut to its length after that.
+        let _publishing = self.share.publish();
         handle.close()
     }
 }

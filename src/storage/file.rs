@@ -14,6 +14,7 @@ use crate::platform;
 pub struct FileMedium {
     path: PathBuf,
     writable: bool,
+    is_shared: bool,
 }
 
 impl FileMedium {
@@ -23,6 +24,15 @@ impl FileMedium {
         Self {
             path: path.into(),
             writable: true,
+            is_shared: false,
+        }
+    }
+
+    /// The same, shared with others who do so: see `docs/sharing.md`, with what is not safe yet.
+    pub fn shared(path: impl Into<PathBuf>) -> Self {
+        Self {
+            is_shared: platform::has_range_locks(),
+            ..Self::new(path)
         }
     }
 
@@ -31,6 +41,7 @@ impl FileMedium {
         Self {
             path: path.into(),
             writable: false,
+            is_shared: false,
         }
     }
 }
@@ -45,6 +56,7 @@ impl Medium for FileMedium {
             Ok(Box::new(FileBackend {
                 file,
                 writable,
+                is_shared: self.is_shared,
                 last_end: AtomicU64::new(0),
                 told: AtomicU64::new(0),
             }) as Box<dyn Backend>)
@@ -65,14 +77,20 @@ impl Medium for FileMedium {
     }
 
     fn locks(&self) -> io::Result<Option<Box<dyn Locks>>> {
-        if !platform::has_range_locks() {
+        if !self.is_shared {
             return Ok(None);
         }
         let open = |writable| FileLocks::open(&self.path, writable);
-        let locks = if self.writable {
-            open(true).or_else(|_| open(false))
-        } else {
-            open(false)
+        let locks = match open(self.writable) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                open(false)
+            }
+            locks => locks,
         };
         Ok(Some(Box::new(locks?)))
     }
@@ -94,6 +112,7 @@ const READ_AHEAD: u64 = 8 << 20;
 struct FileBackend {
     file: File,
     writable: bool,
+    is_shared: bool,
     /// Where the last large read ended, and how far the system has been told to read.
     last_end: AtomicU64,
     told: AtomicU64,
@@ -178,7 +197,7 @@ impl Backend for FileBackend {
 
     fn try_lock(&self) -> io::Result<bool> {
         // Who shares it by locks of its own keeps out only those who know nothing of these.
-        let tried = if self.writable && !platform::has_range_locks() {
+        let tried = if self.writable && !self.is_shared {
             self.file.try_lock()
         } else {
             self.file.try_lock_shared()
@@ -241,24 +260,24 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_shared_with_those_who_know_how_and_kept_from_others() {
+    fn a_file_is_held_by_one_or_shared_by_those_who_know_how() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         file_of(&path, 100);
-        let other = OpenOptions::new().read(true).write(true).open(&path);
-        let other = other.unwrap();
+        let alone = FileMedium::new(&path).open().unwrap();
         let reader = FileMedium::read_only(&path).open().unwrap();
-        let writer = FileMedium::new(&path).open().unwrap();
-        assert!(!reader.is_writable() && writer.is_writable());
-        assert!(reader.try_lock().unwrap() && writer.try_lock().unwrap());
-        // A tool of the engine's own would take it alone.
-        assert!(other.try_lock().is_err());
+        let shared = FileMedium::shared(&path).open().unwrap();
+        assert!(!reader.is_writable() && shared.is_writable());
+        assert!(reader.try_lock().unwrap() && shared.try_lock().unwrap());
+        // As would be a tool of the engine's own.
+        assert!(!alone.try_lock().unwrap());
         reader.unlock().unwrap();
-        assert!(other.try_lock().is_err());
-        writer.unlock().unwrap();
-        other.try_lock().unwrap();
-        assert!(!reader.try_lock().unwrap() && !writer.try_lock().unwrap());
-        let again = FileMedium::new(&path).locks().unwrap();
-        assert_eq!(again.is_some(), platform::has_range_locks());
+        assert!(!alone.try_lock().unwrap());
+        shared.unlock().unwrap();
+        assert!(alone.try_lock().unwrap());
+        assert!(!reader.try_lock().unwrap() && !shared.try_lock().unwrap());
+        assert!(FileMedium::new(&path).locks().unwrap().is_none());
+        let locks = FileMedium::shared(&path).locks().unwrap();
+        assert_eq!(locks.is_some(), platform::has_range_locks());
     }
 }

@@ -94,6 +94,8 @@ impl Handle {
             condition,
             suspects: Arc::clone(suspects),
         };
+        let condition = Arc::clone(&context.condition);
+        let _writing = fresh.then(|| condition.let_write());
         let database = guarded(&context, || {
             Builder::new()
                 .set_cache_size(options.cache_bytes)
@@ -151,7 +153,11 @@ impl Handle {
 
     /// Whether what it shows is the store's last state. What can't be told is not.
     pub(super) fn is_current(&self) -> bool {
-        match self.context.condition.is_behind() {
+        let condition = &self.context.condition;
+        if condition.is_broken() || condition.is_overtaken() {
+            return false;
+        }
+        match condition.is_behind() {
             Ok(is_behind) => !is_behind,
             Err(error) => {
                 tracing::debug!(%error, "the store is opened anew");
@@ -181,6 +187,7 @@ impl Handle {
     pub(super) fn compact(&mut self) -> Result<()> {
         let context = self.context.clone();
         watch();
+        let _writing = context.condition.let_write();
         context.accept(Room::Ballast)?;
         guarded(&context, || {
             while self.database.compact().map_err(|e| context.compaction(e))? {}
@@ -197,6 +204,7 @@ impl Handle {
     ) -> Result<T> {
         let context = &self.context;
         watch();
+        let _writing = context.condition.let_write();
         context.accept(room)?;
         guarded(context, || {
             let begun = self.database.begin_write();
@@ -233,6 +241,7 @@ impl Handle {
         if !sealed {
             context.condition.begin_closing();
         }
+        let _writing = context.condition.let_write();
         guarded(&context, || {
             if sealed {
                 // Fails on its first read, and the engine closes nothing after a failure.

@@ -30,6 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Share {
     path: PathBuf,
+    /// The process that opened it: the locks are no fork's to give back.
+    process: u32,
     /// None where whoever has the store open has it alone.
     locks: Option<Box<dyn Locks>>,
     /// Whether nobody else may publish anything.
@@ -110,6 +112,7 @@ impl Share {
     pub(super) fn new(path: &Path, locks: Option<Box<dyn Locks>>) -> Self {
         Self {
             path: path.to_owned(),
+            process: platform::process_id(),
             is_held: AtomicBool::new(locks.is_none()),
             locks,
             state: Mutex::new(State::default()),
@@ -143,7 +146,7 @@ impl Share {
         self.is_held.load(Ordering::SeqCst)
     }
 
-    /// Waits until this handle may write.
+    /// Waits until this handle may write, which it does once it [holds](Self::hold) the turn.
     pub(super) fn begin_write(&self, wait: Duration) -> Result<()> {
         let Some(locks) = self.locks.as_deref() else {
             return Ok(());
@@ -158,15 +161,34 @@ impl Share {
             return Err(self.busy(locks));
         }
         let taken = take(locks, Lock::Write, true, &mut tries);
-        locks.unlock(Lock::Queue).map_err(failed)?;
+        let left = locks.unlock(Lock::Queue);
         if !taken.map_err(failed)? {
             return Err(self.busy(locks));
+        }
+        if let Err(error) = left {
+            Self::give_back(locks);
+            return Err(self.failed(error));
         }
         if let Err(error) = locks.announce(Some(SystemClock.now())) {
             tracing::debug!(%error, "others are not told who writes");
         }
-        self.is_held.store(true, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// What this handle shows is the last state, and stays so until it writes another.
+    pub(super) fn hold(&self) {
+        self.is_held.store(true, Ordering::SeqCst);
+    }
+
+    fn give_back(locks: &dyn Locks) {
+        let told = locks.announce(None);
+        if let Err(error) = locks.unlock(Lock::Write).and(told) {
+            tracing::warn!(%error, "the store could not be given back to others");
+        }
+    }
+
+    fn is_own(&self) -> bool {
+        platform::process_id() == self.process
     }
 
     /// Whether another handle waits to write.
@@ -186,11 +208,12 @@ impl Share {
     }
 
     /// Lets others write. Threads of this handle that read a state from before the last commit are
-    /// waited for: others know nothing of them, and may use the pages of such a state. Whether
-    /// that took too long, so that they have to be told.
-    pub(super) fn end_write(&self) -> bool {
-        let Some(locks) = self.locks.as_deref().filter(|_| self.is_held()) else {
-            return false;
+    /// waited for: others know nothing of them, and may use the pages of such a state. If that
+    /// takes too long, they are `overtaken`.
+    pub(super) fn end_write(&self, overtaken: impl FnOnce()) {
+        let is_to_end = self.is_held() && self.is_own();
+        let Some(locks) = self.locks.as_deref().filter(|_| is_to_end) else {
+            return;
         };
         let state = self.state();
         let is_old = |state: &mut State| {
@@ -199,20 +222,16 @@ impl Share {
         };
         let waited = self.changed.wait_timeout_while(state, PATIENCE, is_old);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        let is_overtaken = is_old(&mut state);
+        if is_old(&mut state) {
+            overtaken();
+        }
         if !state.readers.is_empty() && !state.reads {
             // Nobody publishes anything, so that it is to be had.
             state.reads = locks.try_lock(Lock::Read, false).unwrap_or(false);
         }
         self.is_held.store(false, Ordering::SeqCst);
         drop(state);
-        let given_back = locks
-            .announce(None)
-            .and_then(|()| locks.unlock(Lock::Write));
-        if let Err(error) = given_back {
-            tracing::warn!(%error, "the store could not be given back to others");
-        }
-        is_overtaken
+        Self::give_back(locks);
     }
 
     /// Waits until nobody publishes a state, and holds that off as long as the answer lives.
@@ -280,8 +299,11 @@ impl Share {
         let Some(locks) = self.locks.as_deref() else {
             return Publishing(None);
         };
-        // From now on this handle's readers, as they end, leave the lock where it is.
-        self.state().publishes = true;
+        // From now on this handle's readers, as they end, leave the lock where it is. Within
+        // something that publishes several states, there is nothing more to do.
+        if std::mem::replace(&mut self.state().publishes, true) {
+            return Publishing(None);
+        }
         let mut tries = Tries::within(PATIENCE);
         let mut take = |lock| take(locks, lock, true, &mut tries).unwrap_or(false);
         let is_alone = take(Lock::Publish) && take(Lock::Read);
@@ -294,13 +316,15 @@ impl Share {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        self.share.end_read(self.epoch);
+        if self.share.is_own() {
+            self.share.end_read(self.epoch);
+        }
     }
 }
 
 impl Drop for Publishing<'_> {
     fn drop(&mut self) {
-        let Some((share, locks)) = self.0.take() else {
+        let Some((share, locks)) = self.0.take().filter(|(share, _)| share.is_own()) else {
             return;
         };
         let mut state = share.state();
@@ -345,6 +369,11 @@ mod tests {
         })
     }
 
+    fn begin(share: &Share, wait: Duration) {
+        share.begin_write(wait).unwrap();
+        share.hold();
+    }
+
     fn is_busy<T>(result: &Result<T>) -> bool {
         matches!(result, Err(Error::Busy { .. }))
     }
@@ -353,7 +382,7 @@ mod tests {
     fn one_writes_while_others_read_and_nobody_reads_while_a_state_is_published() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let [one, two] = shares(file.path());
-        one.begin_write(SOON).unwrap();
+        begin(&one, SOON);
         assert!(one.is_held() && !two.is_held());
         assert!(is_busy(&two.begin_write(SOON)));
         let reading = two.begin_read(SOON).unwrap();
@@ -381,9 +410,9 @@ mod tests {
             three.begin_read(LONG).unwrap(),
         ));
         publisher.join().unwrap();
-        assert!(!one.end_write());
-        two.begin_write(SOON).unwrap();
-        two.end_write();
+        one.end_write(|| panic!("nobody reads"));
+        begin(&two, SOON);
+        two.end_write(|| ());
     }
 
     #[test]
@@ -391,23 +420,23 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let [one, two] = shares(file.path());
         for _ in 0..20 {
-            one.begin_write(LONG).unwrap();
+            begin(&one, LONG);
             let (tells, told) = channel();
             let waiter = thread::spawn({
                 let two = Arc::clone(&two);
                 move || {
-                    two.begin_write(LONG).unwrap();
+                    begin(&two, LONG);
                     tells.send(()).unwrap();
-                    two.end_write();
+                    two.end_write(|| ());
                 }
             });
             while !one.is_awaited() {
                 thread::yield_now();
             }
-            one.end_write();
-            one.begin_write(LONG).unwrap();
+            one.end_write(|| ());
+            begin(&one, LONG);
             told.try_recv().unwrap();
-            one.end_write();
+            one.end_write(|| ());
             waiter.join().unwrap();
         }
     }
@@ -416,35 +445,37 @@ mod tests {
     fn the_turn_is_not_given_back_before_the_reads_of_an_older_state_have_ended() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let [one, two] = shares(file.path());
-        one.begin_write(SOON).unwrap();
+        begin(&one, SOON);
         let older = one.begin_read(SOON).unwrap();
         one.committed();
         let newer = one.begin_read(SOON).unwrap();
         let ender = thread::spawn({
             let one = Arc::clone(&one);
-            move || one.end_write()
+            move || one.end_write(|| panic!("it was not waited for"))
         });
         assert!(is_busy(&two.begin_write(3 * SOON)));
         drop(older);
-        two.begin_write(LONG).unwrap();
-        assert!(!ender.join().unwrap());
+        begin(&two, LONG);
+        ender.join().unwrap();
         // The newer one goes on, and keeps others from publishing.
         let locks = FileLocks::open(file.path(), true).unwrap();
         assert!(!locks.try_lock(Lock::Read, true).unwrap());
         drop(newer);
         assert!(locks.try_lock(Lock::Read, true).unwrap());
-        two.end_write();
+        two.end_write(|| ());
         // One that never ends is not waited for for ever.
         locks.unlock(Lock::Read).unwrap();
-        one.begin_write(SOON).unwrap();
+        begin(&one, SOON);
         let _older = one.begin_read(SOON).unwrap();
         one.committed();
-        assert!(one.end_write());
+        let mut is_told = false;
+        one.end_write(|| is_told = true);
+        assert!(is_told);
     }
 
     /// Two handles on a new store, as two processes have them.
     fn engines(file: &Path) -> [Engine; 2] {
-        let medium = || Arc::new(FileMedium::new(file));
+        let medium = || Arc::new(FileMedium::shared(file));
         let one = engine_in(medium(), |_| Ok(()));
         let two = Engine::open(medium(), OPTIONS).unwrap();
         [one, two]

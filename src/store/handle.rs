@@ -51,7 +51,10 @@ pub struct Options {
     /// `docs/codec.md` has it; 0 is for none. [`Compression::Max`] has no such limit. What is
     /// stored already stays as it is, and another handle goes on by its own options.
     pub chain_depth: u8,
-    /// How long another process that writes to the same file is waited for.
+    /// Whether other processes may have the file open too. Experimental: `docs/sharing.md` says
+    /// what is not safe yet. Without, who comes second is told that the store is busy.
+    pub share: bool,
+    /// How long another process that shares the store and writes to it is waited for.
     pub wait: Duration,
     /// Threads that encode the chunks of a large save, beside the one that saves, and threads that
     /// load or copy large entries. 1 or less leaves all to the one that calls.
@@ -72,6 +75,7 @@ impl Default for Options {
             recent_bytes: 64 << 20,
             compression: Compression::Default,
             chain_depth: 3,
+            share: false,
             wait: Duration::from_mins(1),
             threads: std::thread::available_parallelism()
                 .map_or(1, usize::from)
@@ -162,7 +166,7 @@ impl Store {
             });
         }
         let made = Temporary::beside(path).and_then(|temporary| {
-            let medium = Arc::new(FileMedium::new(temporary.path()));
+            let medium = options.medium(temporary.path());
             Self::fill(medium, options.clone())?.engine().close()?;
             temporary.link_to(path)
         });
@@ -229,7 +233,7 @@ impl Store {
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
         check_file(path)?;
-        Self::open_in(Arc::new(FileMedium::new(path)), options)
+        Self::open_in(options.medium(path), options)
     }
 
     /// Opens the store in a medium.
@@ -289,7 +293,7 @@ impl Store {
     /// Closes the store now, rather than when the last clone is dropped. A clone that is used
     /// afterwards opens it again.
     pub fn close(self) {
-        let Ok(_turn) = self.turn() else {
+        let Ok(_changes) = self.changes() else {
             return;
         };
         if let Err(error) = self.inner.engine.close() {
@@ -380,6 +384,14 @@ impl Store {
 }
 
 impl Options {
+    fn medium(&self, path: &Path) -> Arc<dyn Medium> {
+        Arc::new(if self.share {
+            FileMedium::shared(path)
+        } else {
+            FileMedium::new(path)
+        })
+    }
+
     pub(super) fn engine(&self) -> EngineOptions {
         EngineOptions {
             cache_bytes: self.cache_bytes,

@@ -234,14 +234,28 @@ fn a_newer_format_is_refused_with_both_versions() {
 }
 
 #[test]
+fn a_second_handle_on_the_same_file_is_told_that_it_is_busy() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.ckptdb");
+    let store = Store::create(&path).unwrap();
+    assert!(matches!(Store::open(&path), Err(Error::Busy { .. })));
+    drop(store);
+    Store::open(&path).unwrap();
+}
+
+#[test]
 fn two_handles_on_the_same_file_by_whatever_names_are_one_store() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.ckptdb");
     let [symbolic, hard] = ["symbolic", "hard"].map(|name| folder.path().join(name));
     std::os::unix::fs::symlink(&path, &symbolic).unwrap();
-    let first = Store::create(&path).unwrap();
+    let options = || Options {
+        share: true,
+        ..Options::default()
+    };
+    let first = Store::create_with(&path, options()).unwrap();
     fs::hard_link(&path, &hard).unwrap();
-    let others = [symbolic, hard].map(|name| Store::open(name).unwrap());
+    let others = [symbolic, hard].map(|name| Store::open_with(name, options()).unwrap());
     let [second, third] = &others;
     for (iteration, store) in (1..).zip([&first, second, third, &first, third]) {
         let save = store.job("NQ").unwrap().save(iteration);

@@ -22,6 +22,21 @@ fn amount(name: &str, ordinary: u64) -> u64 {
     std::env::var(name).map_or(ordinary, |text| text.parse().unwrap())
 }
 
+fn options() -> Options {
+    Options {
+        share: true,
+        ..Options::default()
+    }
+}
+
+fn open(path: &Path) -> Store {
+    Store::open_with(path, options()).unwrap()
+}
+
+fn create(path: &Path) -> Store {
+    Store::create_with(path, options()).unwrap()
+}
+
 fn bytes_of(job: u64, iteration: u64, large: usize) -> Vec<u8> {
     let len = if iteration % 8 == 3 { large } else { SMALL };
     noise(job << 32 | iteration, len)
@@ -38,7 +53,7 @@ pub(crate) fn run_sharer() {
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
     let (number, saves): (u64, u64) = (argument("CKPTDB_TEST_JOB"), argument("CKPTDB_TEST_SAVES"));
     let large: usize = argument("CKPTDB_TEST_LARGE");
-    let store = Store::open(&path).unwrap();
+    let store = open(&path);
     let job = store.job(&format!("market/{number}")).unwrap();
     for iteration in 1..=saves {
         let bytes = bytes_of(number, iteration, large);
@@ -53,7 +68,7 @@ pub(crate) fn run_sharer() {
 pub(crate) fn run_onlooker() {
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
     let large: usize = argument("CKPTDB_TEST_LARGE");
-    let store = Store::open(&path).unwrap();
+    let store = open(&path);
     let mut random = Random::new(u64::from(std::process::id()));
     loop {
         let begun = Instant::now();
@@ -83,7 +98,7 @@ pub(crate) fn run_onlooker() {
 /// The role: applies retention to all jobs again and again, and reclaims, until it is killed.
 pub(crate) fn run_pruner() {
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
-    let store = Store::open(&path).unwrap();
+    let store = open(&path);
     let rules = [Keep::Latest(LATEST), Keep::Every(EVERY.try_into().unwrap())];
     let retention = Retention::new(rules).unwrap();
     for round in 1.. {
@@ -114,8 +129,9 @@ fn shown(name: &str, mut micros: Vec<u64>) {
     );
 }
 
-/// The lines of a process that is stopped now.
+/// The lines of a process that is stopped now, and not by a surprise of its own before.
 fn stopped(mut process: Process) -> Vec<String> {
+    assert!(process.is_running());
     process.kill();
     process.rest()
 }
@@ -127,7 +143,7 @@ fn eight_trainers_two_readers_and_a_pruner_share_a_store_and_nothing_is_lost_or_
     let large = amount("CKPTDB_SHARED_LARGE", 1 << 20);
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("runs.ckptdb");
-    drop(Store::create(&path).unwrap());
+    drop(create(&path));
     let trainer = |number: u64| {
         let mut command = role("sharer", &path);
         command
@@ -168,7 +184,7 @@ fn eight_trainers_two_readers_and_a_pruner_share_a_store_and_nothing_is_lost_or_
     );
     println!("{} rounds of retention", pruned.len());
 
-    let store = Store::open(&path).unwrap();
+    let store = open(&path);
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
     for number in 0..TRAINERS {
         let job = store.job(&format!("market/{number}")).unwrap();
@@ -196,7 +212,7 @@ fn whoever_is_killed_the_next_goes_on_at_once_and_has_all_that_was_acknowledged(
     let kills = amount("CKPTDB_SHARED_KILLS", 25);
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("runs.ckptdb");
-    let store = Store::create(&path).unwrap();
+    let store = create(&path);
     let own = store.job("own").unwrap();
     let mut random = Random::new(kills);
     let mut waits = Vec::new();
@@ -256,7 +272,7 @@ pub(crate) fn run_lingerer() {
         }
     }
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
-    let store = Store::open(&path).unwrap();
+    let store = open(&path);
     tell("begins");
     let slow = Slow(Instant::now());
     let save = store.job("slow").unwrap().save(1).file("x", slow);
@@ -270,7 +286,7 @@ fn a_long_save_holds_up_no_reader_and_tells_a_writer_who_it_is() {
     let path = folder.path().join("runs.ckptdb");
     let options = Options {
         wait: Duration::from_millis(100),
-        ..Options::default()
+        ..options()
     };
     let store = Store::create_with(&path, options).unwrap();
     let job = store.job("own").unwrap();
@@ -284,7 +300,7 @@ fn a_long_save_holds_up_no_reader_and_tells_a_writer_who_it_is() {
     while begun.elapsed() < Duration::from_millis(800) {
         let asked = Instant::now();
         // A handle that has been open, and one that comes.
-        for store in [store.clone(), Store::open(&path).unwrap()] {
+        for store in [store.clone(), open(&path)] {
             assert_eq!(store.list(&Filter::default()).unwrap().count(), 1);
             let found = store.resolve("own@latest").unwrap();
             assert!(found.read("x").unwrap() == state);
@@ -311,7 +327,7 @@ fn a_long_save_holds_up_no_reader_and_tells_a_writer_who_it_is() {
 fn what_two_processes_save_at_the_same_time_is_stored_once() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("runs.ckptdb");
-    let store = Store::create(&path).unwrap();
+    let store = create(&path);
     let mut command = role("sharer", &path);
     command
         .env("CKPTDB_TEST_JOB", "7")

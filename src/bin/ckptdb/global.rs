@@ -1,9 +1,7 @@
 //! Options that every command has.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
-use ckptdb::config;
 use clap::{Args, ValueEnum};
 
 /// Options of every command.
@@ -21,10 +19,6 @@ pub(crate) struct Global {
     /// Print one JSON document instead of text.
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
-    /// How long to wait for another process that writes: `90s`, `5m`.
-    #[arg(long, global = true, value_name = "TIME", default_value = "1m")]
-    #[arg(value_parser = config::duration, help_heading = "Global options")]
-    pub(crate) wait: Duration,
     /// When to colour; `NO_COLOR` is respected too.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     #[arg(hide_possible_values = false, help_heading = "Global options")]

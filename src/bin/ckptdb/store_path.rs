@@ -3,8 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use ckptdb::Store;
 use ckptdb::reference::Reference;
-use ckptdb::{Options, Store};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
@@ -15,15 +15,7 @@ const VARIABLE: &str = "CKPTDB_STORE";
 
 /// Opens the store that the command is about.
 pub(crate) fn open(global: &Global) -> Result<Store, Failure> {
-    Ok(Store::open_with(find(global)?, options(global))?)
-}
-
-/// How stores are opened.
-fn options(global: &Global) -> Options {
-    Options {
-        wait: global.wait,
-        ..Options::default()
-    }
+    Ok(Store::open(find(global)?)?)
 }
 
 /// Opens the store that the option names, else the one that the command's reference names, else
@@ -31,7 +23,7 @@ fn options(global: &Global) -> Options {
 pub(crate) fn open_for(global: &Global, reference: Option<&str>) -> Result<Store, Failure> {
     let parsed = reference.and_then(|text| text.parse::<Reference>().ok());
     match parsed.and_then(|reference| reference.store) {
-        Some(store) if global.store.is_none() => Ok(Store::open_with(store, options(global))?),
+        Some(store) if global.store.is_none() => Ok(Store::open(store)?),
         _ => open(global),
     }
 }
@@ -40,9 +32,9 @@ pub(crate) fn open_for(global: &Global, reference: Option<&str>) -> Result<Store
 /// created.
 pub(crate) fn open_or_create(global: &Global) -> Result<(Store, bool), Failure> {
     match named(global) {
-        Some(path) if !path.exists() => Ok((Store::create_with(path, options(global))?, true)),
-        Some(path) => Ok((Store::open_with(path, options(global))?, false)),
-        None => Ok((open(global)?, false)),
+        Some(path) if !path.exists() => Ok((Store::create(path)?, true)),
+        Some(path) => Ok((Store::open(path)?, false)),
+        None => Ok((Store::open(find(global)?)?, false)),
     }
 }
 

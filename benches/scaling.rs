@@ -17,6 +17,11 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use ckptdb::{DType, Options, Store};
+use noise::Noise;
+
+#[expect(dead_code, reason = "here they come from a reader only")]
+#[path = "support/noise.rs"]
+mod noise;
 
 /// Bytes that are made, or read back, at a time.
 const PIECE: usize = 1 << 20;
@@ -63,26 +68,6 @@ fn main() {
     }
 }
 
-/// Bytes without any pattern.
-struct Noise {
-    word: u64,
-    left: usize,
-}
-
-impl Read for Noise {
-    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let count = out.len().min(self.left);
-        for bytes in out[..count].chunks_mut(8) {
-            self.word = self.word.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let mixed = (self.word ^ (self.word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            bytes.copy_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes()[..bytes.len()]);
-        }
-        self.left -= count;
-        Ok(count)
-    }
-}
-
 fn timed(run: impl FnOnce()) -> f64 {
     let begun = Instant::now();
     run();
@@ -103,10 +88,7 @@ fn child(mib: usize, within: usize) {
         None => tempfile::tempdir().unwrap(),
     };
     let bytes = mib << 20;
-    let noise = || Noise {
-        word: 7,
-        left: bytes,
-    };
+    let noise = || Noise::new(7, bytes);
     let (write, read) = plain(&folder.path().join("plain"), noise());
     let before = peak();
     let options = Options::within(within << 20);

@@ -21,6 +21,8 @@ use ckptdb::{Event, Store};
 
 #[path = "session/beside.rs"]
 mod beside;
+#[path = "support/noise.rs"]
+mod noise;
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|word| word != "--bench");

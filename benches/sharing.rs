@@ -12,6 +12,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ckptdb::{Options, Store};
+use noise::noise;
+
+#[path = "support/noise.rs"]
+mod noise;
 
 const PROCESSES: u64 = 8;
 const SMALL: usize = 2000;
@@ -64,15 +68,6 @@ fn shared() -> Options {
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times[times.len() / 2]
-}
-
-/// Bytes without any pattern, the same for the same seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes());
-    hasher.finalize_xof().fill(&mut bytes);
-    bytes
 }
 
 fn save_all(store: &Store, number: u64, saves: u64, large: u64) {

@@ -24,6 +24,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ckptdb::{Checkpoint, Compression, DType, Options, Save, Store, Tensor, TensorSlice};
+use noise::noise;
+
+#[path = "support/noise.rs"]
+mod noise;
 
 const TENSOR: usize = 64 << 20;
 /// Entries of the state of which one is loaded.
@@ -73,7 +77,7 @@ fn main() {
         Some(place) => tempfile::tempdir_in(place).unwrap(),
         None => tempfile::tempdir().unwrap(),
     };
-    let state = noise(mib << 20);
+    let state = noise(1, mib << 20);
     let series = folder.map_or_else(Vec::new, |folder| files(&folder));
     let mut times = Times::default();
     for round in 0..rounds {
@@ -95,20 +99,6 @@ fn files(folder: &Path) -> Vec<Vec<u8>> {
     paths.sort();
     let read = |path: &PathBuf| std::fs::read(path).unwrap();
     paths.iter().map(read).collect()
-}
-
-/// Bytes without any pattern.
-fn noise(len: usize) -> Vec<u8> {
-    let mut word = 1_u64;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        word = word.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bytes.extend_from_slice(&(mixed ^ (mixed >> 31)).to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
 }
 
 /// Seconds by what was done.
@@ -344,8 +334,8 @@ fn small(times: &mut Times, folder: &Path) {
             });
         }
     };
-    write(times, "write of 4 KiB + fdatasync", &noise(4 << 10));
-    write(times, "write of 300 KB + fdatasync", &noise(300_000));
+    write(times, "write of 4 KiB + fdatasync", &noise(1, 4 << 10));
+    write(times, "write of 300 KB + fdatasync", &noise(1, 300_000));
     std::fs::remove_file(&plain).unwrap();
     let path = folder.join("small.ckptdb");
     let store = Store::create(&path).unwrap();
@@ -353,7 +343,7 @@ fn small(times: &mut Times, folder: &Path) {
         let job = store.job(&format!("of-{bytes}")).unwrap();
         job.declare_metric("reward", ckptdb::Direction::Max)
             .unwrap();
-        let mut state = noise(bytes);
+        let mut state = noise(1, bytes);
         for iteration in 0..SMALL as u64 {
             state[..8].copy_from_slice(&iteration.to_le_bytes());
             times.take(what, || {
@@ -377,7 +367,7 @@ fn at_once(times: &mut Times, store: &Store) {
         for thread in 0..THREADS {
             scope.spawn(move || {
                 let job = store.job(&format!("at-once/{thread}")).unwrap();
-                let mut state = noise(2000);
+                let mut state = noise(1, 2000);
                 for iteration in 0..SMALL as u64 {
                     state[..8].copy_from_slice(&iteration.to_le_bytes());
                     state[8] = thread;
@@ -397,7 +387,7 @@ fn at_once(times: &mut Times, store: &Store) {
 
 /// One entry of many.
 fn chosen(times: &mut Times, folder: &Path) {
-    let state = noise(ENTRIES * ENTRY);
+    let state = noise(1, ENTRIES * ENTRY);
     let plain = folder.join("plain");
     write_plainly(&plain, &[&state]);
     let file = File::open(&plain).unwrap();

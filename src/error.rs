@@ -75,8 +75,8 @@ pub enum Error {
         /// The newest version that this release reads.
         supported: u32,
     },
-    /// The store is written to by another process or handle, and was so for as long as this one was
-    /// willing to wait.
+    /// The store is open elsewhere; or, where it is shared, written to by another process or handle
+    /// for longer than this one was willing to wait.
     #[error("`{}` is in use by {}", path.display(), named(holder.as_ref()))]
     Busy {
         /// The file.
@@ -245,9 +245,7 @@ impl Error {
                     .to_owned(),
             ),
             Self::Newer { .. } => Some("update ckptdb; the file was left as it is".to_owned()),
-            Self::Busy { .. } => {
-                Some("wait until that is done, or be ready to wait longer".to_owned())
-            }
+            Self::Busy { .. } => Some("wait until the process that has it open is done".to_owned()),
             Self::Overtaken { .. } => Some("repeat it; nothing was changed by it".to_owned()),
             Self::Forked { .. } => Some(
                 "use it in the process that opened it; start others with spawn, or open stores \

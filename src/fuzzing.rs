@@ -1,7 +1,7 @@
 //! The format's decoders for the fuzz targets: bytes in; the bytes that what was read encodes to,
 //! or an error, out. Not part of the API: it is there with the feature `fuzzing` only.
 
-use crate::codec::{self, Compression, Encoder, Texture};
+use crate::codec::{self, Against, Compression, Encoder, Texture};
 use crate::error::Result;
 use crate::format::{
     CheckpointRecord, ChunkRow, Extent, Head, Identity, IndexKey, JobRecord, LogRecord,
@@ -182,7 +182,11 @@ impl Coder {
         base: Option<&[u8]>,
     ) -> Option<(u8, bool, Vec<u8>)> {
         let texture = dtype.map_or(Texture::General, Texture::of);
-        let base = base.map(|base| (&[0; 32], base));
+        let base = base.map(|raw| Against {
+            id: &[0; 32],
+            raw,
+            allows_steps: true,
+        });
         let mut encoded = self.0.encode(texture, raw, base)?;
         if encoded.with_base {
             encoded.bytes.drain(..32);

@@ -12,6 +12,8 @@ use ckptdb::policy::Trigger;
 use ckptdb::session::{MinFree, Overlap, SessionOptions, after_save};
 use ckptdb::{DType, SaveTimes, Store, TensorSlice};
 
+use super::noise::noise;
+
 /// Steps of a run, of which each tenth saves, so that saves follow each other closely, or each
 /// fiftieth.
 const STEPS: u64 = 200;
@@ -40,8 +42,7 @@ const ALL: [(How, &str); 5] = [
 ];
 
 pub(crate) fn measure(mib: u64) {
-    let mut state = vec![0; usize::try_from(mib << 20).unwrap()];
-    blake3::Hasher::new().finalize_xof().fill(&mut state);
+    let mut state = noise(1, usize::try_from(mib << 20).unwrap());
     for every in EVERY {
         compare(mib, &mut state, every);
     }

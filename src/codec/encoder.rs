@@ -118,8 +118,16 @@ pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// A base: its id, and its bytes.
-type Against<'a> = (&'a [u8; 32], &'a [u8]);
+/// A base of what is encoded.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Against<'a> {
+    /// Its id.
+    pub(crate) id: &'a [u8; 32],
+    /// Its bytes.
+    pub(crate) raw: &'a [u8],
+    /// Whether steps from all of its words are allowed, and not only what is light.
+    pub(crate) allows_steps: bool,
+}
 
 /// What stands before the encoded bytes, with room for so many of these.
 fn begun(next: &mut Vec<u8>, base: Option<&[u8; 32]>, bytes: usize) -> Vec<u8> {
@@ -138,7 +146,6 @@ const WORTH: u64 = 32;
 /// Encodes chunks. Deterministic: the same bytes, base and effort give the same result everywhere.
 pub(crate) struct Encoder {
     effort: Compression,
-    has_steps: bool,
     coders: Coders,
     documents: ZstdCoder,
     sample: Sample,
@@ -154,7 +161,6 @@ impl Encoder {
         let level = if effort == Compression::Max { 9 } else { 1 };
         Self {
             effort,
-            has_steps: true,
             coders: Coders::new(level),
             documents: ZstdCoder::default(),
             sample: Sample::default(),
@@ -163,11 +169,6 @@ impl Encoder {
             from: Vec::new(),
             next: Vec::new(),
         }
-    }
-
-    /// Whether what it encodes next may be steps from all words of the base.
-    pub(crate) fn allow_steps(&mut self, has_steps: bool) {
-        self.has_steps = has_steps;
     }
 
     /// Gives it a buffer for what it encodes next: fresh pages for each chunk cost more than what
@@ -222,7 +223,7 @@ impl Encoder {
             Compression::Default => zstd_codec::LEVEL,
             Compression::Max => 19,
         };
-        let (id, base) = base.unzip();
+        let (id, base) = base.map(|base| (base.id, base.raw)).unzip();
         let frame = self.documents.encode(raw, base, level)?;
         let mut bytes = begun(&mut self.next, id, frame.len());
         bytes.extend_from_slice(frame);
@@ -235,7 +236,8 @@ impl Encoder {
 
     fn numeric(&mut self, words: Words, raw: &[u8], base: Option<Against<'_>>) -> Option<Encoded> {
         let mut fitted = Vec::new();
-        let (id, base) = base.unzip();
+        let allows_steps = base.is_some_and(|base| base.allows_steps);
+        let (id, base) = base.map(|base| (base.id, base.raw)).unzip();
         let base = base.map(|base| fit(base, raw.len(), &mut fitted));
         let compared = |base: Option<&[u8]>| {
             let changes =
@@ -254,7 +256,7 @@ impl Encoder {
             return Some(self.sparse(words, raw, None, &zeros));
         }
         let (alone, plain) = self.sample.cost(words, raw, None);
-        let base = base.filter(|_| self.has_steps);
+        let base = base.filter(|_| allows_steps);
         let steps = base.map_or(u64::MAX, |base| self.sample.cost(words, raw, Some(base)).0);
         if alone.min(steps) > plain - plain / WORTH {
             return None;
@@ -285,7 +287,7 @@ impl Encoder {
         &mut self,
         words: Words,
         raw: &[u8],
-        base: Option<Against<'_>>,
+        base: Option<(&[u8; 32], &[u8])>,
         changes: &Changes,
     ) -> Encoded {
         let (id, base) = base.unzip();

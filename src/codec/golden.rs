@@ -168,7 +168,11 @@ fn encode(case: &Case) -> (u8, Vec<u8>) {
             &[crate::id::ChunkId::new([1; 32]); 2],
         ),
         None => {
-            let base = bases.first().map(|base| (&[1; 32], *base));
+            let base = bases.first().map(|raw| Against {
+                id: &[1; 32],
+                raw,
+                allows_steps: true,
+            });
             encoder.encode(case.texture, &case.raw, base)
         }
     };

@@ -17,7 +17,7 @@ mod zstd_codec;
 
 pub(crate) use derived::Narrow;
 pub use encoder::Compression;
-pub(crate) use encoder::{Encoder, Texture, texture_of};
+pub(crate) use encoder::{Against, Encoder, Texture, texture_of};
 
 use std::cell::RefCell;
 

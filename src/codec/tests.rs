@@ -23,7 +23,11 @@ fn there_and_back(
     effort: Compression,
 ) -> (Codec, usize) {
     let mut encoder = Encoder::new(effort);
-    let against = base.map(|base| (&ID, base));
+    let against = base.map(|raw| Against {
+        id: &ID,
+        raw,
+        allows_steps: true,
+    });
     let Some(encoded) = encoder.encode(texture, raw, against) else {
         return (Codec::Raw, raw.len());
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::options::MOST_PENDING;
 use super::problem::{Problem, ProblemKind};
-use super::start::{Saver, Session};
+use super::start::Session;
 use crate::telemetry::Batch;
 
 impl Session {
@@ -48,12 +48,8 @@ impl Session {
     /// Appends pending points if there are many, and nobody is saving: a save takes them along.
     pub(super) fn flush_telemetry(&mut self, iteration: u64) {
         let many = self.telemetry.as_ref().map_or(0, Batch::len);
-        let is_busy = match &self.saver {
-            Saver::Beside(background) => background.is_busy(),
-            _ => false,
-        };
         // After a failure, the next save takes all along, in order.
-        if many >= self.telemetry_due && !is_busy && self.owed.is_none() {
+        if many >= self.telemetry_due && !self.in_flight() && self.owed.is_none() {
             self.append_telemetry(iteration);
         }
     }

@@ -352,20 +352,26 @@ impl Session {
                 self.settle(report)
             }
             Saver::Beside(background) => {
-                match background.submit(order, owned, overlap, &|| waited.so_far()) {
-                    Handed::Queued => SaveState::Queued,
-                    Handed::Skipped(order) => {
-                        self.keep_points(order.telemetry);
-                        self.left_out(order.iteration);
-                        SaveState::LeftOut
-                    }
-                    Handed::Replaced(iteration) => {
-                        self.left_out(iteration);
-                        SaveState::Queued
-                    }
-                }
+                let handed = background.submit(order, owned, overlap, &|| waited.so_far());
+                self.handed_over(handed)
             }
             Saver::Closed => SaveState::LeftOut,
+        }
+    }
+
+    /// What becomes of a save that was handed to the thread.
+    fn handed_over(&mut self, handed: Handed) -> SaveState {
+        match handed {
+            Handed::Queued => SaveState::Queued,
+            Handed::Skipped(order) => {
+                self.keep_points(order.telemetry);
+                self.left_out(order.iteration);
+                SaveState::LeftOut
+            }
+            Handed::Replaced(iteration) => {
+                self.left_out(iteration);
+                SaveState::Queued
+            }
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Condition {
     sync_failed: AtomicBool,
     reserve: Mutex<Reserve>,
     share: Arc<Share>,
-    /// How many let writes through.
+    /// How many let writes through, where the store is shared.
     writers: RwLock<u32>,
     /// The file's length, as the engine knows it.
     known_len: AtomicU64,
@@ -92,18 +92,23 @@ impl Condition {
 
     /// Lets the engine's writes through as long as the answer lives. At other times what it would
     /// write stays in its memory: the turn may be another handle's.
-    pub(super) fn let_write(&self) -> Writing<'_> {
-        *self.writers.write().unwrap_or_else(PoisonError::into_inner) += 1;
-        Writing(self)
+    pub(super) fn let_write(&self) -> Option<Writing<'_>> {
+        self.share.is_shared().then(|| {
+            *self.writers.write().unwrap_or_else(PoisonError::into_inner) += 1;
+            Writing(self)
+        })
     }
 
     /// Holds the end of that off, if writes are let through now.
-    fn writing(&self) -> io::Result<RwLockReadGuard<'_, u32>> {
+    fn writing(&self) -> io::Result<Option<RwLockReadGuard<'_, u32>>> {
+        if !self.share.is_shared() {
+            return Ok(None);
+        }
         let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
-        if self.share.is_shared() && *writers == 0 {
+        if *writers == 0 {
             return Err(io::Error::other("it is nobody's turn to write"));
         }
-        Ok(writers)
+        Ok(Some(writers))
     }
 
     /// Whether what was read was not all of one state.

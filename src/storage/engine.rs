@@ -1,5 +1,7 @@
 //! The engine: owns redb's handle, opens, closes and reopens it beneath its users.
 
+mod turns;
+
 use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -29,9 +31,6 @@ pub(crate) struct Engine {
     medium: Arc<dyn Medium>,
     options: EngineOptions,
     store: StoreId,
-    /// The process that opened it. One that is forked from it has copies of all this and shares its
-    /// lock, which is not to be given back twice.
-    process: u32,
     /// Outlives every handle: what is damaged stays so when the database is opened anew.
     suspects: Arc<Suspects>,
     /// None between a failure and the next use.
@@ -123,7 +122,6 @@ impl Engine {
             medium,
             options,
             store,
-            process: platform::process_id(),
             suspects,
             handle: RwLock::new(Some(handle)),
             writer: Mutex::new(()),
@@ -153,74 +151,6 @@ impl Engine {
     pub(crate) fn read<T>(&self, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
         let tag = StoreTag::of(self.store);
         self.with_handle(|handle| handle.read(tag, run))
-    }
-
-    /// Waits until this handle may write, and nobody else. Whether others have since it last might:
-    /// what is known of the store may not be so any more. The caller is the only thread that does.
-    ///
-    /// # Errors
-    /// [`Error::Busy`] if that takes longer than the options say.
-    pub(crate) fn begin_turn(&self) -> Result<bool> {
-        self.check_process()?;
-        self.begin_turn_within(self.options.wait)
-    }
-
-    fn begin_turn_within(&self, wait: Duration) -> Result<bool> {
-        self.share.begin_write(wait)?;
-        let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
-        let may_write = |handle: &Handle| {
-            let condition = &handle.context.condition;
-            handle.is_current() && condition.has_known_len().unwrap_or(false)
-        };
-        if self.share.is_held() || slot.as_ref().is_some_and(may_write) {
-            self.share.hold();
-            return Ok(false);
-        }
-        // Who reads it is told before anybody believes that nothing can change.
-        if let Some(handle) = slot.as_ref() {
-            handle.context.condition.overtake();
-        }
-        drop(slot);
-        let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-        self.set_aside(&mut slot);
-        self.share.hold();
-        Ok(true)
-    }
-
-    /// Lets others write, unless another thread of this process goes on (`keep`) and nobody else
-    /// waits. Everything that was staged is then on the disk.
-    pub(crate) fn end_turn(&self, keep: bool) {
-        if !self.share.is_shared() || (keep && !self.share.is_awaited()) {
-            return;
-        }
-        self.settle_staged();
-        let turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.undurable() > 0 {
-            // It could not be brought to the disk, and nobody may do so after another's turn.
-            let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-            self.set_aside(&mut slot);
-            self.ledger.reopened();
-        }
-        self.share.end_write(|| {
-            let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(handle) = slot.as_ref() {
-                handle.context.condition.overtake();
-            }
-        });
-        drop(turn);
-    }
-
-    /// Whether another process waits to write.
-    pub(crate) fn is_awaited(&self) -> bool {
-        self.share.is_awaited()
-    }
-
-    /// Drops a handle that others have made useless, without writing anything.
-    fn set_aside(&self, slot: &mut Option<Handle>) {
-        if let Some(handle) = slot.as_ref() {
-            handle.context.condition.seal();
-        }
-        noted(self.discard(slot));
     }
 
     /// Writes in one transaction, which is committed if `run` succeeds and gone if it fails.
@@ -350,7 +280,7 @@ impl Engine {
     /// A forked process has the locks as they were, held or not by threads that it has not: nothing
     /// of the engine can be used in it.
     pub(crate) fn check_process(&self) -> Result<()> {
-        if platform::process_id() != self.process {
+        if !self.share.is_own() {
             let path = self.medium.path().to_owned();
             return Err(Error::Forked { path });
         }
@@ -458,44 +388,46 @@ impl Engine {
         let mut is_fresh = false;
         loop {
             let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(handle) = slot.as_ref() {
-                if !is_fresh && !self.share.is_held() && !handle.is_current() {
-                    drop(slot);
-                    let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-                    if !slot.as_ref().is_some_and(Handle::is_current) {
-                        self.set_aside(&mut slot);
-                    }
-                    continue;
-                }
-                let condition = &handle.context.condition;
-                let mut result = run(handle);
-                // What was committed is so, whoever else was overtaken.
-                if condition.is_overtaken() && (result.is_err() || !self.share.is_held()) {
-                    result = Err(Error::Overtaken {
-                        path: self.medium.path().to_owned(),
-                    });
-                }
-                let broken = condition.is_broken();
+            let found = slot.as_ref();
+            let Some(handle) = found.filter(|handle| is_fresh || self.may_use(handle)) else {
                 drop(slot);
-                drop(reading);
-                if broken {
-                    let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-                    if slot
-                        .as_ref()
-                        .is_some_and(|h| h.context.condition.is_broken())
-                    {
-                        noted(self.discard(&mut slot));
-                    }
-                }
-                return result;
-            }
-            drop(slot);
-            let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
-            if slot.is_none() {
-                self.fill(&mut slot)?;
+                self.renew()?;
                 is_fresh = true;
+                continue;
+            };
+            let condition = Arc::clone(&handle.context.condition);
+            let mut result = run(handle);
+            drop(slot);
+            // What was committed is so, whoever else was overtaken.
+            if condition.is_overtaken() && (result.is_err() || !self.share.is_held()) {
+                let path = self.medium.path().to_owned();
+                result = Err(Error::Overtaken { path });
             }
+            drop(reading);
+            if condition.is_broken() {
+                let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+                let is_broken = |handle: &Handle| handle.context.condition.is_broken();
+                if slot.as_ref().is_some_and(is_broken) {
+                    noted(self.discard(&mut slot));
+                }
+            }
+            return result;
         }
+    }
+
+    /// Whether a handle shows the last state, or makes it.
+    fn may_use(&self, handle: &Handle) -> bool {
+        self.share.is_held() || handle.is_current()
+    }
+
+    /// Opens the database anew, unless another thread just has.
+    fn renew(&self) -> Result<()> {
+        let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
+        if !slot.as_ref().is_some_and(|handle| self.may_use(handle)) {
+            self.set_aside(&mut slot);
+            self.fill(&mut slot)?;
+        }
+        Ok(())
     }
 
     fn fill(&self, slot: &mut Option<Handle>) -> Result<()> {

@@ -44,11 +44,24 @@ impl FileMedium {
             is_shared: false,
         }
     }
+
+    /// Opens it for writing, or where that is not allowed for reading.
+    fn opened<T>(&self, open: impl Fn(bool) -> io::Result<T>) -> io::Result<T> {
+        if !self.writable {
+            return open(false);
+        }
+        open(true).or_else(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                open(false).map_err(|_| error)
+            }
+            _ => Err(error),
+        })
+    }
 }
 
 impl Medium for FileMedium {
     fn open(&self) -> io::Result<Box<dyn Backend>> {
-        let open = |writable| {
+        self.opened(|writable| {
             let file = OpenOptions::new()
                 .read(true)
                 .write(writable)
@@ -60,15 +73,6 @@ impl Medium for FileMedium {
                 last_end: AtomicU64::new(0),
                 told: AtomicU64::new(0),
             }) as Box<dyn Backend>)
-        };
-        if !self.writable {
-            return open(false);
-        }
-        open(true).or_else(|error: io::Error| match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                open(false).map_err(|_| error)
-            }
-            _ => Err(error),
         })
     }
 
@@ -80,19 +84,8 @@ impl Medium for FileMedium {
         if !self.is_shared {
             return Ok(None);
         }
-        let open = |writable| FileLocks::open(&self.path, writable);
-        let locks = match open(self.writable) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-                ) =>
-            {
-                open(false)
-            }
-            locks => locks,
-        };
-        Ok(Some(Box::new(locks?)))
+        let locks = self.opened(|writable| FileLocks::open(&self.path, writable))?;
+        Ok(Some(Box::new(locks)))
     }
 
     fn free(&self) -> io::Result<Option<(u64, u64)>> {
@@ -242,21 +235,42 @@ mod tests {
     }
 
     #[test]
-    fn what_a_file_took_beyond_its_end_is_given_back() {
+    fn a_file_is_held_by_one_and_what_it_took_beyond_its_end_is_given_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         file_of(&path, 100);
         let medium = FileMedium::new(&path);
-        let file = medium.open().unwrap();
+        let (first, second) = (medium.open().unwrap(), medium.open().unwrap());
+        assert!(first.try_lock().unwrap());
+        assert!(!second.try_lock().unwrap());
+        first.unlock().unwrap();
+        assert!(second.try_lock().unwrap());
         let (free, all) = medium.free().unwrap().unwrap();
         assert!(0 < free && free <= all);
-        let before = file.allocated().unwrap();
-        if file.reserve(1 << 20, 2 << 20).is_ok() {
-            assert!(file.allocated().unwrap() >= before + (1 << 20));
-            file.release(1 << 20, 2 << 20).unwrap();
-            assert_eq!(file.allocated().unwrap(), before);
+        let before = first.allocated().unwrap();
+        if first.reserve(1 << 20, 2 << 20).is_ok() {
+            assert!(first.allocated().unwrap() >= before + (1 << 20));
+            first.release(1 << 20, 2 << 20).unwrap();
+            assert_eq!(first.allocated().unwrap(), before);
         }
-        assert_eq!(file.len().unwrap(), 100);
+        assert_eq!(first.len().unwrap(), 100);
+    }
+
+    #[test]
+    fn who_only_reads_shares_the_file_with_readers_and_not_with_a_writer() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        file_of(&path, 100);
+        let (one, two) = (FileMedium::read_only(&path), FileMedium::read_only(&path));
+        let (one, two) = (one.open().unwrap(), two.open().unwrap());
+        assert!(one.try_lock().unwrap() && two.try_lock().unwrap());
+        assert!(!one.is_writable());
+        let writer = FileMedium::new(&path).open().unwrap();
+        assert!(!writer.try_lock().unwrap());
+        one.unlock().unwrap();
+        two.unlock().unwrap();
+        assert!(writer.try_lock().unwrap());
+        assert!(!one.try_lock().unwrap());
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Handle {
             suspects: Arc::clone(suspects),
         };
         let condition = Arc::clone(&context.condition);
-        let _writing = fresh.then(|| condition.let_write());
+        let _writing = if fresh { condition.let_write() } else { None };
         let database = guarded(&context, || {
             Builder::new()
                 .set_cache_size(options.cache_bytes)

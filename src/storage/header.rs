@@ -6,7 +6,7 @@ use super::backend::Backend;
 
 /// The header, with both commit slots, at the beginning of the file (`design.md` of redb 4.4.0).
 pub(super) const HEADER_BYTES: usize = 320;
-pub(super) const GOD_BYTE: usize = 9;
+const GOD_BYTE: usize = 9;
 pub(super) const SLOTS: usize = 64;
 pub(super) const SLOT_BYTES: usize = 128;
 
@@ -26,6 +26,11 @@ impl Root {
         let slot = header.get(SLOTS + usize::from(is_second) * SLOT_BYTES..)?;
         let slot = *slot.first_chunk::<SLOT_BYTES>()?;
         Some(Self { is_second, slot })
+    }
+
+    /// The slot.
+    pub(super) const fn slot(&self) -> &[u8; SLOT_BYTES] {
+        &self.slot
     }
 
     /// Of what is there now; none while there is no header.

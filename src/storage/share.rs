@@ -30,7 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Share {
     path: PathBuf,
-    /// The process that opened it: the locks are no fork's to give back.
+    /// The process that opened it. One that is forked from it has copies of all this and shares its
+    /// locks, which are not to be given back twice.
     process: u32,
     /// None where whoever has the store open has it alone.
     locks: Option<Box<dyn Locks>>,
@@ -52,12 +53,9 @@ struct State {
     publishes: bool,
 }
 
-/// A thread reads, as long as this lives.
+/// A thread reads, as long as this lives: by the epoch in which it began, if others have to know.
 #[derive(Debug)]
-pub(super) struct Reading<'s> {
-    share: &'s Share,
-    epoch: u64,
-}
+pub(super) struct Reading<'s>(Option<(&'s Share, u64)>);
 
 /// No other process reads, as long as this lives.
 #[derive(Debug)]
@@ -187,7 +185,8 @@ impl Share {
         }
     }
 
-    fn is_own(&self) -> bool {
+    /// Whether this is the process that opened it, and not one that was forked from that.
+    pub(super) fn is_own(&self) -> bool {
         platform::process_id() == self.process
     }
 
@@ -223,7 +222,9 @@ impl Share {
         let waited = self.changed.wait_timeout_while(state, PATIENCE, is_old);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if is_old(&mut state) {
+            drop(state);
             overtaken();
+            state = self.state();
         }
         if !state.readers.is_empty() && !state.reads {
             // Nobody publishes anything, so that it is to be had.
@@ -236,10 +237,10 @@ impl Share {
 
     /// Waits until nobody publishes a state, and holds that off as long as the answer lives.
     pub(super) fn begin_read(&self, wait: Duration) -> Result<Reading<'_>> {
-        let mut state = self.state();
         let Some(locks) = self.locks.as_deref() else {
-            return Ok(self.reading(&mut state));
+            return Ok(Reading(None));
         };
+        let mut state = self.state();
         let failed = |error| self.failed(error);
         let mut tries = Tries::within(wait);
         loop {
@@ -269,7 +270,7 @@ impl Share {
     fn reading(&self, state: &mut State) -> Reading<'_> {
         let epoch = state.epoch;
         *state.readers.entry(epoch).or_default() += 1;
-        Reading { share: self, epoch }
+        Reading(Some((self, epoch)))
     }
 
     fn end_read(&self, epoch: u64) {
@@ -316,8 +317,8 @@ impl Share {
 
 impl Drop for Reading<'_> {
     fn drop(&mut self) {
-        if self.share.is_own() {
-            self.share.end_read(self.epoch);
+        if let Some((share, epoch)) = self.0.filter(|(share, _)| share.is_own()) {
+            share.end_read(epoch);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::io;
 
 use twox_hash::XxHash3_128;
 
-use super::header::{GOD_BYTE, HEADER_BYTES, SLOT_BYTES, SLOTS};
+use super::header::{HEADER_BYTES, Root, SLOT_BYTES};
 
 const PAGE_SIZE: usize = 12;
 const REGION_HEADER_PAGES: usize = 16;
@@ -86,11 +86,8 @@ impl<'a> Trees<'a> {
         let mut header = [0; HEADER_BYTES];
         read(0, &mut header)?;
         let word = |at| number(&header, at, 4);
-        let primary = usize::from(header.get(GOD_BYTE).is_some_and(|byte| byte & 1 != 0));
-        let slot = header.get(SLOTS + primary * SLOT_BYTES..);
-        let slot = slot
-            .and_then(|rest| rest.get(..SLOT_BYTES))
-            .ok_or(DAMAGED)?;
+        let root = Root::of(&header).ok_or(DAMAGED)?;
+        let slot = root.slot();
         let sum = slot.get(..SLOT_CHECKSUM).ok_or(DAMAGED)?;
         if XxHash3_128::oneshot(sum) != wide(slot, SLOT_CHECKSUM).ok_or(DAMAGED)? {
             return Err(Fault::Damaged("the header's commit slot does not match"));
@@ -308,6 +305,7 @@ fn branch(page: &[u8], key: Option<usize>) -> Option<(Vec<Link>, usize)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::header::SLOTS;
     use super::*;
 
     const LEAST_PAGE: usize = 4096;

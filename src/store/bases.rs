@@ -9,7 +9,7 @@ use super::heal::Presence;
 use super::recent::Recent;
 use super::request::Request;
 use super::walk::{each_chunk, group_of};
-use crate::codec::{Codec, Compression, Encoder, Texture};
+use crate::codec::{Against, Codec, Compression, Encoder, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, ChunkRow, Content, Group, KindRecord, MAX_CHAIN_DEPTH, Manifest};
 use crate::id::ChunkId;
@@ -364,8 +364,11 @@ pub(super) fn encoded(
     texture: Texture,
     base: Option<&Base>,
 ) -> NewChunk {
-    let against = base.map(|base| (base.id.as_bytes(), base.raw.as_slice()));
-    encoder.allow_steps(base.is_none_or(|base| base.is_dense_allowed));
+    let against = base.map(|base| Against {
+        id: base.id.as_bytes(),
+        raw: base.raw.as_slice(),
+        allows_steps: base.is_dense_allowed,
+    });
     let mut encoded = encoder.encode(texture, raw, against);
     let is_refused = |base: &Base| {
         let delta = encoded.as_ref().filter(|encoded| encoded.with_base);

@@ -4,12 +4,15 @@
 use crate::codec::Compression;
 use crate::store::Store;
 
+/// The depth of the deepest tree.
+const DEEPEST: u8 = 8;
+
 /// What deltas are written against, by their positions in a chain; 0 is the chunk without base. A
 /// load takes all that is below a chunk, and a delta takes more bytes the further away its base is
 /// (some .024 of the raw ones for each doubling of the distance, where a chunk without base takes
 /// .095 more than the nearest delta). Of all trees of a depth whose nodes come in this order, of up
 /// to thirteen, none takes less on the average; the first row's depth is 0.
-const TREES: [&[u8]; 9] = [
+const TREES: [&[u8]; DEEPEST as usize + 1] = [
     &[0],
     &[0, 0, 0, 0],
     &[0, 0, 1, 0, 3, 3],
@@ -33,9 +36,9 @@ pub(super) struct Chains {
 impl Chains {
     /// Those of which a load takes no more deltas than this; that of the deepest tree at most.
     fn of_depth(depth: u8) -> Self {
-        let tree = TREES.get(usize::from(depth)).or(TREES.last());
+        let depth = depth.min(DEEPEST);
         Self {
-            tree: tree.copied(),
+            tree: TREES.get(usize::from(depth)).copied(),
             depth,
         }
     }
@@ -55,7 +58,7 @@ impl Chains {
     /// Whether a delta of which all words differ may be at this position, above so many others.
     /// Light ones may be between them, and chains may have been made by other rules.
     pub(super) fn allows(self, position: u8, below: u8) -> bool {
-        self.has(position) && (self.tree.is_none() || below < self.depth)
+        self.has(position) && below < self.depth
     }
 
     /// Whether anything is written against what is at this position.

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use crate::codec::{Codec, Encoder, texture_of};
+use crate::codec::{Against, Codec, Encoder, texture_of};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, ChunkRow, MAX_CHAIN_DEPTH};
 use crate::id::ChunkId;
@@ -93,11 +93,13 @@ fn encoded_anew(
         None => None,
     };
     let against = base.as_ref().zip(below.as_ref());
-    let against = against.map(|((id, _), raw)| (id.as_bytes(), &**raw));
-    // The chain has no more deltas in which all words differ than it had.
-    encoder.allow_steps(row.codec == Codec::Steps.code());
+    let against = against.map(|((id, _), raw)| Against {
+        id: id.as_bytes(),
+        raw,
+        // The chain has no more deltas in which all words differ than it had.
+        allows_steps: row.codec == Codec::Steps.code(),
+    });
     let encoded = encoder.encode(texture, &raw, against);
-    encoder.allow_steps(true);
     let base = base.filter(|_| encoded.as_ref().is_some_and(|encoded| encoded.with_base));
     let (codec, stored) = match encoded {
         Some(encoded) => (encoded.codec, encoded.bytes),

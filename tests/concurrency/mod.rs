@@ -5,7 +5,7 @@ mod bursts;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ckptdb::policy::{Keep, Retention};
-use ckptdb::{Error, Store, VerifyDepth};
+use ckptdb::{DType, Error, Store, TensorSlice, VerifyDepth};
 
 use crate::support::noise;
 
@@ -157,4 +157,37 @@ fn retention_loads_and_compactions_beside_saves_spoil_nothing() {
     }
     let report = store.verify(VerifyDepth::Full).unwrap();
     assert!(report.is_clean(), "{:#?}", report.damage);
+}
+
+/// Between the chunks that a verification reads, others delete, reclaim, recompress and save.
+#[test]
+fn what_others_remove_or_save_while_a_store_is_verified_is_no_damage() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    let save = |iteration: u64| {
+        // A little of it changes, and is kept with other such changes.
+        let mut bytes = state(1, 1);
+        let from = usize::try_from(iteration).unwrap() * 100;
+        bytes[from..from + 400].fill(7);
+        let tensor = TensorSlice::new(DType::U8, &[bytes.len()], &bytes).unwrap();
+        let save = job.save(iteration).tensor("weights", tensor);
+        save.commit().unwrap().checkpoint
+    };
+    let all: Vec<_> = (1..10).map(save).collect();
+    let mut old = all.iter();
+    let mut iteration = 100;
+    let beside = &mut |_: u64, _: u64| {
+        if let Some(checkpoint) = old.next().filter(|_| old.len() > 4) {
+            checkpoint.delete(true).unwrap();
+            store.reclaim(true).unwrap();
+        }
+        iteration += 1;
+        if iteration < 120 {
+            save(iteration);
+        }
+    };
+    let report = store.verify_with(VerifyDepth::Full, beside).unwrap();
+    assert!(report.is_clean(), "{:?}", report.damage);
+    assert_eq!(report.orphans, 0);
+    assert_eq!(report.checkpoints, 9);
 }

@@ -8,7 +8,7 @@ use super::report::{Findings, VerifyDepth, VerifyReport};
 use super::series::check_telemetry;
 use crate::error::{Error, Result};
 use crate::id::ChunkId;
-use crate::storage::{Records, Rows, each_frame, load_chunk_to, unless_of_another};
+use crate::storage::{Records, Rows, chunk_row, each_frame, load_chunk_to, unless_of_another};
 use crate::store::Store;
 
 impl Store {
@@ -41,7 +41,9 @@ impl Store {
         let mut findings = Findings::default();
         let mut content = Content::default();
         let mut checkpoints = 0;
+        let mut commit = None;
         let walked = self.read(|rows| {
+            commit = last_commit(rows);
             let mut ledger = Ledger::default();
             findings.jobs = ledger.read_jobs(rows, &mut findings.damage)?;
             ledger.read_log(rows, &mut findings)?;
@@ -62,7 +64,7 @@ impl Store {
             orphans: content.orphans,
             ..Default::default()
         };
-        let bad = self.read_chunks(depth, &content, &mut report, progress)?;
+        let bad = self.read_chunks((depth, commit), &content, &mut report, progress)?;
         if depth == VerifyDepth::Full {
             report.orphans += self.stray_frames(&content)?;
         }
@@ -76,17 +78,24 @@ impl Store {
         Ok((report, bad))
     }
 
-    /// How many frames in bundles no row leads to. A bundle that can't be read tells nothing, and
-    /// what is in it has been told of.
+    /// How many frames in bundles no row leads to, those included that others have saved since. A
+    /// bundle that can't be read tells nothing, and what is in it has been told of.
     fn stray_frames(&self, content: &Content) -> Result<u64> {
         let mut strays = 0;
         for (bundle, named) in &content.bundles {
             let mut count = || {
                 self.read(|rows| {
-                    let mut found = 0;
+                    let mut unnamed = Vec::new();
                     each_frame(rows, *bundle, &mut |frame| {
-                        found += u64::from(!named.contains(&frame.header.number));
+                        if !named.contains(&frame.header.number) {
+                            unnamed.push((frame.header.chunk, frame.header.number));
+                        }
                     })?;
+                    let mut found = 0;
+                    for (id, number) in unnamed {
+                        let row = chunk_row(rows, &id).ok().flatten();
+                        found += u64::from(row.is_none_or(|row| row.number != number));
+                    }
                     Ok(found)
                 })
             };
@@ -99,11 +108,19 @@ impl Store {
         Ok(strays)
     }
 
+    /// Whether a chunk that was there has been removed since this commit.
+    fn is_removed(&self, id: &ChunkId, commit: Option<u64>) -> Result<bool> {
+        self.read(|rows| {
+            let has_changed = commit.is_some() && last_commit(rows) > commit;
+            Ok(has_changed && rows.chunk(id)?.is_none())
+        })
+    }
+
     /// Reads the chunks that `depth` asks for, each in a transaction of its own, so that the engine
-    /// stumbling over one does not hide the others.
+    /// stumbling over one does not hide the others, and others can change the store meanwhile.
     fn read_chunks(
         &self,
-        depth: VerifyDepth,
+        (depth, commit): (VerifyDepth, Option<u64>),
         content: &Content,
         report: &mut VerifyReport,
         progress: &mut dyn FnMut(u64, u64),
@@ -123,6 +140,7 @@ impl Store {
             let mut read = || self.read(|rows| load_chunk_to(rows, &known.chunk, &mut bytes));
             match unless_of_another(&mut read) {
                 Ok(()) => {}
+                Err(Error::Corrupt { .. }) if self.is_removed(&known.chunk.chunk(), commit)? => {}
                 Err(Error::Corrupt { what, why }) => {
                     bad.insert(known.chunk.chunk(), format!("{what}: {why}"));
                 }
@@ -138,6 +156,11 @@ impl Store {
         }
         Ok(bad)
     }
+}
+
+/// The last commit, if that can be told.
+fn last_commit(rows: &dyn Rows) -> Option<u64> {
+    Records(rows).sound_head().ok().map(|head| head.last)
 }
 
 /// Every name has its number, and every number its name.

@@ -1,20 +1,22 @@
-//! Eight markets train side by side, as threads of one process on one store, each an agent with
-//! its policy, optimizer, observation statistics and replay buffer.
+//! Eight markets train side by side, each a process of its own, on one store: an agent with its
+//! policy, optimizer, observation statistics and replay buffer.
 //!
 //! ```console
 //! cargo run --release --example rl_markets -- markets.ckptdb
+//! cargo run --release --example rl_markets -- markets.ckptdb 20000 NQ
 //! ```
 //!
-//! Stop it with Ctrl-C, or kill it: run it again, and every market goes on from its newest
-//! checkpoint that verifies. `ckptdb ls`, `ckptdb best 'market/*'`, `ckptdb telemetry market/NQ`
-//! and `ckptdb doctor` show what is there. The settings are in `CONFIG`; a `ckptdb.toml` beside it
+//! The second trains one market, as the first does for each. Stop it with Ctrl-C, or kill any of
+//! the processes: run it again, and every market goes on from its newest checkpoint that verifies.
+//! Meanwhile `ckptdb ls`, `ckptdb best 'market/*'`, `ckptdb telemetry market/NQ` and `ckptdb
+//! doctor` show what is there. The settings are in `CONFIG`; a `ckptdb.toml` beside it
 //! would be read the same way.
 #![expect(clippy::print_stdout, reason = "an example talks to whoever runs it")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::path::PathBuf;
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ckptdb::config::Config;
 use ckptdb::session::{Finished, SessionOptions, State, before_save};
@@ -215,11 +217,12 @@ impl State for Agent {
 
 fn train(
     store: &Store,
-    config: &Config,
     market: &str,
-    seed: u64,
     last: u64,
-) -> Result<(Option<u64>, Finished), Box<dyn Error + Send + Sync>> {
+) -> Result<(Option<u64>, Finished), Box<dyn Error>> {
+    let config = Config::parse(CONFIG, "rl_markets")?;
+    let seed = (1..).zip(MARKETS).find(|(_, known)| *known == market);
+    let seed = seed.map_or(0, |(seed, _)| seed);
     let name = format!("market/{market}");
     let mut options = SessionOptions::from_settings(&config.settings(&name))?;
     options.hooks.push(before_save("seed", move |draft| {
@@ -237,6 +240,38 @@ fn train(
     Ok((resumed, finished))
 }
 
+/// Trains one market and says how that went.
+fn report(store: &Store, market: &str, last: u64) -> Result<(), Box<dyn Error>> {
+    let (resumed, finished) = train(store, market, last)?;
+    let from = resumed.map_or("the start".to_owned(), |at| at.to_string());
+    let end = finished
+        .stop
+        .map_or("completed".to_owned(), |stop| format!("{stop:?}"));
+    println!("{market}: from {from}, {end}");
+    if let Some(problem) = finished.problems.last() {
+        let count = finished.problems.len();
+        println!("{market}: {count} problems, the last: {problem}");
+    }
+    Ok(())
+}
+
+/// A process for each market, until all have ended.
+fn train_all(path: &Path, last: u64) -> Result<(), Box<dyn Error>> {
+    let this = std::env::current_exe()?;
+    let start = |market: &str| {
+        let mut command = Command::new(&this);
+        command.arg(path).args([&last.to_string(), market]).spawn()
+    };
+    let processes: Result<Vec<_>, _> = MARKETS.into_iter().map(start).collect();
+    for (market, mut process) in MARKETS.into_iter().zip(processes?) {
+        let status = process.wait()?;
+        if !status.success() {
+            println!("{market}: {status}");
+        }
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let path: PathBuf = arguments
@@ -244,30 +279,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         .unwrap_or("markets.ckptdb".to_owned())
         .into();
     let last: u64 = arguments.next().map_or(Ok(20_000), |last| last.parse())?;
+    if let Some(market) = arguments.next() {
+        return report(&Store::open(&path)?, &market, last);
+    }
     let store = if path.exists() {
         Store::open(&path)?
     } else {
         Store::create(&path)?
     };
-    let config = Config::parse(CONFIG, "rl_markets")?;
-    thread::scope(|scope| {
-        for (market, seed) in MARKETS.into_iter().zip(1..) {
-            let (store, config) = (&store, &config);
-            scope.spawn(move || match train(store, config, market, seed, last) {
-                Ok((resumed, finished)) => {
-                    let from = resumed.map_or("the start".to_owned(), |at| at.to_string());
-                    let end = finished
-                        .stop
-                        .map_or("completed".to_owned(), |stop| format!("{stop:?}"));
-                    println!("{market}: from {from}, {end}");
-                    for problem in finished.problems {
-                        println!("{market}: {problem}");
-                    }
-                }
-                Err(error) => println!("{market}: {error}"),
-            });
-        }
-    });
+    train_all(&path, last)?;
     for market in MARKETS {
         let job = store.job(&format!("market/{market}"))?;
         if let Some(best) = job.best("sharpe")? {
@@ -278,6 +298,5 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
         }
     }
-    store.close();
     Ok(())
 }

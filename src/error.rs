@@ -90,6 +90,21 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// The file is on a network file system, where locks may not hold. It was not opened.
+    #[error("`{}` is on a network file system ({kind})", path.display())]
+    NetworkFileSystem {
+        /// The file.
+        path: PathBuf,
+        /// Which one.
+        kind: &'static str,
+    },
+    /// The file was moved, deleted or replaced by another while the store was open. Nothing was
+    /// written to it, since what it holds would not be found under its name.
+    #[error("`{}` was moved or replaced while it was open", path.display())]
+    Replaced {
+        /// Where the store was.
+        path: PathBuf,
+    },
     /// The store was opened by the process that this one was forked from, and is that one's: its
     /// lock and its threads were not handed on. Nothing was read or written.
     #[error("`{}` was opened before this process was forked", path.display())]
@@ -245,8 +260,17 @@ impl Error {
                     .to_owned(),
             ),
             Self::Newer { .. } => Some("update ckptdb; the file was left as it is".to_owned()),
-            Self::Busy { .. } => Some("wait until the process that has it open is done".to_owned()),
+            Self::Busy { .. } => Some(
+                "it goes on when that process is done; wait longer with --wait (Options::wait)"
+                    .to_owned(),
+            ),
             Self::Overtaken { .. } => Some("repeat it; nothing was changed by it".to_owned()),
+            Self::NetworkFileSystem { .. } => Some(
+                "keep the store on a disk of this machine; or, if no other machine has it open, \
+                 use --force-network (Sharing::Anywhere)"
+                    .to_owned(),
+            ),
+            Self::Replaced { .. } => Some("open it anew, from where it is now".to_owned()),
             Self::Forked { .. } => Some(
                 "use it in the process that opened it; start others with spawn, or open stores \
                  after the fork"

@@ -37,7 +37,7 @@ pub use storage::{Backend, FileMedium, Lock, Locks, Medium, MemoryMedium};
 pub use store::{
     Breakdown, Checkpoint, Checkpoints, Compacted, Damage, EntryStorage, Filter, Job, JobInfo,
     Options, Outcome, OwnedSave, Pruned, Reclaimed, Recompressed, Repaired, Resumed, Salvaged,
-    Save, SaveTimes, Saved, SessionStats, Stats, Store, Telemetry, Usage, VerifyDepth,
+    Save, SaveTimes, Saved, SessionStats, Sharing, Stats, Store, Telemetry, Usage, VerifyDepth,
     VerifyReport,
 };
 pub use tensor::{DType, Tensor, TensorSlice};

@@ -8,10 +8,17 @@
 //! ```
 #![cfg(ckptdb_schedules)]
 
+#[path = "../../tests/support/table.rs"]
+mod table;
+
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ckptdb::{CheckpointId, Error, MemoryMedium, Options, Store, VerifyDepth};
+use ckptdb::{
+    Backend, CheckpointId, Error, Locks, Medium, MemoryMedium, Options, Store, VerifyDepth,
+};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner};
 
@@ -52,13 +59,70 @@ fn in_every_order(name: &str, story: impl Fn() + Send + Sync + 'static) {
     assert!(told >= SCHEDULES as u64);
 }
 
-fn store() -> Store {
-    let options = Options {
+fn options() -> Options {
+    Options {
         cache_bytes: 1 << 20,
         ballast_bytes: 0,
         ..Options::default()
-    };
-    Store::create_in(Arc::new(MemoryMedium::default()), options).unwrap()
+    }
+}
+
+fn store() -> Store {
+    Store::create_in(Arc::new(MemoryMedium::default()), options()).unwrap()
+}
+
+/// Memory that several handles share as processes do a file.
+#[derive(Clone, Debug, Default)]
+struct Shared {
+    memory: MemoryMedium,
+    table: table::Table,
+}
+
+impl Medium for Shared {
+    fn open(&self) -> io::Result<Box<dyn Backend>> {
+        Ok(Box::new(Opened(self.memory.open()?)))
+    }
+
+    fn path(&self) -> &Path {
+        self.memory.path()
+    }
+
+    fn locks(&self) -> io::Result<Option<Box<dyn Locks>>> {
+        Ok(Some(self.table.locks()))
+    }
+}
+
+#[derive(Debug)]
+struct Opened(Box<dyn Backend>);
+
+impl Backend for Opened {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Bytes of their own for a seed, and bytes that all share; long enough to be chunks.
@@ -200,5 +264,47 @@ fn a_store_that_is_reopened_or_compacted_under_its_users_loses_nothing() {
         holds(&store, saver.join().unwrap(), 2);
         holds(&store, first, 1);
         verifies(&store);
+    });
+}
+
+#[test]
+fn handles_that_share_a_store_save_read_and_reclaim_in_whatever_order() {
+    in_every_order("handles that share a store", || {
+        let medium = Shared::default();
+        let first = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+        let old = save(&first, "old", 1, 9).unwrap();
+        let open = || Store::open_in(Arc::new(medium.clone()), options()).unwrap();
+        let saver = spawn(&first, |store| {
+            [1, 2].map(|iteration| save(&store, "NQ", iteration, 1).unwrap())
+        });
+        let other = spawn(&open(), |store| save(&store, "ES", 1, 1).unwrap());
+        let remover = spawn(&open(), move |store| {
+            store.delete(old, true).unwrap();
+            store.reclaim(true).unwrap();
+        });
+        // Two threads of one handle.
+        let onlooker = open();
+        let readers = [1, 2].map(|_| {
+            spawn(&onlooker, |store| {
+                let job = store.job("NQ").unwrap();
+                if let Some(latest) = job.latest().unwrap() {
+                    holds(&store, latest.id, 1);
+                }
+            })
+        });
+        let saved = saver.join().unwrap();
+        let other = other.join().unwrap();
+        remover.join().unwrap();
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        let last = open();
+        for store in [&first, &onlooker, &last] {
+            for id in [saved[0], saved[1], other] {
+                holds(store, id, 1);
+            }
+            store.resolve(&old.to_string()).unwrap_err();
+        }
+        verifies(&last);
     });
 }

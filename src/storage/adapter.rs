@@ -3,16 +3,16 @@
 use std::cell::Cell;
 use std::io;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::{BackendError, StorageBackend};
 
 use super::backend::Backend;
-use super::header::{HEADER_BYTES, Root};
 use super::overlay::Overlay;
 use super::room::{Reserve, Room};
 use super::share::Share;
+use super::standing::Standing;
 use super::trees::{Fault, Trees, Which};
 
 /// What happened beneath one database handle. redb reports some failures late and without their
@@ -30,15 +30,7 @@ pub(super) struct Condition {
     /// A sync failed: what the disk holds is unknown.
     sync_failed: AtomicBool,
     reserve: Mutex<Reserve>,
-    share: Arc<Share>,
-    /// How many let writes through, where the store is shared.
-    writers: RwLock<u32>,
-    /// The file's length, as the engine knows it.
-    known_len: AtomicU64,
-    /// The state that the engine believes to be the last; none while there is no header.
-    root: Mutex<Option<Root>>,
-    /// Another handle has published a later one while this one read.
-    is_overtaken: AtomicBool,
+    standing: Standing,
     first_error: Mutex<Option<io::Error>>,
 }
 
@@ -49,12 +41,7 @@ impl Condition {
         share: Arc<Share>,
     ) -> io::Result<Self> {
         let overlay = Overlay::new(backend.as_ref())?;
-        let len = overlay.len();
-        let root = if share.is_shared() {
-            Root::read(backend.as_ref())?
-        } else {
-            None
-        };
+        let standing = Standing::new(backend.as_ref(), overlay.len(), share)?;
         Ok(Self {
             backend,
             overlay: RwLock::new(Some(overlay)),
@@ -62,63 +49,29 @@ impl Condition {
             broken: AtomicBool::new(false),
             sync_failed: AtomicBool::new(false),
             reserve: Mutex::new(Reserve::new(ballast)),
-            share,
-            writers: RwLock::new(0),
-            known_len: AtomicU64::new(len),
-            root: Mutex::new(root),
-            is_overtaken: AtomicBool::new(false),
+            standing,
             first_error: Mutex::new(None),
         })
     }
 
-    fn root(&self) -> MutexGuard<'_, Option<Root>> {
-        self.root.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is known of what others do to the store.
+    pub(super) const fn standing(&self) -> &Standing {
+        &self.standing
     }
 
-    /// Whether another handle has published a state since the engine's last.
+    /// Whether this shows the last state that was published.
     pub(super) fn is_behind(&self) -> io::Result<bool> {
-        if !self.share.is_shared() {
-            return Ok(false);
-        }
-        let root = Root::read(self.backend())?;
-        Ok(*self.root() != root)
+        self.standing.is_behind(self.backend())
     }
 
-    /// Whether the file is as long as the engine believes. One that was cut shorter after its state
-    /// was published, or made longer for one that never was, is another one's work.
+    /// Whether the file is as long as the engine believes.
     pub(super) fn has_known_len(&self) -> io::Result<bool> {
-        Ok(self.known_len.load(Ordering::SeqCst) == self.backend.len()?)
-    }
-
-    /// Lets the engine's writes through as long as the answer lives. At other times what it would
-    /// write stays in its memory: the turn may be another handle's.
-    pub(super) fn let_write(&self) -> Option<Writing<'_>> {
-        self.share.is_shared().then(|| {
-            *self.writers.write().unwrap_or_else(PoisonError::into_inner) += 1;
-            Writing(self)
-        })
-    }
-
-    /// Holds the end of that off, if writes are let through now.
-    fn writing(&self) -> io::Result<Option<RwLockReadGuard<'_, u32>>> {
-        if !self.share.is_shared() {
-            return Ok(None);
-        }
-        let writers = self.writers.read().unwrap_or_else(PoisonError::into_inner);
-        if *writers == 0 {
-            return Err(io::Error::other("it is nobody's turn to write"));
-        }
-        Ok(Some(writers))
-    }
-
-    /// Whether what was read was not all of one state.
-    pub(super) fn is_overtaken(&self) -> bool {
-        self.is_overtaken.load(Ordering::SeqCst)
+        self.standing.has_known_len(self.backend())
     }
 
     /// Nothing more is read of this state: others may use its pages.
     pub(super) fn overtake(&self) {
-        self.is_overtaken.store(true, Ordering::SeqCst);
+        self.standing.overtake();
         self.set_broken();
     }
 
@@ -127,31 +80,12 @@ impl Condition {
         self.sealed.store(true, Ordering::SeqCst);
     }
 
-    /// What was read where nobody is kept from publishing counts only if nobody has.
     fn check_state(&self) -> io::Result<()> {
-        if self.is_overtaken() || (!self.share.is_held() && self.is_behind()?) {
-            self.overtake();
-            return Err(io::Error::other("another handle has changed the store"));
+        if self.standing.is_sound(self.backend())? {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// Writes to the medium; what makes another state the last one, while nobody else reads.
-    fn write_through(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if offset >= HEADER_BYTES as u64 || !self.share.is_shared() {
-            return self.backend.write(offset, data);
-        }
-        let root = match offset {
-            0 => Root::of(data),
-            _ => None,
-        };
-        if root.is_some() && root == *self.root() {
-            return self.backend.write(offset, data);
-        }
-        let _publishing = self.share.publish();
-        self.backend.write(offset, data)?;
-        *self.root() = Root::read(self.backend())?;
-        Ok(())
+        self.overtake();
+        Err(io::Error::other("another handle has changed the store"))
     }
 
     /// Whether writes are still held back.
@@ -180,16 +114,13 @@ impl Condition {
         }
         // Held until all are through: no read comes between.
         let mut overlay = self.overlay_mut();
+        if let Some(held) = overlay.as_mut() {
+            self.standing.spare(held, self.backend())?;
+        }
         let Some(held) = overlay.take() else {
             return Ok(());
         };
-        let publishing = self.share.publish();
-        let released = held.release(self.backend.as_ref());
-        if released.is_ok() && self.share.is_shared() {
-            *self.root() = Root::read(self.backend())?;
-            self.known_len.store(self.backend.len()?, Ordering::SeqCst);
-        }
-        drop(publishing);
+        let released = self.standing.release(held, self.backend());
         self.note(released.map_err(|(error, is_sync)| {
             // What is through is as after a crash at this point; nothing may follow it.
             self.sealed.store(true, Ordering::SeqCst);
@@ -302,17 +233,6 @@ impl Condition {
     }
 }
 
-/// Writes are let through, as long as this lives.
-#[derive(Debug)]
-pub(super) struct Writing<'c>(&'c Condition);
-
-impl Drop for Writing<'_> {
-    fn drop(&mut self) {
-        let writers = self.0.writers.write();
-        *writers.unwrap_or_else(PoisonError::into_inner) -= 1;
-    }
-}
-
 thread_local! {
     /// Whether the medium refused something that this thread asked for in this transaction. Once a
     /// call has failed, the engine refuses all others, and of those nothing is known.
@@ -364,9 +284,9 @@ impl StorageBackend for Adapter {
         }
         condition.refuse_after_failed_sync()?;
         condition.note(condition.reserve().before_set_len(condition.backend(), len))?;
-        let _writing = condition.writing()?;
+        let _writing = condition.standing.writing()?;
         condition.note(condition.backend.set_len(len))?;
-        condition.known_len.store(len, Ordering::SeqCst);
+        condition.standing.resized(len);
         Ok(())
     }
 
@@ -378,12 +298,14 @@ impl StorageBackend for Adapter {
             return Ok(());
         }
         condition.refuse_after_failed_sync()?;
-        let _writing = condition.writing()?;
+        let _writing = condition.standing.writing()?;
         condition.note(condition.backend.sync()).inspect_err(|_| {
             // The kernel may drop the pages that it could not write and report the next sync as a
             // success: nothing may be believed of this file until it is opened anew.
             condition.sync_failed.store(true, Ordering::SeqCst);
-        })
+        })?;
+        condition.standing.synced();
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -393,11 +315,12 @@ impl StorageBackend for Adapter {
             return overlay.write(condition.backend(), offset, data);
         }
         condition.refuse_after_failed_sync()?;
-        let _writing = condition.writing()?;
+        let _writing = condition.standing.writing()?;
         let mut reserve = condition.reserve();
         condition.note(reserve.before_write(condition.backend(), offset, data.len()))?;
         drop(reserve);
-        condition.note(condition.write_through(offset, data))
+        let written = condition.standing.write(condition.backend(), offset, data);
+        condition.note(written)
     }
 
     fn close(&self) -> io::Result<()> {

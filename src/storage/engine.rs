@@ -399,7 +399,7 @@ impl Engine {
             let mut result = run(handle);
             drop(slot);
             // What was committed is so, whoever else was overtaken.
-            if condition.is_overtaken() && (result.is_err() || !self.share.is_held()) {
+            if condition.standing().is_overtaken() && (result.is_err() || !self.share.is_held()) {
                 let path = self.medium.path().to_owned();
                 result = Err(Error::Overtaken { path });
             }
@@ -431,6 +431,7 @@ impl Engine {
     }
 
     fn fill(&self, slot: &mut Option<Handle>) -> Result<()> {
+        self.share.check_file()?;
         let known = (&self.suspects, &self.share);
         let handle = Handle::open(self.medium.as_ref(), self.options, known, false)?;
         let found = match handle.identify() {

@@ -28,7 +28,8 @@ impl FileMedium {
         }
     }
 
-    /// The same, shared with others who do so: see `docs/sharing.md`, with what is not safe yet.
+    /// The same, shared with others who do so where the system has the locks for it: see
+    /// `docs/sharing.md`.
     pub fn shared(path: impl Into<PathBuf>) -> Self {
         Self {
             is_shared: platform::has_range_locks(),

@@ -95,7 +95,11 @@ impl Handle {
             suspects: Arc::clone(suspects),
         };
         let condition = Arc::clone(&context.condition);
-        let _writing = if fresh { condition.let_write() } else { None };
+        let _writing = if fresh {
+            condition.standing().let_write()
+        } else {
+            None
+        };
         let database = guarded(&context, || {
             Builder::new()
                 .set_cache_size(options.cache_bytes)
@@ -154,7 +158,7 @@ impl Handle {
     /// Whether what it shows is the store's last state. What can't be told is not.
     pub(super) fn is_current(&self) -> bool {
         let condition = &self.context.condition;
-        if condition.is_broken() || condition.is_overtaken() {
+        if condition.is_broken() || condition.standing().is_overtaken() {
             return false;
         }
         match condition.is_behind() {
@@ -187,7 +191,7 @@ impl Handle {
     pub(super) fn compact(&mut self) -> Result<()> {
         let context = self.context.clone();
         watch();
-        let _writing = context.condition.let_write();
+        let _writing = context.condition.standing().let_write();
         context.accept(Room::Ballast)?;
         guarded(&context, || {
             while self.database.compact().map_err(|e| context.compaction(e))? {}
@@ -204,7 +208,7 @@ impl Handle {
     ) -> Result<T> {
         let context = &self.context;
         watch();
-        let _writing = context.condition.let_write();
+        let _writing = context.condition.standing().let_write();
         context.accept(room)?;
         guarded(context, || {
             let begun = self.database.begin_write();
@@ -241,7 +245,7 @@ impl Handle {
         if !sealed {
             context.condition.begin_closing();
         }
-        let _writing = context.condition.let_write();
+        let _writing = context.condition.standing().let_write();
         guarded(&context, || {
             if sealed {
                 // Fails on its first read, and the engine closes nothing after a failure.

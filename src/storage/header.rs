@@ -33,6 +33,12 @@ impl Root {
         &self.slot
     }
 
+    /// A number that no other state has: from the checksum at the slot's end.
+    pub(super) fn number(&self) -> u64 {
+        let bytes = self.slot.last_chunk().copied().unwrap_or_default();
+        u64::from_le_bytes(bytes)
+    }
+
     /// Of what is there now; none while there is no header.
     pub(super) fn read(backend: &dyn Backend) -> io::Result<Option<Self>> {
         let mut header = [0; HEADER_BYTES];

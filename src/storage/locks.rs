@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::Holder;
@@ -14,8 +15,6 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lock {
-    /// Held by whoever is next to write, as long as it waits.
-    Queue,
     /// Held by whoever may write.
     Write,
     /// Held by whoever is about to publish a state, and asked for by whoever is about to read: the
@@ -38,6 +37,22 @@ pub trait Locks: fmt::Debug + Send + Sync {
     /// Whether another handle has this lock for itself alone.
     fn is_taken(&self, lock: Lock) -> io::Result<bool>;
 
+    /// Gets in line for [`Lock::Write`], behind all who are in it already, or leaves the line.
+    fn stand_in_line(&self, waits: bool) -> io::Result<()>;
+
+    /// Whether another handle is in line: before this one, if this one is in line itself.
+    fn is_awaited(&self) -> io::Result<bool>;
+
+    /// Says, as long as this handle lives or says so of another, that the disk has the state of
+    /// this number.
+    fn vouch(&self, state: u64) -> io::Result<()>;
+
+    /// Whether another handle says so.
+    fn is_vouched(&self, state: u64) -> io::Result<bool>;
+
+    /// Whether the path still leads to what is locked.
+    fn are_of(&self, path: &Path) -> io::Result<bool>;
+
     /// Says, with [`Lock::Write`] in hand, that this process has it since then; with nothing, that
     /// it has not any more.
     fn announce(&self, since: Option<Timestamp>) -> io::Result<()>;
@@ -52,13 +67,27 @@ const FIRST: i64 = 1 << 60;
 /// seconds since 1970 above. Nothing of it is in the file, and nothing of it stays.
 const HOLDERS: i64 = 1 << 61;
 const PROCESS_BITS: u32 = 24;
+/// A handle vouches for a state by the place of a lock: this and the state's number.
+const STATES: i64 = 3 << 60;
+const STATE_BITS: u32 = 60;
+/// So does whoever is in line: this, and the microseconds since the machine was started at which it
+/// came.
+const LINE: i64 = 1 << 62;
 
 /// The locks of an open file.
 #[derive(Debug)]
 pub(super) struct FileLocks {
     file: File,
     writable: bool,
-    announced: std::sync::Mutex<Option<i64>>,
+    shown: Mutex<Shown>,
+}
+
+/// What a handle shows by the places of locks.
+#[derive(Debug, Default)]
+struct Shown {
+    holds: Option<i64>,
+    waits: Option<i64>,
+    vouches: Option<i64>,
 }
 
 impl FileLocks {
@@ -68,12 +97,21 @@ impl FileLocks {
         Ok(Self {
             file,
             writable,
-            announced: std::sync::Mutex::new(None),
+            shown: Mutex::default(),
         })
     }
 
     fn at(lock: Lock) -> i64 {
         FIRST + lock as i64
+    }
+
+    fn of_state(state: u64) -> i64 {
+        let low = state & ((1 << STATE_BITS) - 1);
+        STATES | i64::try_from(low).unwrap_or_default()
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,12 +139,58 @@ impl Locks for FileLocks {
         }
     }
 
+    fn stand_in_line(&self, waits: bool) -> io::Result<()> {
+        let mut shown = self.shown();
+        if let Some(at) = shown.waits.take() {
+            platform::unlock_at(&self.file, at)?;
+        }
+        if waits {
+            let mut at = LINE + platform::micros_since_start();
+            // Who came in the same microsecond was before.
+            while !platform::try_lock_at(&self.file, at, true)? {
+                at += 1;
+            }
+            shown.waits = Some(at);
+        }
+        Ok(())
+    }
+
+    fn is_awaited(&self) -> io::Result<bool> {
+        let end = self.shown().waits.unwrap_or(i64::MAX);
+        Ok(platform::locked_by_others(&self.file, (LINE, end - LINE))?.is_some())
+    }
+
+    fn vouch(&self, state: u64) -> io::Result<()> {
+        let mut shown = self.shown();
+        let at = Self::of_state(state);
+        if shown.vouches == Some(at) {
+            return Ok(());
+        }
+        if let Some(at) = shown.vouches.take() {
+            platform::unlock_at(&self.file, at)?;
+        }
+        if platform::try_lock_at(&self.file, at, true)? {
+            shown.vouches = Some(at);
+        }
+        Ok(())
+    }
+
+    fn is_vouched(&self, state: u64) -> io::Result<bool> {
+        let place = (Self::of_state(state), 1);
+        Ok(platform::locked_by_others(&self.file, place)?.is_some())
+    }
+
+    fn are_of(&self, path: &Path) -> io::Result<bool> {
+        match path.metadata() {
+            Ok(found) => Ok(platform::is_same_file(&self.file.metadata()?, &found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     fn announce(&self, since: Option<Timestamp>) -> io::Result<()> {
-        let mut announced = self
-            .announced
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(at) = announced.take() {
+        let mut shown = self.shown();
+        if let Some(at) = shown.holds.take() {
             platform::unlock_at(&self.file, at)?;
         }
         if let Some(since) = since {
@@ -114,13 +198,13 @@ impl Locks for FileLocks {
             let process = i64::from(platform::process_id()) & ((1 << PROCESS_BITS) - 1);
             let at = HOLDERS | seconds << PROCESS_BITS | process;
             platform::try_lock_at(&self.file, at, true)?;
-            *announced = Some(at);
+            shown.holds = Some(at);
         }
         Ok(())
     }
 
     fn holder(&self) -> io::Result<Option<Holder>> {
-        let Some(at) = platform::locked_by_others(&self.file, (HOLDERS, HOLDERS))? else {
+        let Some(at) = platform::locked_by_others(&self.file, (HOLDERS, STATES - HOLDERS))? else {
             return Ok(None);
         };
         let process = u32::try_from(at & ((1 << PROCESS_BITS) - 1)).unwrap_or_default();
@@ -156,7 +240,7 @@ mod tests {
         );
         assert!((90..=100).contains(&holder.held_for.as_secs()), "{holder}");
         assert!(two.is_taken(Lock::Write).unwrap());
-        assert!(!two.is_taken(Lock::Queue).unwrap());
+        assert!(!two.is_taken(Lock::Read).unwrap());
         assert!(!one.is_taken(Lock::Write).unwrap());
         let told = holder.to_string();
         assert!(told.contains(&own.to_string()), "{told}");
@@ -167,5 +251,56 @@ mod tests {
         assert_eq!(two.holder().unwrap(), None);
         assert!(two.try_lock(Lock::Write, true).unwrap());
         assert_eq!(file.path().metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn who_comes_into_the_line_is_behind_all_who_are_in_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let handles: Vec<_> = (0..20)
+            .map(|_| FileLocks::open(file.path(), true).unwrap())
+            .collect();
+        let outside = FileLocks::open(file.path(), true).unwrap();
+        assert!(!outside.is_awaited().unwrap());
+        for handle in &handles {
+            handle.stand_in_line(true).unwrap();
+        }
+        for handle in &handles {
+            assert!(outside.is_awaited().unwrap());
+            assert!(!handle.is_awaited().unwrap());
+            let waiting: Vec<_> = handles.iter().filter(|other| other.waits()).collect();
+            let behind = waiting.iter().filter(|other| other.is_awaited().unwrap());
+            assert_eq!(behind.count(), waiting.len() - 1);
+            handle.stand_in_line(false).unwrap();
+        }
+        assert!(!outside.is_awaited().unwrap());
+        // One that was killed is in nobody's way.
+        handles[3].stand_in_line(true).unwrap();
+        handles[4].stand_in_line(true).unwrap();
+        assert!(handles[4].is_awaited().unwrap());
+        drop(handles);
+        assert!(!outside.is_awaited().unwrap());
+    }
+
+    #[test]
+    fn a_state_is_vouched_for_by_a_handle_that_lives_and_says_so_of_no_other() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let open = || FileLocks::open(file.path(), true).unwrap();
+        let (one, two) = (open(), open());
+        one.vouch(u64::MAX - 7).unwrap();
+        assert!(two.is_vouched(u64::MAX - 7).unwrap());
+        assert!(!two.is_vouched(u64::MAX - 8).unwrap());
+        // It is no line, and nobody's turn.
+        assert!(!two.is_awaited().unwrap());
+        assert_eq!(two.holder().unwrap(), None);
+        one.vouch(8).unwrap();
+        assert!(!two.is_vouched(u64::MAX - 7).unwrap() && two.is_vouched(8).unwrap());
+        drop(one);
+        assert!(!two.is_vouched(8).unwrap());
+    }
+
+    impl FileLocks {
+        fn waits(&self) -> bool {
+            self.shown().waits.is_some()
+        }
     }
 }

@@ -28,6 +28,7 @@ mod recount;
 mod room;
 mod rows;
 mod share;
+mod standing;
 mod suspects;
 mod tables;
 #[cfg(test)]

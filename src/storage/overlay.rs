@@ -69,6 +69,11 @@ impl Overlay {
     }
 
     pub(super) fn write(&mut self, base: &dyn Backend, offset: u64, data: &[u8]) -> io::Result<()> {
+        // The first is kept: where nothing can be written, it says so before a sync does, after
+        // which nothing may be believed any more.
+        if !self.held.is_empty() && self.has(base, offset, data)? {
+            return Ok(());
+        }
         let mut at = 0;
         while at < data.len() {
             let (page, start, count) = Self::piece(offset, at, data.len());
@@ -91,6 +96,16 @@ impl Overlay {
         Ok(())
     }
 
+    /// Whether these bytes are there already: to write them would change nothing.
+    fn has(&self, base: &dyn Backend, offset: u64, data: &[u8]) -> io::Result<bool> {
+        if self.len < offset + data.len() as u64 {
+            return Ok(false);
+        }
+        let mut there = vec![0; data.len()];
+        self.read(base, offset, &mut there)?;
+        Ok(there == data)
+    }
+
     pub(super) fn set_len(&mut self, len: u64) {
         self.base_len = self.base_len.min(len);
         self.pages.retain(|page, _| page * (PAGE as u64) < len);
@@ -102,15 +117,46 @@ impl Overlay {
         self.held.push(Held::SetLen(len));
     }
 
+    /// One is enough for what was there, whoever wrote it, and one for what is written after that.
     pub(super) fn sync(&mut self) {
-        self.held.push(Held::Sync);
+        if !matches!(self.held.last(), Some(Held::Sync)) {
+            self.held.push(Held::Sync);
+        }
     }
 
-    /// Lets everything through. With an error comes whether it was a sync that failed.
-    pub(super) fn release(self, base: &dyn Backend) -> Result<(), (io::Error, bool)> {
+    /// What was there before is on the disk already: it need not be written and synced once more.
+    pub(super) fn skip_what_is_there(&mut self, base: &dyn Backend) -> io::Result<()> {
+        let is_there = |offset: u64, data: &[u8]| {
+            let mut there = vec![0; data.len()];
+            let is_within = offset + data.len() as u64 <= base.len()?;
+            Ok::<_, io::Error>(is_within && base.read(offset, &mut there).map(|()| there == data)?)
+        };
+        let mut count = 0;
+        for operation in &self.held {
+            match operation {
+                Held::Sync => {}
+                Held::Write(offset, data) if is_there(*offset, data)? => {}
+                Held::Write(..) | Held::SetLen(_) => break,
+            }
+            count += 1;
+        }
+        self.held.drain(..count);
+        Ok(())
+    }
+
+    /// Lets everything through, and says before each write what it is. With an error comes whether
+    /// it was a sync that failed.
+    pub(super) fn release(
+        self,
+        base: &dyn Backend,
+        mut writes: impl FnMut(u64, &[u8]),
+    ) -> Result<(), (io::Error, bool)> {
         for operation in self.held {
             let (result, is_sync) = match operation {
-                Held::Write(offset, data) => (base.write(offset, &data), false),
+                Held::Write(offset, data) => {
+                    writes(offset, &data);
+                    (base.write(offset, &data), false)
+                }
                 Held::SetLen(len) => (base.set_len(len), false),
                 Held::Sync => (base.sync(), true),
             };
@@ -192,7 +238,7 @@ mod tests {
                 prop_assert_eq!(&seen, &model);
                 prop_assert_eq!(&medium.to_vec(), &base);
             }
-            overlay.release(backend.as_ref()).unwrap();
+            overlay.release(backend.as_ref(), |_, _| ()).unwrap();
             prop_assert_eq!(medium.to_vec(), model);
         }
     }
@@ -213,7 +259,7 @@ mod tests {
             "{shown}"
         );
         assert!(faulty.order().asked.is_empty());
-        overlay.release(backend.as_ref()).unwrap();
+        overlay.release(backend.as_ref(), |_, _| ()).unwrap();
         let asked = std::mem::take(&mut faulty.order().asked);
         assert_eq!(asked, [Some((8, 3)), None, Some((5000, 7)), None]);
         // Whether it was a sync that failed is told.
@@ -224,7 +270,7 @@ mod tests {
             let kind = Some(io::ErrorKind::Other);
             faulty.order().writes = kind.filter(|_| !is_sync);
             faulty.order().syncs = kind.filter(|_| is_sync);
-            let (_, of_sync) = overlay.release(backend.as_ref()).unwrap_err();
+            let (_, of_sync) = overlay.release(backend.as_ref(), |_, _| ()).unwrap_err();
             assert_eq!(of_sync, is_sync);
         }
     }

@@ -16,15 +16,19 @@ use super::locks::{Lock, Locks};
 use crate::error::{Error, Result};
 use crate::platform::{self, Clock, SystemClock};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::sync::{Condvar, Mutex, MutexGuard, pause};
 
 /// How long whoever publishes a state waits for readers, all in all. One that takes longer, or is
 /// stopped, notices that its state was replaced.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long nobody may have the turn before whoever is behind another takes it.
+const COURTESY: Duration = Duration::from_millis(50);
 /// How long a lock is tried for without a pause, and the pauses after that.
 const SPINS: u32 = 20;
 const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+/// Of the one that is next to write.
+const NEXT_PAUSE: Duration = Duration::from_micros(100);
 
 /// This handle's part in it.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ struct State {
     reads: bool,
     /// Whether it is held alone.
     publishes: bool,
+    /// Whether a thread waits for older readers to end.
+    is_awaited: bool,
 }
 
 /// A thread reads, as long as this lives: by the epoch in which it began, if others have to know.
@@ -66,6 +72,7 @@ struct Tries {
     deadline: Duration,
     count: u32,
     pause: Duration,
+    longest: Duration,
 }
 
 impl Tries {
@@ -74,6 +81,7 @@ impl Tries {
             deadline: SystemClock.elapsed().saturating_add(wait),
             count: 0,
             pause: SHORTEST_PAUSE,
+            longest: LONGEST_PAUSE,
         }
     }
 
@@ -85,10 +93,10 @@ impl Tries {
         }
         self.count += 1;
         if self.count < SPINS {
-            std::thread::yield_now();
+            pause(Duration::ZERO);
         } else {
-            std::thread::sleep(self.pause.min(left));
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            pause(self.pause.min(self.longest).min(left));
+            self.pause = (self.pause * 2).min(self.longest);
         }
         true
     }
@@ -144,6 +152,20 @@ impl Share {
         self.is_held.load(Ordering::SeqCst)
     }
 
+    /// Refuses a file that is not the one that is locked any more.
+    pub(super) fn check_file(&self) -> Result<()> {
+        let Some(locks) = self.locks.as_deref() else {
+            return Ok(());
+        };
+        match locks.are_of(&self.path) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Replaced {
+                path: self.path.clone(),
+            }),
+            Err(error) => Err(platform::io_error("opening", &self.path, error)),
+        }
+    }
+
     /// Waits until this handle may write, which it does once it [holds](Self::hold) the turn.
     pub(super) fn begin_write(&self, wait: Duration) -> Result<()> {
         let Some(locks) = self.locks.as_deref() else {
@@ -152,15 +174,10 @@ impl Share {
         if self.is_held() {
             return Ok(());
         }
-        let mut tries = Tries::within(wait);
-        let failed = |error| self.failed(error);
-        // Whoever has written and wants to again queues behind those who wait already.
-        if !take(locks, Lock::Queue, true, &mut tries).map_err(failed)? {
-            return Err(self.busy(locks));
-        }
-        let taken = take(locks, Lock::Write, true, &mut tries);
-        let left = locks.unlock(Lock::Queue);
-        if !taken.map_err(failed)? {
+        let waited = Self::wait_in_line(locks, wait);
+        // Whoever has written and wants to again comes behind those who wait already.
+        let left = locks.stand_in_line(false);
+        if !waited.map_err(|error| self.failed(error))? {
             return Err(self.busy(locks));
         }
         if let Err(error) = left {
@@ -171,6 +188,37 @@ impl Share {
             tracing::debug!(%error, "others are not told who writes");
         }
         Ok(())
+    }
+
+    /// Takes [`Lock::Write`] when all who came before have had it, or says that there was no time.
+    fn wait_in_line(locks: &dyn Locks, wait: Duration) -> io::Result<bool> {
+        let mut tries = Tries::within(wait);
+        let mut is_in_line = false;
+        let mut idle_since = None;
+        loop {
+            // Somebody who is stopped, or was forked in line, does not go when it is time to.
+            let now = SystemClock.elapsed();
+            let is_idle = |since: Duration| now.saturating_sub(since) >= COURTESY;
+            let may_go = idle_since.is_some_and(is_idle) || !locks.is_awaited()?;
+            if may_go && locks.try_lock(Lock::Write, true)? {
+                return Ok(true);
+            }
+            // The turn goes to whoever is next; others may look less often.
+            tries.longest = if may_go { NEXT_PAUSE } else { LONGEST_PAUSE };
+            if !is_in_line {
+                locks.stand_in_line(true)?;
+                is_in_line = true;
+                continue;
+            }
+            if locks.is_taken(Lock::Write)? {
+                idle_since = None;
+            } else {
+                idle_since.get_or_insert(now);
+            }
+            if !tries.again() {
+                return Ok(false);
+            }
+        }
     }
 
     /// What this handle shows is the last state, and stays so until it writes another.
@@ -193,12 +241,27 @@ impl Share {
     /// Whether another handle waits to write.
     pub(super) fn is_awaited(&self) -> bool {
         let locks = self.locks.as_deref();
-        locks.is_some_and(|locks| locks.is_taken(Lock::Queue).unwrap_or(false))
+        locks.is_some_and(|locks| locks.is_awaited().unwrap_or(false))
     }
 
     /// Whether handles other than this one may exist.
     pub(super) fn is_shared(&self) -> bool {
         self.locks.is_some()
+    }
+
+    /// This state is on the disk.
+    pub(super) fn vouch(&self, state: u64) {
+        if let Some(locks) = self.locks.as_deref()
+            && let Err(error) = locks.vouch(state)
+        {
+            tracing::debug!(%error, "others are not told that the disk has it");
+        }
+    }
+
+    /// Whether another handle says so.
+    pub(super) fn is_vouched(&self, state: u64) -> bool {
+        let locks = self.locks.as_deref();
+        locks.is_some_and(|locks| locks.is_vouched(state).unwrap_or(false))
     }
 
     /// Something was committed: who reads from now on reads that.
@@ -214,13 +277,15 @@ impl Share {
         let Some(locks) = self.locks.as_deref().filter(|_| is_to_end) else {
             return;
         };
-        let state = self.state();
+        let mut state = self.state();
+        state.is_awaited = true;
         let is_old = |state: &mut State| {
             let epoch = state.epoch;
             state.readers.range(..epoch).next().is_some()
         };
         let waited = self.changed.wait_timeout_while(state, PATIENCE, is_old);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.is_awaited = false;
         if is_old(&mut state) {
             drop(state);
             overtaken();
@@ -290,8 +355,10 @@ impl Share {
                 tracing::warn!(%error, "a lock for reading could not be given back");
             }
         }
-        drop(state);
-        self.changed.notify_all();
+        // Nearly always nobody does, and telling nobody is a system call all the same.
+        if state.is_awaited {
+            self.changed.notify_all();
+        }
     }
 
     /// Holds readers of other handles off while a state is published; those who read are waited
@@ -351,14 +418,8 @@ mod tests {
     use std::sync::mpsc::channel;
     use std::thread;
 
-    use super::super::engine::Engine;
-    use super::super::file::FileMedium;
-    use super::super::handle::Durability;
     use super::super::locks::FileLocks;
-    use super::super::room::Room;
-    use super::super::testing::{OPTIONS, engine_in};
     use super::*;
-    use crate::format::TableCode;
 
     const SOON: Duration = Duration::from_millis(30);
     const LONG: Duration = Duration::from_secs(20);
@@ -443,6 +504,20 @@ mod tests {
     }
 
     #[test]
+    fn who_is_stopped_in_line_is_gone_round() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [one, two] = shares(file.path());
+        let stopped = FileLocks::open(file.path(), true).unwrap();
+        stopped.stand_in_line(true).unwrap();
+        begin(&one, LONG);
+        // Not before the turn has ended, however long that takes.
+        assert!(is_busy(&two.begin_write(2 * COURTESY)));
+        one.end_write(|| ());
+        begin(&two, LONG);
+        two.end_write(|| ());
+    }
+
+    #[test]
     fn the_turn_is_not_given_back_before_the_reads_of_an_older_state_have_ended() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let [one, two] = shares(file.path());
@@ -470,78 +545,11 @@ mod tests {
         let _older = one.begin_read(SOON).unwrap();
         one.committed();
         let mut is_told = false;
-        one.end_write(|| is_told = true);
+        one.end_write(|| {
+            // Before anybody else can write.
+            assert!(is_busy(&two.begin_write(SOON)));
+            is_told = true;
+        });
         assert!(is_told);
-    }
-
-    /// Two handles on a new store, as two processes have them.
-    fn engines(file: &Path) -> [Engine; 2] {
-        let medium = || Arc::new(FileMedium::shared(file));
-        let one = engine_in(medium(), |_| Ok(()));
-        let two = Engine::open(medium(), OPTIONS).unwrap();
-        [one, two]
-    }
-
-    /// Writes records of so many bytes in a turn of its own.
-    fn put(engine: &Engine, keys: std::ops::Range<u64>, len: usize) {
-        engine.begin_turn().unwrap();
-        let put = engine.write(Durability::Durable, Room::Ordinary, |rows| {
-            for key in keys {
-                rows.put_record(TableCode::Telemetry, key, &vec![7; len])?;
-            }
-            Ok(())
-        });
-        put.unwrap();
-        engine.end_turn(false);
-    }
-
-    fn record(engine: &Engine, key: u64) -> Option<Vec<u8>> {
-        engine
-            .read(|rows| rows.record(TableCode::Telemetry, key))
-            .unwrap()
-    }
-
-    #[test]
-    fn what_one_handle_commits_the_other_reads_at_once_in_whatever_order() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let engines = engines(file.path());
-        for key in 1..40 {
-            let [writer, reader] = [key % 3 == 0, key % 3 != 0].map(usize::from);
-            put(&engines[writer], key..key + 1, 3000);
-            assert_eq!(record(&engines[reader], key).unwrap().len(), 3000);
-            assert_eq!(record(&engines[writer], key).unwrap().len(), 3000);
-        }
-    }
-
-    #[test]
-    fn a_reader_that_is_overtaken_is_told_and_reads_no_page_that_is_not_of_its_state() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let [one, two] = engines(file.path());
-        put(&one, 1..60, 3000);
-        let two = Arc::new(two);
-        let (reads, is_read) = channel();
-        let (goes_on, may_go_on) = channel::<()>();
-        let reader = thread::spawn({
-            let two = Arc::clone(&two);
-            move || {
-                two.read(|rows| {
-                    reads.send(()).unwrap();
-                    may_go_on.recv().unwrap();
-                    // What they have become is not its business.
-                    let read = |key| rows.record(TableCode::Telemetry, key);
-                    let found: Result<Vec<_>> = (1..60).map(read).collect();
-                    Ok(found.map(|found| found.iter().flatten().all(|row| row.len() == 3000)))
-                })
-            }
-        });
-        is_read.recv().unwrap();
-        // The last writes where the first state was.
-        for len in [2000, 2001, 2002] {
-            put(&one, 1..60, len);
-        }
-        goes_on.send(()).unwrap();
-        let told = reader.join().unwrap();
-        assert!(matches!(told, Err(Error::Overtaken { .. })), "{told:?}");
-        assert_eq!(record(&two, 59).unwrap().len(), 2002);
     }
 }

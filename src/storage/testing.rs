@@ -190,3 +190,118 @@ impl Backend for FaultyBackend {
         self.memory.unlock()
     }
 }
+
+/// A store in a file that is shared, and what is to happen with what its handles write.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    file: super::file::FileMedium,
+    pub(super) watch: Arc<Watch>,
+}
+
+/// Is told of each write, sync and change of the length before it is made.
+#[cfg(target_os = "linux")]
+pub(super) type Told = Box<dyn FnMut() + Send>;
+
+/// What is known of the calls of a [`Watched`].
+#[cfg(target_os = "linux")]
+#[derive(Default)]
+pub(super) struct Watch {
+    /// Writes, syncs and changes of the length.
+    pub(super) calls: std::sync::atomic::AtomicU64,
+    /// From now on syncs fail.
+    pub(super) fails: std::sync::atomic::AtomicBool,
+    pub(super) told: Mutex<Option<Told>>,
+}
+
+#[cfg(target_os = "linux")]
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Watched {
+    pub(super) fn new(path: &Path) -> Self {
+        Self {
+            file: super::file::FileMedium::shared(path),
+            watch: Arc::default(),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Watch {
+    pub(super) fn calls(&self) -> u64 {
+        self.calls.load(std::sync::atomic::Ordering::SeqCst)
+    }
+
+    fn note(&self) {
+        self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        if let Some(told) = self.told.lock().unwrap().as_mut() {
+            told();
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Medium for Watched {
+    fn open(&self) -> io::Result<Box<dyn Backend>> {
+        let file = self.file.open()?;
+        let watch = Arc::clone(&self.watch);
+        Ok(Box::new(WatchedBackend { file, watch }))
+    }
+
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn locks(&self) -> io::Result<Option<Box<dyn super::locks::Locks>>> {
+        self.file.locks()
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct WatchedBackend {
+    file: Box<dyn Backend>,
+    watch: Arc<Watch>,
+}
+
+#[cfg(target_os = "linux")]
+impl Backend for WatchedBackend {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.watch.note();
+        self.file.write(offset, data)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.watch.note();
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.watch.note();
+        if self.watch.fails.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(io::Error::other("no"));
+        }
+        self.file.sync()
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        self.file.try_lock()
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        self.file.unlock()
+    }
+}

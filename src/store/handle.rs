@@ -2,111 +2,19 @@
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use super::burst::Burst;
 use super::generations::Generations;
+use super::options::Options;
 use super::recent::Recent;
 use super::sweep::sweep;
-use super::threads::in_hand;
-use crate::codec::Compression;
 use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity};
 use crate::id::StoreId;
-use crate::platform::{self, Clock, SystemClock, Temporary};
-use crate::storage::{
-    Change, Durability, Engine, EngineOptions, FileMedium, Medium, MemoryMedium, Room, Rows,
-};
+use crate::platform::{self, Temporary};
+use crate::storage::{Change, Durability, Engine, Medium, MemoryMedium, Room, Rows};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
-
-/// How a store is opened. `Default` is right for training on one machine.
-///
-/// ```
-/// use ckptdb::{Options, Store};
-/// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("runs.ckptdb");
-/// let options = Options { cache_bytes: 32 << 20, ..Options::default() };
-/// let store = Store::create_with(&path, options)?;
-/// # Ok::<(), ckptdb::Error>(())
-/// ```
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Bytes of the page cache. [`Options::memory_bytes`] says what a save or load takes in all.
-    pub cache_bytes: usize,
-    /// Bytes that the file takes on the disk beyond what it needs, so that deleting and reclaiming
-    /// work when the disk is full; taken by the first change after opening or compacting. 0 for
-    /// none.
-    pub ballast_bytes: u64,
-    /// How long a deleted checkpoint can come back: until the next two commits that are so far
-    /// apart.
-    pub undo_window: Duration,
-    /// Bytes of the entries saved last that are kept in memory: the next save, which stores what
-    /// has changed since, need not read those. 0 for none.
-    pub recent_bytes: usize,
-    /// How entries are encoded.
-    pub compression: Compression,
-    /// Deltas that a load takes at most to make bytes of which all words change from checkpoint to
-    /// checkpoint: up to 8. The more, the fewer bytes, as a rule, and the slower loads, as
-    /// `docs/codec.md` has it; 0 is for none. [`Compression::Max`] has no such limit. What is
-    /// stored already stays as it is, and another handle goes on by its own options.
-    pub chain_depth: u8,
-    /// Whether other processes may have the file open too. Experimental: `docs/sharing.md` says
-    /// what is not safe yet. Without, who comes second is told that the store is busy.
-    pub share: bool,
-    /// How long another process that shares the store and writes to it is waited for.
-    pub wait: Duration,
-    /// Threads that encode the chunks of a large save, beside the one that saves, and threads that
-    /// load or copy large entries. 1 or less leaves all to the one that calls.
-    pub threads: usize,
-    /// Dates checkpoints.
-    pub clock: Arc<dyn Clock>,
-}
-
-/// Stages of a save need some of the cache.
-const LEAST_CACHE: usize = 16 << 20;
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            cache_bytes: 128 << 20,
-            ballast_bytes: 1 << 20,
-            undo_window: Duration::from_hours(1),
-            recent_bytes: 64 << 20,
-            compression: Compression::Default,
-            chain_depth: 3,
-            share: false,
-            wait: Duration::from_mins(1),
-            threads: std::thread::available_parallelism()
-                .map_or(1, usize::from)
-                .min(8),
-            clock: Arc::new(SystemClock),
-        }
-    }
-}
-
-impl Options {
-    /// The defaults, but with so much memory for the store: half of what is not in hand is the page
-    /// cache, half the bytes of the entries saved last. Threads are as many as there is room for.
-    /// With less than a thread and 16 MiB of cache take, it is these.
-    pub fn within(memory_bytes: usize) -> Self {
-        let mut options = Self::default();
-        while options.threads > 1 && in_hand(options.threads) > memory_bytes / 2 {
-            options.threads -= 1;
-        }
-        let left = memory_bytes.saturating_sub(in_hand(options.threads));
-        options.cache_bytes = (left / 2).max(LEAST_CACHE);
-        options.recent_bytes = left.saturating_sub(options.cache_bytes);
-        options
-    }
-
-    /// The memory that a save or a load takes at most, whatever its size, beside the bytes that are
-    /// the caller's: the page cache, the entries saved last, and what is in hand, which are chunks
-    /// on their way and the buffers of each thread.
-    pub fn memory_bytes(&self) -> usize {
-        self.cache_bytes + self.recent_bytes + in_hand(self.threads)
-    }
-}
 
 /// An open `*.ckptdb` file. Clones are the same store; the file is closed with the last one.
 ///
@@ -160,6 +68,7 @@ impl Store {
     /// As [`Store::create`].
     pub fn create_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
+        options.check_place(path.parent().unwrap_or(path), path)?;
         if platform::is_taken(path) {
             return Err(Error::Exists {
                 path: path.to_owned(),
@@ -233,6 +142,7 @@ impl Store {
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
         check_file(path)?;
+        options.check_place(path, path)?;
         Self::open_in(options.medium(path), options)
     }
 
@@ -380,24 +290,6 @@ impl Store {
     /// Reads one consistent state.
     pub(super) fn read<T>(&self, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
         self.engine().read(run)
-    }
-}
-
-impl Options {
-    fn medium(&self, path: &Path) -> Arc<dyn Medium> {
-        Arc::new(if self.share {
-            FileMedium::shared(path)
-        } else {
-            FileMedium::new(path)
-        })
-    }
-
-    pub(super) fn engine(&self) -> EngineOptions {
-        EngineOptions {
-            cache_bytes: self.cache_bytes,
-            ballast_bytes: self.ballast_bytes,
-            wait: self.wait,
-        }
     }
 }
 

@@ -7,7 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use ckptdb::{Error, FileMedium, Filter, Medium, MemoryMedium, Options, Store, VerifyDepth};
+use ckptdb::{
+    Error, FileMedium, Filter, Medium, MemoryMedium, Options, Sharing, Store, VerifyDepth,
+};
 use redb::ReadableTable;
 
 use crate::support::noise;
@@ -234,13 +236,23 @@ fn a_newer_format_is_refused_with_both_versions() {
 }
 
 #[test]
-fn a_second_handle_on_the_same_file_is_told_that_it_is_busy() {
+fn who_wants_a_store_alone_keeps_others_out_and_is_kept_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.ckptdb");
-    let store = Store::create(&path).unwrap();
-    assert!(matches!(Store::open(&path), Err(Error::Busy { .. })));
+    let alone = || Options {
+        sharing: Sharing::Alone,
+        ..Options::default()
+    };
+    let store = Store::create_with(&path, alone()).unwrap();
+    for second in [Store::open(&path), Store::open_with(&path, alone())] {
+        assert!(matches!(second, Err(Error::Busy { .. })));
+    }
     drop(store);
-    Store::open(&path).unwrap();
+    let store = Store::open(&path).unwrap();
+    let second = Store::open_with(&path, alone());
+    assert!(matches!(second, Err(Error::Busy { .. })));
+    drop(store);
+    Store::open_with(&path, alone()).unwrap();
 }
 
 #[test]
@@ -249,13 +261,9 @@ fn two_handles_on_the_same_file_by_whatever_names_are_one_store() {
     let path = folder.path().join("x.ckptdb");
     let [symbolic, hard] = ["symbolic", "hard"].map(|name| folder.path().join(name));
     std::os::unix::fs::symlink(&path, &symbolic).unwrap();
-    let options = || Options {
-        share: true,
-        ..Options::default()
-    };
-    let first = Store::create_with(&path, options()).unwrap();
+    let first = Store::create(&path).unwrap();
     fs::hard_link(&path, &hard).unwrap();
-    let others = [symbolic, hard].map(|name| Store::open_with(name, options()).unwrap());
+    let others = [symbolic, hard].map(|name| Store::open(name).unwrap());
     let [second, third] = &others;
     for (iteration, store) in (1..).zip([&first, second, third, &first, third]) {
         let save = store.job("NQ").unwrap().save(iteration);
@@ -269,6 +277,38 @@ fn two_handles_on_the_same_file_by_whatever_names_are_one_store() {
     assert!(second.verify(VerifyDepth::Full).unwrap().is_clean());
     third.compact().unwrap();
     assert_eq!(second.list(&Filter::default()).unwrap().count(), 5);
+}
+
+#[test]
+fn a_file_that_was_replaced_under_its_name_is_not_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, moved] = ["x.ckptdb", "y.ckptdb"].map(|name| folder.path().join(name));
+    let (one, two) = (Store::create(&path).unwrap(), Store::open(&path).unwrap());
+    let save = |store: &Store, iteration: u64| {
+        let job = store.job("NQ").unwrap();
+        job.save(iteration).bytes("x", b"bytes").commit().map(drop)
+    };
+    save(&two, 1).unwrap();
+    save(&one, 2).unwrap();
+    fs::rename(&path, &moved).unwrap();
+    let is_replaced = |store: &Store, iteration: u64| {
+        let told = save(store, iteration).unwrap_err();
+        assert!(matches!(told, Error::Replaced { .. }), "{told:?}");
+    };
+    is_replaced(&one, 3);
+    // Nor is a copy: the locks are those of the first file.
+    fs::copy(&moved, &path).unwrap();
+    is_replaced(&one, 3);
+    save(&Store::open(&path).unwrap(), 3).unwrap();
+    save(&Store::open(&moved).unwrap(), 4).unwrap();
+    // Where it is what it was, everything goes on.
+    fs::rename(&moved, &path).unwrap();
+    save(&one, 5).unwrap();
+    let iterations = two.job("NQ").unwrap().list().unwrap();
+    let iterations: Vec<_> = iterations.map(|found| found.unwrap().iteration).collect();
+    assert_eq!(iterations, [5, 4, 2, 1]);
+    let report = two.verify(VerifyDepth::Full).unwrap();
+    assert!(report.is_clean());
 }
 
 #[test]

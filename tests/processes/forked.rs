@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
-use ckptdb::{Error, Filter, Store, VerifyDepth};
+use ckptdb::{Error, Filter, Options, Store, VerifyDepth};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tempfile::TempDir;
 
@@ -33,10 +34,27 @@ fn in_the_fork(store: Store, path: &Path) -> Vec<&'static str> {
     // Closing and dropping it may neither write nor give the other's lock back.
     store.clone().close();
     drop(store);
-    let opened = Store::open(path);
-    answers.push(("its own", matches!(opened, Err(Error::Busy { .. }))));
+    // What it opens itself is its own, and another has the turn.
+    let own = impatient(path);
+    let found = own.list(&list).map(Iterator::count);
+    answers.push(("a list of its own", found.is_ok_and(|count| count == 1)));
+    let refused = save(&own, 2);
+    answers.push((
+        "a save of its own",
+        matches!(refused, Err(Error::Busy { .. })),
+    ));
+    drop(own);
     let wrong = answers.into_iter().filter(|(_, is_right)| !is_right);
     wrong.map(|(what, _)| what).collect()
+}
+
+/// A handle that waits for nobody.
+fn impatient(path: &Path) -> Store {
+    let options = Options {
+        wait: Duration::ZERO,
+        ..Options::default()
+    };
+    Store::open_with(path, options).unwrap()
 }
 
 /// Says that it is read, and waits for the word to end.
@@ -86,7 +104,8 @@ pub(crate) fn run() {
         .unwrap();
     tell(&format!("ended with {:?}", status.exit_status()));
     assert!(std::fs::read(&path).unwrap() == before, "it was written to");
-    assert!(matches!(Store::open(&path), Err(Error::Busy { .. })));
+    let refused = save(&impatient(&path), 2);
+    assert!(matches!(refused, Err(Error::Busy { .. })));
     go_on.send(()).unwrap();
     saver.join().unwrap();
     save(&store, 3).unwrap();

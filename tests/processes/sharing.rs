@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ckptdb::policy::{Keep, Retention};
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::child::{self, Process, argument, tell};
 use crate::content::{Random, noise};
+use crate::shim::Control;
 
 const SMALL: usize = 2_000;
 /// A multiple is kept for ever by the one that prunes, and of others the newest so many.
@@ -22,27 +24,12 @@ fn amount(name: &str, ordinary: u64) -> u64 {
     std::env::var(name).map_or(ordinary, |text| text.parse().unwrap())
 }
 
-fn options() -> Options {
-    Options {
-        share: true,
-        ..Options::default()
-    }
-}
-
-fn open(path: &Path) -> Store {
-    Store::open_with(path, options()).unwrap()
-}
-
-fn create(path: &Path) -> Store {
-    Store::create_with(path, options()).unwrap()
-}
-
 fn bytes_of(job: u64, iteration: u64, large: usize) -> Vec<u8> {
     let len = if iteration % 8 == 3 { large } else { SMALL };
     noise(job << 32 | iteration, len)
 }
 
-fn role(name: &str, path: &Path) -> std::process::Command {
+fn role(name: &str, path: &Path) -> Command {
     let mut command = child::command(name);
     command.env("CKPTDB_TEST_STORE", path);
     command
@@ -53,7 +40,7 @@ pub(crate) fn run_sharer() {
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
     let (number, saves): (u64, u64) = (argument("CKPTDB_TEST_JOB"), argument("CKPTDB_TEST_SAVES"));
     let large: usize = argument("CKPTDB_TEST_LARGE");
-    let store = open(&path);
+    let store = Store::open(&path).unwrap();
     let job = store.job(&format!("market/{number}")).unwrap();
     for iteration in 1..=saves {
         let bytes = bytes_of(number, iteration, large);
@@ -68,7 +55,7 @@ pub(crate) fn run_sharer() {
 pub(crate) fn run_onlooker() {
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
     let large: usize = argument("CKPTDB_TEST_LARGE");
-    let store = open(&path);
+    let store = Store::open(&path).unwrap();
     let mut random = Random::new(u64::from(std::process::id()));
     loop {
         let begun = Instant::now();
@@ -98,7 +85,7 @@ pub(crate) fn run_onlooker() {
 /// The role: applies retention to all jobs again and again, and reclaims, until it is killed.
 pub(crate) fn run_pruner() {
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
-    let store = open(&path);
+    let store = Store::open(&path).unwrap();
     let rules = [Keep::Latest(LATEST), Keep::Every(EVERY.try_into().unwrap())];
     let retention = Retention::new(rules).unwrap();
     for round in 1.. {
@@ -143,7 +130,7 @@ fn eight_trainers_two_readers_and_a_pruner_share_a_store_and_nothing_is_lost_or_
     let large = amount("CKPTDB_SHARED_LARGE", 1 << 20);
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("runs.ckptdb");
-    drop(create(&path));
+    drop(Store::create(&path).unwrap());
     let trainer = |number: u64| {
         let mut command = role("sharer", &path);
         command
@@ -184,7 +171,7 @@ fn eight_trainers_two_readers_and_a_pruner_share_a_store_and_nothing_is_lost_or_
     );
     println!("{} rounds of retention", pruned.len());
 
-    let store = open(&path);
+    let store = Store::open(&path).unwrap();
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
     for number in 0..TRAINERS {
         let job = store.job(&format!("market/{number}")).unwrap();
@@ -212,7 +199,7 @@ fn whoever_is_killed_the_next_goes_on_at_once_and_has_all_that_was_acknowledged(
     let kills = amount("CKPTDB_SHARED_KILLS", 25);
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("runs.ckptdb");
-    let store = create(&path);
+    let store = Store::create(&path).unwrap();
     let own = store.job("own").unwrap();
     let mut random = Random::new(kills);
     let mut waits = Vec::new();
@@ -272,7 +259,7 @@ pub(crate) fn run_lingerer() {
         }
     }
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
-    let store = open(&path);
+    let store = Store::open(&path).unwrap();
     tell("begins");
     let slow = Slow(Instant::now());
     let save = store.job("slow").unwrap().save(1).file("x", slow);
@@ -286,7 +273,7 @@ fn a_long_save_holds_up_no_reader_and_tells_a_writer_who_it_is() {
     let path = folder.path().join("runs.ckptdb");
     let options = Options {
         wait: Duration::from_millis(100),
-        ..options()
+        ..Options::default()
     };
     let store = Store::create_with(&path, options).unwrap();
     let job = store.job("own").unwrap();
@@ -300,7 +287,7 @@ fn a_long_save_holds_up_no_reader_and_tells_a_writer_who_it_is() {
     while begun.elapsed() < Duration::from_millis(800) {
         let asked = Instant::now();
         // A handle that has been open, and one that comes.
-        for store in [store.clone(), open(&path)] {
+        for store in [store.clone(), Store::open(&path).unwrap()] {
             assert_eq!(store.list(&Filter::default()).unwrap().count(), 1);
             let found = store.resolve("own@latest").unwrap();
             assert!(found.read("x").unwrap() == state);
@@ -327,7 +314,7 @@ fn a_long_save_holds_up_no_reader_and_tells_a_writer_who_it_is() {
 fn what_two_processes_save_at_the_same_time_is_stored_once() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("runs.ckptdb");
-    let store = create(&path);
+    let store = Store::create(&path).unwrap();
     let mut command = role("sharer", &path);
     command
         .env("CKPTDB_TEST_JOB", "7")
@@ -348,4 +335,84 @@ fn what_two_processes_save_at_the_same_time_is_stored_once() {
     assert_eq!(stats.logical_bytes, 2 * raw);
     assert!(stats.stored_bytes < raw + raw / 50, "{stats:?}");
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+#[test]
+fn a_store_on_another_machine_s_disk_is_refused_with_words_unless_forced() {
+    let (folder, beside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let path = folder.path().canonicalize().unwrap().join("runs.ckptdb");
+    let run = |arguments: &[&str], path: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ckptdb"));
+        let page = beside.path().join("page");
+        Control::prepare(&mut command, &page, folder.path());
+        command.args(arguments).arg("-s").arg(path);
+        command.env("CKPTDB_SHIM_NETWORK", "1").output().unwrap()
+    };
+    let is_refused = |arguments: &[&str]| {
+        let output = run(arguments, &path);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("runs.ckptdb` is on a network file system (NFS)"));
+        assert!(told.contains("--force-network"), "{told}");
+    };
+    is_refused(&["init"]);
+    assert!(!path.exists());
+    for arguments in [
+        &["init", "--force-network"][..],
+        &["jobs", "--force-network"],
+    ] {
+        let output = run(arguments, &path);
+        assert!(output.status.success(), "{output:?}");
+    }
+    for arguments in [&["jobs"][..], &["verify"], &["reclaim"]] {
+        is_refused(arguments);
+    }
+    // What is elsewhere is not concerned.
+    assert!(
+        run(&["init"], &beside.path().join("x.ckptdb"))
+            .status
+            .success()
+    );
+}
+
+#[test]
+fn the_command_line_answers_beside_a_save_and_says_who_is_in_the_way_of_a_change() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("runs.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let job = store.job("own").unwrap();
+    for iteration in 1..4 {
+        let state = noise(iteration, 300_000);
+        job.save(iteration).bytes("x", &state).commit().unwrap();
+    }
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ckptdb"));
+        command.args(arguments).arg("-s").arg(&path);
+        command.current_dir(&folder).output().unwrap()
+    };
+    let mut saver = Process::start(&mut role("lingerer", &path));
+    assert_eq!(saver.line().unwrap(), "begins");
+    std::thread::sleep(Duration::from_millis(300));
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    for arguments in [
+        &["ls"][..],
+        &["show", "own@latest"],
+        &["stats"],
+        &["verify"],
+        &["export", "own@2", "-o", out],
+    ] {
+        let output = run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+    let output = run(&["delete", "own@1", "--wait", "0s"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(11), "{told}");
+    assert!(told.contains(&format!("process {}", saver.id())), "{told}");
+    assert!(told.contains("--wait"), "{told}");
+    // Whoever waits, gets it.
+    let output = run(&["delete", "own@1"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(saver.line().unwrap(), "done");
+    assert_eq!(store.list(&Filter::default()).unwrap().count(), 3);
 }

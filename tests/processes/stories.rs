@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use ckptdb::{Error, Filter, Store, VerifyDepth};
+use ckptdb::{Error, Filter, Options, Sharing, Store, VerifyDepth};
 use tempfile::TempDir;
 
 use crate::child::{self, Process, argument, tell};
@@ -106,7 +106,7 @@ fn a_rotation_that_keeps_one_never_leaves_none_when_it_is_killed() {
 }
 
 #[test]
-fn a_killed_process_leaves_no_lock_behind_and_a_running_one_keeps_others_out() {
+fn a_killed_process_leaves_no_lock_behind_and_a_running_one_lets_only_those_in_who_share() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("store.ckptdb");
     drop(Store::create(&path).unwrap());
@@ -119,8 +119,13 @@ fn a_killed_process_leaves_no_lock_behind_and_a_running_one_keeps_others_out() {
     let mut trainer = Process::start(&mut command);
     trainer.line().unwrap();
     for name in [&path, &link] {
-        let refused = Store::open(name).map(drop);
+        let alone = Options {
+            sharing: Sharing::Alone,
+            ..Options::default()
+        };
+        let refused = Store::open_with(name, alone).map(drop);
         assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
+        assert!(Store::open(name).unwrap().jobs().unwrap().len() <= 1);
     }
     trainer.kill();
     trainer.wait();

@@ -22,7 +22,10 @@ mod quiet;
 mod random;
 mod repair;
 mod run;
+mod shared;
 mod states;
 mod suite;
+#[path = "../support/table.rs"]
+mod table;
 mod tally;
 mod work;

@@ -88,10 +88,25 @@ pub(crate) fn last(through: &[Allowed]) -> &Allowed {
 
 /// Works on a fresh store as the seed says, and checks every answer on the way.
 pub(crate) fn record(settings: &Settings) -> Checked<Run> {
+    record_with(settings, alone)
+}
+
+/// One handle, on a fresh store.
+pub(crate) fn alone(disk: &Disk, clock: &Arc<ManualClock>) -> Checked<Vec<Store>> {
+    let store = Store::create_in(Arc::new(disk.clone()), options(clock))?;
+    Ok(vec![store])
+}
+
+/// The same by handles that take turns, on a fresh store.
+pub(crate) fn record_with(
+    settings: &Settings,
+    open: impl FnOnce(&Disk, &Arc<ManualClock>) -> Checked<Vec<Store>>,
+) -> Checked<Run> {
     let mut random = Random::new(settings.seed);
     let clock = clock_at(0);
     let disk = Disk::default();
-    let store = Store::create_in(Arc::new(disk.clone()), options(&clock))?;
+    let stores = open(&disk, &clock)?;
+    let mut turns = Random::new(!settings.seed);
     let mut model = Model::default();
     model.commits.push(0);
     let mut run = Run {
@@ -116,16 +131,19 @@ pub(crate) fn record(settings: &Settings) -> Checked<Run> {
         if settings.early_ack {
             disk.acknowledge(number);
         }
-        let through = perform(&store, &op, &before.model, now)?;
+        let store = turns.pick(&stores);
+        let through = perform(store, &op, &before.model, now)?;
         if !settings.early_ack {
             disk.acknowledge(number);
         }
-        matched(&store, std::slice::from_ref(last(&through)))?;
+        for store in &stores {
+            matched(store, std::slice::from_ref(last(&through)))?;
+        }
         run.acked.push(last(&through).clone());
         run.through.push(through);
         run.ops.push(op);
     }
-    drop(store);
+    drop(stores);
     (run.log, run.end) = (disk.log(), disk.image());
     Ok(run)
 }

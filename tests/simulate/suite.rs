@@ -1,22 +1,30 @@
 //! The runs: how many, on which seeds, and what they must show.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use ckptdb::{ManualClock, Store};
 
 use crate::crash::Explorer;
 use crate::damage::{Harms, Victim};
+use crate::disk::Disk;
 use crate::endings::{Endings, save_to_damaged};
 use crate::iofaults::{Ends, Scene};
 use crate::lies::{Lies, lie};
 use crate::op::{KINDS, Op};
+use crate::oracle::Checked;
 use crate::repair::{Mending, mend};
-use crate::run::{Settings, record};
+use crate::run::{Settings, alone, record, record_with};
+use crate::shared::{Kills, handles, outlive};
 use crate::states::Lengths;
 use crate::tally::Tally;
 
 const CRASH_RUNS: u64 = 84;
+/// Of several handles.
+const SHARED_RUNS: u64 = 16;
+const KILL_RUNS: u64 = 30;
 const SYNC_RUNS: u64 = 3;
 const SYNC_STATES: usize = 5_000;
 /// Syncs of an operation that fail in turn.
@@ -28,6 +36,8 @@ const LIE_RUNS: u64 = 40;
 const THREADS: usize = 2;
 
 const STATES: usize = 150_000;
+const SHARED_STATES: usize = 20_000;
+const KILLS: usize = 2_000;
 const NESTED: usize = 30_000;
 const FAULTS: usize = 20_000;
 const CASES: usize = 60_000;
@@ -137,9 +147,13 @@ fn hold(found: &[String]) {
     assert!(found.is_empty(), "{} violations", found.len());
 }
 
-fn explore(seed: u64) -> Tally {
+/// Work of handles that are opened like this.
+fn explored(
+    seed: u64,
+    open: impl FnOnce(&Disk, &Arc<ManualClock>) -> Checked<Vec<Store>>,
+) -> Tally {
     let settings = Settings::new(seed);
-    match record(&settings) {
+    match record_with(&settings, open) {
         Ok(run) => {
             let mut explorer = Explorer::new(&run, settings);
             explorer.explore(Lengths::Modelled, 5);
@@ -156,13 +170,38 @@ fn explore(seed: u64) -> Tally {
 fn no_power_failure_loses_what_was_acknowledged_or_shows_half_of_an_operation() {
     let seeds = Seeds::of("crash", CRASH_RUNS);
     let mut all = Tally::default();
-    seeds.spread(explore, |tally| all.add(tally));
+    seeds.spread(|seed| explored(seed, alone), |tally| all.add(tally));
     all.print();
     hold(&all.found);
     let sum = all.sum();
     if seeds.is_default {
         assert!(sum.states + sum.nested >= STATES && sum.nested >= NESTED);
         assert!(KINDS.iter().all(|kind| all.kinds.contains_key(kind)));
+    }
+}
+
+#[test]
+fn no_power_failure_loses_what_handles_that_share_the_store_have_acknowledged() {
+    let seeds = Seeds::of("shared", SHARED_RUNS);
+    let mut all = Tally::default();
+    seeds.spread(|seed| explored(seed, handles), |tally| all.add(tally));
+    all.print();
+    hold(&all.found);
+    if seeds.is_default {
+        let sum = all.sum();
+        assert!(sum.states + sum.nested >= SHARED_STATES);
+    }
+}
+
+#[test]
+fn whoever_is_killed_in_whatever_it_does_others_that_share_the_store_go_on() {
+    let seeds = Seeds::of("kill", KILL_RUNS);
+    let mut kills = Kills::default();
+    seeds.spread(outlive, |more| kills.add(more));
+    println!("{} processes killed, {} had done it", kills.all, kills.done);
+    hold(&kills.found);
+    if seeds.is_default {
+        assert!(kills.all >= KILLS && kills.done > 0 && kills.done < kills.all);
     }
 }
 

@@ -1,7 +1,9 @@
 //! Options that every command has.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use ckptdb::{Options, Sharing};
 use clap::{Args, ValueEnum};
 
 /// Options of every command.
@@ -16,6 +18,19 @@ pub(crate) struct Global {
         help_heading = "Global options"
     )]
     pub(crate) store: Option<PathBuf>,
+    /// How long to wait for another process that writes to the store: `90s`, `5m`, `0s`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "TIME",
+        default_value = "60s",
+        value_parser = ckptdb::config::duration,
+        help_heading = "Global options"
+    )]
+    pub(crate) wait: Duration,
+    /// Use a store on a network file system: no other machine may have it open.
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) force_network: bool,
     /// Print one JSON document instead of text.
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
@@ -23,6 +38,21 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     #[arg(hide_possible_values = false, help_heading = "Global options")]
     pub(crate) color: ColorWhen,
+}
+
+impl Global {
+    /// How stores are opened.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            wait: self.wait,
+            sharing: if self.force_network {
+                Sharing::Anywhere
+            } else {
+                Sharing::default()
+            },
+            ..Options::default()
+        }
+    }
 }
 
 /// When to colour.

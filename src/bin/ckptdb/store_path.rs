@@ -15,7 +15,7 @@ const VARIABLE: &str = "CKPTDB_STORE";
 
 /// Opens the store that the command is about.
 pub(crate) fn open(global: &Global) -> Result<Store, Failure> {
-    Ok(Store::open(find(global)?)?)
+    Ok(Store::open_with(find(global)?, global.options())?)
 }
 
 /// Opens the store that the option names, else the one that the command's reference names, else
@@ -23,7 +23,7 @@ pub(crate) fn open(global: &Global) -> Result<Store, Failure> {
 pub(crate) fn open_for(global: &Global, reference: Option<&str>) -> Result<Store, Failure> {
     let parsed = reference.and_then(|text| text.parse::<Reference>().ok());
     match parsed.and_then(|reference| reference.store) {
-        Some(store) if global.store.is_none() => Ok(Store::open(store)?),
+        Some(store) if global.store.is_none() => Ok(Store::open_with(store, global.options())?),
         _ => open(global),
     }
 }
@@ -31,10 +31,11 @@ pub(crate) fn open_for(global: &Global, reference: Option<&str>) -> Result<Store
 /// Opens it, or creates it if nothing is at a path that was named. The flag says whether it was
 /// created.
 pub(crate) fn open_or_create(global: &Global) -> Result<(Store, bool), Failure> {
+    let options = global.options();
     match named(global) {
-        Some(path) if !path.exists() => Ok((Store::create(path)?, true)),
-        Some(path) => Ok((Store::open(path)?, false)),
-        None => Ok((Store::open(find(global)?)?, false)),
+        Some(path) if !path.exists() => Ok((Store::create_with(path, options)?, true)),
+        Some(path) => Ok((Store::open_with(path, options)?, false)),
+        None => Ok((Store::open_with(find(global)?, options)?, false)),
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
         .ok_or_else(|| {
             Failure::usage("no path for the store").hint("for instance: ckptdb init runs.ckptdb")
         })?;
-    let store = Store::create(&path)?;
+    let store = Store::create_with(&path, global.options())?;
     let (id, created) = (store.id().to_string(), store.path().display().to_string());
     store.close();
     if path

@@ -359,6 +359,7 @@ impl Engine {
     pub(crate) fn reopen(&self) -> Result<()> {
         self.check_process()?;
         self.settle_staged();
+        let _reading = self.share.begin_read(self.options.wait)?;
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         noted(self.discard(&mut slot));
         self.fill(&mut slot)
@@ -368,17 +369,25 @@ impl Engine {
     /// closing writes did not all reach the disk; what was committed before is not concerned.
     pub(crate) fn close(&self) -> Result<()> {
         self.check_process()?;
-        // What is written on closing only spares the next opening some work: nobody is waited for.
-        let is_own = self.share.is_held();
-        let has_turn = is_own || self.begin_turn_within(Duration::ZERO).is_ok();
+        // What is written on closing only spares the next opening some work: nobody is waited for,
+        // and who has written nothing writes nothing then.
+        let had_it = self.share.is_held() && !self.share.take_owed();
+        let has_turn = self.share.is_held()
+            || (self.has_written() && self.begin_turn_within(Duration::ZERO).is_ok());
         self.settle_staged();
         let mut slot = self.handle.write().unwrap_or_else(PoisonError::into_inner);
         let closed = self.discard(&mut slot);
         drop(slot);
-        if has_turn && !is_own {
+        if has_turn && !had_it {
             self.share.end_write(|| ());
         }
         closed
+    }
+
+    fn has_written(&self) -> bool {
+        let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
+        let holds_back = |handle: &Handle| handle.context.condition.holds_back();
+        slot.as_ref().is_some_and(|handle| !holds_back(handle))
     }
 
     /// Runs with an open handle that shows the last state, and drops it if that broke it.
@@ -465,7 +474,7 @@ impl Engine {
         if condition.sync_failed() {
             self.sync_failed.store(true, Ordering::SeqCst);
         }
-        if !self.share.is_held() {
+        if !self.share.is_held() || condition.holds_back() {
             condition.seal();
             return handle.close();
         }

@@ -13,6 +13,8 @@ use crate::platform;
 #[derive(Clone, Debug)]
 pub struct FileMedium {
     path: PathBuf,
+    /// Where that is, wherever the process goes.
+    place: PathBuf,
     writable: bool,
     is_shared: bool,
 }
@@ -21,8 +23,11 @@ impl FileMedium {
     /// The store in the file at this path. Where the file may not be written, or the disk is
     /// mounted for reading only, it can still be read.
     pub fn new(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
         Self {
-            path: path.into(),
+            // Where there is no folder to begin at, opening says so.
+            place: std::path::absolute(&path).unwrap_or_else(|_| path.clone()),
+            path,
             writable: true,
             is_shared: false,
         }
@@ -37,12 +42,11 @@ impl FileMedium {
         }
     }
 
-    /// The same, never written to.
+    /// The same, never written to, and shared with others who do write.
     pub fn read_only(path: impl Into<PathBuf>) -> Self {
         Self {
-            path: path.into(),
             writable: false,
-            is_shared: false,
+            ..Self::shared(path)
         }
     }
 
@@ -66,7 +70,7 @@ impl Medium for FileMedium {
             let file = OpenOptions::new()
                 .read(true)
                 .write(writable)
-                .open(&self.path)?;
+                .open(&self.place)?;
             Ok(Box::new(FileBackend {
                 file,
                 writable,
@@ -85,12 +89,12 @@ impl Medium for FileMedium {
         if !self.is_shared {
             return Ok(None);
         }
-        let locks = self.opened(|writable| FileLocks::open(&self.path, writable))?;
+        let locks = self.opened(|writable| FileLocks::open(&self.place, writable))?;
         Ok(Some(Box::new(locks)))
     }
 
     fn free(&self) -> io::Result<Option<(u64, u64)>> {
-        platform::free_bytes(&self.path)
+        platform::free_bytes(&self.place)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -50,8 +50,8 @@ pub trait Locks: fmt::Debug + Send + Sync {
     /// Whether another handle says so.
     fn is_vouched(&self, state: u64) -> io::Result<bool>;
 
-    /// Whether the path still leads to what is locked.
-    fn are_of(&self, path: &Path) -> io::Result<bool>;
+    /// Whether what is locked is still where it was opened.
+    fn are_in_place(&self) -> io::Result<bool>;
 
     /// Says, with [`Lock::Write`] in hand, that this process has it since then; with nothing, that
     /// it has not any more.
@@ -78,6 +78,8 @@ const LINE: i64 = 1 << 62;
 #[derive(Debug)]
 pub(super) struct FileLocks {
     file: File,
+    /// Where it is, wherever the process goes.
+    place: PathBuf,
     writable: bool,
     shown: Mutex<Shown>,
 }
@@ -96,6 +98,7 @@ impl FileLocks {
         let file = OpenOptions::new().read(true).write(writable).open(path)?;
         Ok(Self {
             file,
+            place: std::path::absolute(path)?,
             writable,
             shown: Mutex::default(),
         })
@@ -140,6 +143,9 @@ impl Locks for FileLocks {
     }
 
     fn stand_in_line(&self, waits: bool) -> io::Result<()> {
+        if waits && !self.writable {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let mut shown = self.shown();
         if let Some(at) = shown.waits.take() {
             platform::unlock_at(&self.file, at)?;
@@ -180,8 +186,8 @@ impl Locks for FileLocks {
         Ok(platform::locked_by_others(&self.file, place)?.is_some())
     }
 
-    fn are_of(&self, path: &Path) -> io::Result<bool> {
-        match path.metadata() {
+    fn are_in_place(&self) -> io::Result<bool> {
+        match self.place.metadata() {
             Ok(found) => Ok(platform::is_same_file(&self.file.metadata()?, &found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),

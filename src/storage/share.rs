@@ -21,12 +21,16 @@ use crate::sync::{Condvar, Mutex, MutexGuard, pause};
 /// How long whoever publishes a state waits for readers, all in all. One that takes longer, or is
 /// stopped, notices that its state was replaced.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same after one was not waited for.
+const LITTLE_PATIENCE: Duration = Duration::from_millis(5);
 /// How long nobody may have the turn before whoever is behind another takes it.
 const COURTESY: Duration = Duration::from_millis(50);
 /// How long a lock is tried for without a pause, and the pauses after that.
 const SPINS: u32 = 20;
 const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+/// Tries after which the holder of the turn is looked at again.
+const LOOKS: u32 = 32;
 /// Of the one that is next to write.
 const NEXT_PAUSE: Duration = Duration::from_micros(100);
 
@@ -41,8 +45,21 @@ pub(super) struct Share {
     locks: Option<Box<dyn Locks>>,
     /// Whether nobody else may publish anything.
     is_held: AtomicBool,
+    /// Whether a reader of another handle was not waited for when the last state was published.
+    has_lost_patience: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// What follows when the readers of older states have ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ending {
+    #[default]
+    Nothing,
+    /// A thread waits for it, and gives the turn back.
+    Awaited,
+    /// The last of them gives the turn back.
+    Owed,
 }
 
 #[derive(Debug, Default)]
@@ -55,8 +72,7 @@ struct State {
     reads: bool,
     /// Whether it is held alone.
     publishes: bool,
-    /// Whether a thread waits for older readers to end.
-    is_awaited: bool,
+    ending: Ending,
 }
 
 /// A thread reads, as long as this lives: by the epoch in which it began, if others have to know.
@@ -83,6 +99,11 @@ impl Tries {
             pause: SHORTEST_PAUSE,
             longest: LONGEST_PAUSE,
         }
+    }
+
+    /// There is so much time from now on.
+    fn extend(&mut self, wait: Duration) {
+        self.deadline = SystemClock.elapsed().saturating_add(wait);
     }
 
     /// Whether there is time for one more, after a pause.
@@ -121,6 +142,7 @@ impl Share {
             process: platform::process_id(),
             is_held: AtomicBool::new(locks.is_none()),
             locks,
+            has_lost_patience: AtomicBool::new(false),
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
         }
@@ -157,7 +179,7 @@ impl Share {
         let Some(locks) = self.locks.as_deref() else {
             return Ok(());
         };
-        match locks.are_of(&self.path) {
+        match locks.are_in_place() {
             Ok(true) => Ok(()),
             Ok(false) => Err(Error::Replaced {
                 path: self.path.clone(),
@@ -171,7 +193,7 @@ impl Share {
         let Some(locks) = self.locks.as_deref() else {
             return Ok(());
         };
-        if self.is_held() {
+        if self.keeps() {
             return Ok(());
         }
         let waited = Self::wait_in_line(locks, wait);
@@ -190,11 +212,25 @@ impl Share {
         Ok(())
     }
 
+    /// Whether the turn is still this handle's; it is not owed to anybody then.
+    fn keeps(&self) -> bool {
+        let mut state = self.state();
+        state.ending = Ending::Nothing;
+        self.is_held()
+    }
+
+    /// Whether the turn is held only for readers of an older state. It is not theirs to give back
+    /// any more.
+    pub(super) fn take_owed(&self) -> bool {
+        std::mem::take(&mut self.state().ending) == Ending::Owed
+    }
+
     /// Takes [`Lock::Write`] when all who came before have had it, or says that there was no time.
     fn wait_in_line(locks: &dyn Locks, wait: Duration) -> io::Result<bool> {
         let mut tries = Tries::within(wait);
         let mut is_in_line = false;
         let mut idle_since = None;
+        let mut holder = None;
         loop {
             // Somebody who is stopped, or was forked in line, does not go when it is time to.
             let now = SystemClock.elapsed();
@@ -202,6 +238,13 @@ impl Share {
             let may_go = idle_since.is_some_and(is_idle) || !locks.is_awaited()?;
             if may_go && locks.try_lock(Lock::Write, true)? {
                 return Ok(true);
+            }
+            // As long as others have their turns one after the other, nobody is in the way.
+            if tries.count.is_multiple_of(LOOKS) {
+                let now = locks.holder()?.map(|holder| holder.process);
+                if std::mem::replace(&mut holder, now) != now {
+                    tries.extend(wait);
+                }
             }
             // The turn goes to whoever is next; others may look less often.
             tries.longest = if may_go { NEXT_PAUSE } else { LONGEST_PAUSE };
@@ -269,34 +312,43 @@ impl Share {
         self.state().epoch += 1;
     }
 
-    /// Lets others write. Threads of this handle that read a state from before the last commit are
-    /// waited for: others know nothing of them, and may use the pages of such a state. If that
-    /// takes too long, they are `overtaken`.
+    /// Lets others write. Threads of this handle that read a state from before the last commit go
+    /// first: others know nothing of them, and may use the pages of such a state. If nobody waits,
+    /// the last of them gives the turn back; else they are waited for, and if that takes too long,
+    /// they are `overtaken`.
     pub(super) fn end_write(&self, overtaken: impl FnOnce()) {
         let is_to_end = self.is_held() && self.is_own();
         let Some(locks) = self.locks.as_deref().filter(|_| is_to_end) else {
             return;
         };
         let mut state = self.state();
-        state.is_awaited = true;
         let is_old = |state: &mut State| {
             let epoch = state.epoch;
             state.readers.range(..epoch).next().is_some()
         };
+        if is_old(&mut state) && !locks.is_awaited().unwrap_or(false) {
+            state.ending = Ending::Owed;
+            return;
+        }
+        state.ending = Ending::Awaited;
         let waited = self.changed.wait_timeout_while(state, PATIENCE, is_old);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.is_awaited = false;
+        state.ending = Ending::Nothing;
         if is_old(&mut state) {
             drop(state);
             overtaken();
             state = self.state();
         }
+        self.let_go(&mut state, locks);
+    }
+
+    /// Gives the turn back.
+    fn let_go(&self, state: &mut State, locks: &dyn Locks) {
         if !state.readers.is_empty() && !state.reads {
             // Nobody publishes anything, so that it is to be had.
             state.reads = locks.try_lock(Lock::Read, false).unwrap_or(false);
         }
         self.is_held.store(false, Ordering::SeqCst);
-        drop(state);
         Self::give_back(locks);
     }
 
@@ -355,8 +407,16 @@ impl Share {
                 tracing::warn!(%error, "a lock for reading could not be given back");
             }
         }
+        let epoch = state.epoch;
+        if state.ending == Ending::Owed
+            && state.readers.range(..epoch).next().is_none()
+            && let Some(locks) = self.locks.as_deref()
+        {
+            state.ending = Ending::Nothing;
+            self.let_go(&mut state, locks);
+        }
         // Nearly always nobody does, and telling nobody is a system call all the same.
-        if state.is_awaited {
+        if state.ending == Ending::Awaited {
             self.changed.notify_all();
         }
     }
@@ -367,17 +427,27 @@ impl Share {
         let Some(locks) = self.locks.as_deref() else {
             return Publishing(None);
         };
+        if !self.is_own() {
+            return Publishing(None);
+        }
         // From now on this handle's readers, as they end, leave the lock where it is. Within
         // something that publishes several states, there is nothing more to do.
         if std::mem::replace(&mut self.state().publishes, true) {
             return Publishing(None);
         }
-        let mut tries = Tries::within(PATIENCE);
+        // One that is stopped is waited for once, and not for each state.
+        let patience = if self.has_lost_patience.load(Ordering::SeqCst) {
+            LITTLE_PATIENCE
+        } else {
+            PATIENCE
+        };
+        let mut tries = Tries::within(patience);
         let mut take = |lock| take(locks, lock, true, &mut tries).unwrap_or(false);
         let is_alone = take(Lock::Publish) && take(Lock::Read);
         if !is_alone {
             tracing::warn!("a reader takes so long that it is not waited for");
         }
+        self.has_lost_patience.store(!is_alone, Ordering::SeqCst);
         Publishing(Some((self, locks)))
     }
 }
@@ -521,18 +591,37 @@ mod tests {
     fn the_turn_is_not_given_back_before_the_reads_of_an_older_state_have_ended() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let [one, two] = shares(file.path());
+        // While nobody waits, the last of them gives it back.
         begin(&one, SOON);
         let older = one.begin_read(SOON).unwrap();
         one.committed();
+        one.end_write(|| panic!("nobody waits"));
+        assert!(is_busy(&two.begin_write(SOON)));
+        drop(older);
+        begin(&two, LONG);
+        two.end_write(|| ());
+        // Or the turn goes on.
+        begin(&one, SOON);
+        let older = one.begin_read(SOON).unwrap();
+        one.committed();
+        one.end_write(|| panic!("nobody waits"));
+        begin(&one, SOON);
+        drop(older);
+        assert!(is_busy(&two.begin_write(SOON)));
+        // Where somebody waits, they are waited for.
+        let older = one.begin_read(SOON).unwrap();
+        one.committed();
         let newer = one.begin_read(SOON).unwrap();
+        let waiter = FileLocks::open(file.path(), true).unwrap();
+        waiter.stand_in_line(true).unwrap();
         let ender = thread::spawn({
             let one = Arc::clone(&one);
             move || one.end_write(|| panic!("it was not waited for"))
         });
         assert!(is_busy(&two.begin_write(3 * SOON)));
         drop(older);
-        begin(&two, LONG);
         ender.join().unwrap();
+        begin(&two, LONG);
         // The newer one goes on, and keeps others from publishing.
         let locks = FileLocks::open(file.path(), true).unwrap();
         assert!(!locks.try_lock(Lock::Read, true).unwrap());
@@ -541,7 +630,7 @@ mod tests {
         two.end_write(|| ());
         // One that never ends is not waited for for ever.
         locks.unlock(Lock::Read).unwrap();
-        begin(&one, SOON);
+        begin(&one, LONG);
         let _older = one.begin_read(SOON).unwrap();
         one.committed();
         let mut is_told = false;
@@ -551,5 +640,41 @@ mod tests {
             is_told = true;
         });
         assert!(is_told);
+    }
+
+    #[test]
+    fn a_reader_that_is_stopped_is_waited_for_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [one, two] = shares(file.path());
+        let stopped = two.begin_read(SOON).unwrap();
+        begin(&one, SOON);
+        drop(one.publish());
+        assert!(one.has_lost_patience.load(Ordering::SeqCst));
+        for _ in 0..10 {
+            drop(one.publish());
+        }
+        assert!(one.has_lost_patience.load(Ordering::SeqCst));
+        drop(stopped);
+        drop(one.publish());
+        assert!(!one.has_lost_patience.load(Ordering::SeqCst));
+        one.end_write(|| ());
+    }
+
+    #[test]
+    fn the_wait_begins_anew_with_each_holder() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [one] = shares(file.path());
+        let other = FileLocks::open(file.path(), true).unwrap();
+        assert!(other.try_lock(Lock::Write, true).unwrap());
+        let wait = 20 * SOON;
+        // Somebody who has it is told of a while later.
+        let teller = thread::spawn(move || {
+            thread::sleep(5 * SOON);
+            other.announce(Some(SystemClock.now())).unwrap();
+            thread::sleep(17 * SOON);
+        });
+        one.begin_write(wait).unwrap();
+        one.end_write(|| ());
+        teller.join().unwrap();
     }
 }

@@ -1,15 +1,16 @@
 //! What one opening of a store knows of what others do to it.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::backend::Backend;
 use super::header::{HEADER_BYTES, Root};
 use super::overlay::Overlay;
 use super::share::{Publishing, Share};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Which state the engine believes to be the last, and whether it may make another.
+/// Which state the engine believes to be the last, and whether it may make another. The engine asks
+/// with locks of its own in hand, so that nothing here lets another thread of a drawn order go on.
 #[derive(Debug)]
 pub(super) struct Standing {
     share: Arc<Share>,
@@ -133,9 +134,15 @@ impl Standing {
         self.is_settled.store(true, Ordering::SeqCst);
     }
 
+    /// Whether nothing was written here since the last sync. What was may lie in pages that the
+    /// last state does not lead to, and that others use in their turns.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_settled.load(Ordering::SeqCst)
+    }
+
     /// Tells others that the disk has the last state, if it is known to.
     pub(super) fn vouch(&self) {
-        if self.is_settled.load(Ordering::SeqCst)
+        if self.is_settled()
             && let Some(root) = *self.root()
         {
             self.share.vouch(root.number());

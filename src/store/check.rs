@@ -26,6 +26,7 @@ pub(super) fn check(checkpoint: Source<'_>) -> Result<u64> {
     let mut chunks = BTreeMap::new();
     let (mut entries, mut bytes) = (0, 0);
     reading(checkpoint, |rows| {
+        (entries, bytes) = (0, 0);
         each_group(rows, &record.saved.manifest, &mut |group| {
             chunks.extend(group.pack.map(|pack| (pack.id, pack)));
             for entry in &group.entries {

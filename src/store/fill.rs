@@ -23,6 +23,7 @@ pub(super) fn chunks_of(checkpoint: Source<'_>, entry: &EntryRecord) -> Result<V
     let mut chunks = Vec::new();
     let mut bytes = 0;
     reading(checkpoint, |rows| {
+        (chunks, bytes) = (Vec::new(), 0);
         each_chunk(rows, entry, &mut |chunk| {
             chunks.push(*chunk);
             bytes += u64::from(chunk.raw_len);

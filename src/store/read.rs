@@ -180,6 +180,7 @@ impl Large {
 pub(super) fn all(checkpoint: Source<'_>) -> Result<BTreeMap<String, (EntryKind, Bytes)>> {
     let mut groups: Vec<Group> = Vec::new();
     reading(checkpoint, |rows| {
+        groups.clear();
         each_group(rows, &checkpoint.record.saved.manifest, &mut |group| {
             groups.push(group.clone());
             Ok(())

@@ -63,11 +63,27 @@ impl Store {
     /// # Errors
     /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn reclaim(&self, now: bool) -> Result<Reclaimed> {
-        let _turn = self.turn()?;
-        self.reclaim_in_turn(if now { Due::All } else { Due::WindowOver })
+        let due = if now { Due::All } else { Due::WindowOver };
+        let mut done = Reclaimed::default();
+        loop {
+            let turn = self.turn()?;
+            // Who waits to save goes between two checkpoints.
+            let (more, gave_way) = self.reclaim_in_turn(due, || self.engine().is_awaited())?;
+            drop(turn);
+            done = Reclaimed {
+                checkpoints: done.checkpoints + more.checkpoints,
+                chunks: done.chunks + more.chunks,
+                bytes: done.bytes + more.bytes,
+                ..more
+            };
+            if !gave_way {
+                return Ok(done);
+            }
+        }
     }
 
-    fn reclaim_in_turn(&self, due: Due) -> Result<Reclaimed> {
+    /// And whether it ended early, because it `gives_way` to somebody.
+    fn reclaim_in_turn(&self, due: Due, gives_way: impl Fn() -> bool) -> Result<(Reclaimed, bool)> {
         let mut done = Reclaimed::default();
         let deleted = self.read(|rows| deleted_rows(rows, self, due))?;
         let mut unreadable = Vec::new();
@@ -82,6 +98,8 @@ impl Store {
                     return Err(error);
                 }
                 unreadable.push(row);
+            } else if gives_way() {
+                return Ok((done, true));
             }
         }
         let unread = unreadable
@@ -99,14 +117,17 @@ impl Store {
                 tracing::warn!("the disk has no room for ballast");
             }
         }
-        unread.map(|()| done)
+        unread.map(|()| (done, false))
     }
 
     /// Makes what room there is to make, after a save found none: lack of space ends the undo
     /// windows at once. What was deleted after log record `log`, perhaps by that save itself,
     /// stays. The caller has the turn.
     pub(super) fn end_undo_windows(&self, log: u64) {
-        match self.reclaim_in_turn(Due::Until(log)) {
+        match self
+            .reclaim_in_turn(Due::Until(log), || false)
+            .map(|(done, _)| done)
+        {
             Ok(Reclaimed {
                 checkpoints, bytes, ..
             }) => tracing::warn!(

@@ -22,11 +22,20 @@ impl Source<'_> {
     }
 }
 
-/// Runs reads of a checkpoint. What fails because it was reclaimed meanwhile says so.
+/// Runs reads of a checkpoint, once more if others have changed the store for too long meanwhile.
+/// What fails because it was reclaimed says so.
 pub(super) fn reading<T>(
     checkpoint: Source<'_>,
-    run: impl FnOnce(&dyn Rows) -> Result<T>,
+    mut run: impl FnMut(&dyn Rows) -> Result<T>,
 ) -> Result<T> {
+    let mut read = || once(checkpoint, &mut run);
+    match read() {
+        Err(Error::Overtaken { .. }) => read(),
+        done => done,
+    }
+}
+
+fn once<T>(checkpoint: Source<'_>, run: &mut impl FnMut(&dyn Rows) -> Result<T>) -> Result<T> {
     checkpoint.store.read(|rows| {
         run(rows).map_err(|error| match error {
             Error::Corrupt { .. } if Records(rows).is_reclaimed(checkpoint.id.get()) => {

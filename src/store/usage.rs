@@ -92,7 +92,7 @@ impl Store {
             let sum = found.jobs.entry(job.name).or_default();
             for checkpoint in self.list(&filter)? {
                 let checkpoint = checkpoint?;
-                each_named(&checkpoint, &mut |kind, chunk| {
+                let named = each_named(&checkpoint, &mut |kind, chunk| {
                     let id = chunk.chunk();
                     let Some(row) = rows_of.get(&id) else {
                         return;
@@ -103,7 +103,11 @@ impl Store {
                     if of_kind.insert(id) {
                         found.kinds.entry(kind.to_owned()).or_default().add(row);
                     }
-                })?;
+                });
+                // Others may reclaim what was listed.
+                if !matches!(named, Err(Error::Deleted { .. })) {
+                    named?;
+                }
             }
         }
         Ok(found)

@@ -1,5 +1,7 @@
 //! The command line on stores that are damaged: what it says, its JSON, and its exit codes.
 
+mod watch;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

@@ -1,7 +1,6 @@
 //! Locks of handles in memory, which share a place in memory as processes share a file.
 
 use std::io;
-use std::path::Path;
 #[cfg(not(ckptdb_schedules))]
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -107,7 +106,7 @@ impl Locks for TableLocks {
         Ok(others.any(|(_, of)| *of == state))
     }
 
-    fn are_of(&self, _: &Path) -> io::Result<bool> {
+    fn are_in_place(&self) -> io::Result<bool> {
         Ok(true)
     }
 

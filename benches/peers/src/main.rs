@@ -1,7 +1,8 @@
 //! Small durable saves beside other stores that do as much: a row of bytes and the index rows of a
 //! checkpoint, in one transaction, on the disk when it returns. In turn, in the same run; medians.
 //!
-//! `cargo run --release --manifest-path benches/peers/Cargo.toml -- [SAVES] [BYTES]`. Files go to
+//! `cargo run --release --manifest-path benches/peers/Cargo.toml -- [SAVES] [BYTES]`. With `large
+//! [MIB] [ROUNDS]` instead, one state of so many MiB, in rows of 1 MiB. Files go to
 //! `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are removed.
 
 #![expect(clippy::disallowed_methods, reason = "the reference is a plain file")]
@@ -17,6 +18,7 @@ use std::time::Instant;
 use ckptdb::{Backend, Direction, FileMedium, Job, Medium, Options, Store};
 use redb::{Database, TableDefinition};
 use rusqlite::{Connection, params};
+use tempfile::TempDir;
 
 /// Index rows that a checkpoint of ours has: iteration, event, commit, metric, and what its job
 /// and the log say.
@@ -25,14 +27,26 @@ const INDEX_ROWS: u64 = 8;
 const STATES: TableDefinition<u64, &[u8]> = TableDefinition::new("states");
 const INDEX: TableDefinition<(u64, u64), u64> = TableDefinition::new("index");
 
-fn main() {
-    let mut numbers = std::env::args().skip(1).map(|text| text.parse().unwrap());
-    let saves: u64 = numbers.next().unwrap_or(2000);
-    let bytes = usize::try_from(numbers.next().unwrap_or(2000)).unwrap();
-    let folder = match std::env::var_os("CKPTDB_BENCH_DIR") {
+mod large;
+
+fn folder() -> TempDir {
+    match std::env::var_os("CKPTDB_BENCH_DIR") {
         Some(folder) => tempfile::tempdir_in(PathBuf::from(folder)).unwrap(),
         None => tempfile::tempdir().unwrap(),
-    };
+    }
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((word, rest)) = arguments.split_first()
+        && word == "large"
+    {
+        return large::compare(rest);
+    }
+    let mut numbers = arguments.iter().map(|text| text.parse().unwrap());
+    let saves: u64 = numbers.next().unwrap_or(2000);
+    let bytes = usize::try_from(numbers.next().unwrap_or(2000)).unwrap();
+    let folder = folder();
     let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let plain = File::create(folder.path().join("plain")).unwrap();
     let sqlite = sqlite(&folder.path().join("sqlite"));
@@ -76,13 +90,18 @@ fn main() {
     }
     let syncs = counted.load(Ordering::Relaxed) - before;
     println!("{saves} saves of {bytes} bytes, {INDEX_ROWS} index rows each");
+    print(&mut times);
+    println!("ckptdb: {:.2} syncs a save", syncs as f64 / saves as f64);
+}
+
+fn print(times: &mut BTreeMap<&str, Vec<f64>>) {
     println!("| store | p50 | p99 | of SQLite's p50 |\n|---|---|---|---|");
     let at = |times: &[f64], part: usize| times[(times.len() - 1) * part / 100];
     for times in times.values_mut() {
         times.sort_by(f64::total_cmp);
     }
     let reference = at(&times["SQLite, WAL, synchronous=FULL"], 50);
-    for (what, times) in &times {
+    for (what, times) in &*times {
         let (p50, p99) = (at(times, 50), at(times, 99));
         println!(
             "| {what} | {:.0} us | {:.0} us | {:.2} |",
@@ -91,7 +110,6 @@ fn main() {
             p50 / reference
         );
     }
-    println!("ckptdb: {:.2} syncs a save", syncs as f64 / saves as f64);
 }
 
 fn noise(len: usize) -> Vec<u8> {

@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Stats,
     /// Show how saving and resuming go, and when the disk is full.
     Doctor(commands::doctor::Args),
+    /// Show how jobs go while other processes train them, again and again.
+    Watch(commands::watch::Args),
     /// Declare metrics.
     Metric(MetricArgs),
     /// Show what is configured, and where.

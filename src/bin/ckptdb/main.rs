@@ -5,6 +5,7 @@ mod commands;
 mod confirm;
 mod demo;
 mod failure;
+mod forecast;
 mod global;
 mod lookup;
 mod output;
@@ -119,6 +120,7 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         Command::Fork(args) => commands::fork::run(args, store, style),
         Command::Telemetry(args) => commands::telemetry::run(args, store, style),
         Command::Doctor(args) => commands::doctor::run(args, store, style),
+        Command::Watch(args) => commands::watch::run(args, store, style),
         Command::Reclaim(args) => commands::reclaim::run(args, store, style),
         Command::Compact(args) => commands::compact::run(args, store, style),
         Command::Verify(args) => commands::verify::run(args, store, style),

@@ -19,15 +19,20 @@ impl Engine {
     }
 
     pub(super) fn begin_turn_within(&self, wait: Duration) -> Result<bool> {
+        let had_it = self.share.is_held();
         self.share.begin_write(wait)?;
         if let Err(error) = self.share.check_file() {
-            self.share.end_write(|| ());
+            // Another thread may have something staged in a turn that goes on.
+            if !had_it {
+                self.share.end_write(|| ());
+            }
             return Err(error);
         }
         let slot = self.handle.read().unwrap_or_else(PoisonError::into_inner);
         let may_write = |handle: &Handle| {
             let condition = &handle.context.condition;
-            handle.is_current() && condition.has_known_len().unwrap_or(false)
+            let is_known = condition.holds_back() || condition.standing().is_settled();
+            is_known && handle.is_current() && condition.has_known_len().unwrap_or(false)
         };
         if self.share.is_held() || slot.as_ref().is_some_and(may_write) {
             self.share.hold();
@@ -47,7 +52,8 @@ impl Engine {
     /// Lets others write, unless another thread of this process goes on (`keep`) and nobody else
     /// waits. Everything that was staged is then on the disk.
     pub(crate) fn end_turn(&self, keep: bool) {
-        if !self.share.is_shared() || (keep && !self.share.is_awaited()) {
+        let goes_on = keep && !self.share.is_awaited();
+        if !self.share.is_shared() || !self.share.is_own() || goes_on {
             return;
         }
         self.settle_staged();
@@ -259,6 +265,42 @@ mod tests {
         let three = opened(file.path());
         assert!((2..60).all(|key| record(&three, key).unwrap().len() == 50_000));
         assert_eq!(record(&three, 1).unwrap().len(), 3000);
+    }
+
+    /// Pages that a handle keeps for its next transaction may lie where the last state has none,
+    /// and where another one's turn, that was cut off, has written since.
+    #[test]
+    fn after_a_change_that_was_refused_a_handle_does_not_go_on_as_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let one = watched(file.path()).0;
+        for key in 0..20 {
+            put(&one, key..key + 1, 100_000);
+        }
+        one.begin_turn().unwrap();
+        // It reads more than there is memory for, and so writes what it has of the last commit.
+        let refused = one.write(Durability::Durable, Room::Ordinary, |rows| {
+            for key in 0..20 {
+                rows.record(TableCode::Telemetry, key)?;
+            }
+            rows.put_record(TableCode::Telemetry, 1, &vec![1; 50_000])?;
+            Err::<(), _>(Error::invalid("x", "y"))
+        });
+        refused.unwrap_err();
+        one.end_turn(false);
+        let two = opened(file.path());
+        let before = file.path().metadata().unwrap().len();
+        two.begin_turn().unwrap();
+        for key in 30..33 {
+            commit(&two, Durability::Staged, key, 100_000).unwrap();
+        }
+        killed(two);
+        assert_eq!(file.path().metadata().unwrap().len(), before);
+        assert!(one.begin_turn().unwrap(), "it is opened anew");
+        one.end_turn(false);
+        put(&one, 40..60, 100_000);
+        for key in (0..20).chain(40..60) {
+            assert_eq!(record(&opened(file.path()), key).unwrap().len(), 100_000);
+        }
     }
 
     #[test]

@@ -7,9 +7,33 @@ use super::records::Ledger;
 use super::report::{Findings, VerifyDepth, VerifyReport};
 use super::series::check_telemetry;
 use crate::error::{Error, Result};
+use crate::format::ChunkRef;
 use crate::id::ChunkId;
 use crate::storage::{Records, Rows, chunk_row, each_frame, load_chunk_to, unless_of_another};
 use crate::store::Store;
+
+/// What the records say.
+#[derive(Debug)]
+struct Walk {
+    findings: Findings,
+    content: Content,
+    checkpoints: u64,
+    /// The last commit that it saw.
+    commit: Option<u64>,
+    ended: Result<()>,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self {
+            findings: Findings::default(),
+            content: Content::default(),
+            checkpoints: 0,
+            commit: None,
+            ended: Ok(()),
+        }
+    }
+}
 
 impl Store {
     /// Checks the store without changing it.
@@ -38,22 +62,20 @@ impl Store {
         depth: VerifyDepth,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(VerifyReport, BTreeMap<ChunkId, String>)> {
-        let mut findings = Findings::default();
-        let mut content = Content::default();
-        let mut checkpoints = 0;
-        let mut commit = None;
-        let walked = self.read(|rows| {
-            commit = last_commit(rows);
-            let mut ledger = Ledger::default();
-            findings.jobs = ledger.read_jobs(rows, &mut findings.damage)?;
-            ledger.read_log(rows, &mut findings)?;
-            checkpoints = ledger.check_checkpoints(rows, self.id(), &mut findings, &mut content)?;
-            check_names(rows, &mut findings)?;
-            ledger.check_index(rows, &mut findings)?;
-            ledger.check_jobs(&mut findings);
-            content.check_counts(rows, &mut findings)
-        });
-        if let Err(error) = walked {
+        let mut walk = self.walk();
+        if let Err(Error::Overtaken { .. }) = walk.ended {
+            // It takes longer than those who save wait for readers. Once, they wait for it.
+            let _turn = self.turn()?;
+            walk = self.walk();
+        }
+        let Walk {
+            mut findings,
+            content,
+            checkpoints,
+            commit,
+            ended,
+        } = walk;
+        if let Err(error) = ended {
             findings.note(error)?;
         }
         if let Err(error) = self.read(|rows| check_telemetry(rows, &mut findings)) {
@@ -76,6 +98,31 @@ impl Store {
         }
         report.damage = findings.damage.into_iter().collect();
         Ok((report, bad))
+    }
+
+    /// All records, and what they say of each other, of one state.
+    fn walk(&self) -> Walk {
+        let mut walk = Walk::default();
+        let Walk {
+            findings,
+            content,
+            checkpoints,
+            commit,
+            ..
+        } = &mut walk;
+        let ended = self.read(|rows| {
+            *commit = last_commit(rows);
+            let mut ledger = Ledger::default();
+            findings.jobs = ledger.read_jobs(rows, &mut findings.damage)?;
+            ledger.read_log(rows, findings)?;
+            *checkpoints = ledger.check_checkpoints(rows, self.id(), findings, content)?;
+            check_names(rows, findings)?;
+            ledger.check_index(rows, findings)?;
+            ledger.check_jobs(findings);
+            content.check_counts(rows, findings)
+        });
+        walk.ended = ended;
+        walk
     }
 
     /// How many frames in bundles no row leads to, those included that others have saved since. A
@@ -108,11 +155,14 @@ impl Store {
         Ok(strays)
     }
 
-    /// Whether a chunk that was there has been removed since this commit.
-    fn is_removed(&self, id: &ChunkId, commit: Option<u64>) -> Result<bool> {
+    /// Whether a chunk that could not be read has been removed since this commit, or removed and
+    /// saved again.
+    fn is_removed(&self, chunk: &ChunkRef, commit: Option<u64>) -> Result<bool> {
         self.read(|rows| {
             let has_changed = commit.is_some() && last_commit(rows) > commit;
-            Ok(has_changed && rows.chunk(id)?.is_none())
+            Ok(has_changed
+                && (rows.chunk(&chunk.chunk())?.is_none()
+                    || load_chunk_to(rows, chunk, &mut Vec::new()).is_ok()))
         })
     }
 
@@ -140,7 +190,7 @@ impl Store {
             let mut read = || self.read(|rows| load_chunk_to(rows, &known.chunk, &mut bytes));
             match unless_of_another(&mut read) {
                 Ok(()) => {}
-                Err(Error::Corrupt { .. }) if self.is_removed(&known.chunk.chunk(), commit)? => {}
+                Err(Error::Corrupt { .. }) if self.is_removed(&known.chunk, commit)? => {}
                 Err(Error::Corrupt { what, why }) => {
                     bad.insert(known.chunk.chunk(), format!("{what}: {why}"));
                 }

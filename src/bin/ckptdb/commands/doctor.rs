@@ -4,10 +4,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use ckptdb::name::printable;
-use ckptdb::{JobInfo, SessionStats, Store, Timestamp};
+use ckptdb::{JobInfo, SessionStats, Store};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::forecast::{Disk, Growth, when_full};
 use crate::lookup;
 use crate::output::{Style, Table, human};
 
@@ -22,15 +23,8 @@ pub(crate) struct Args {
 struct Health {
     info: JobInfo,
     sessions: SessionStats,
-    /// Bytes that its saves added to the store, and in how many milliseconds.
-    growth: Option<(u64, i64)>,
+    growth: Option<Growth>,
 }
-
-/// The saves that a forecast looks at: the newest of each job.
-const LOOKED_AT: usize = 100;
-/// Saves of less than this time, in milliseconds, say nothing of days.
-const SHORTEST: i64 = 600_000;
-const DAY: f64 = 86_400_000.0;
 
 /// Prints it, with advice.
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
@@ -38,27 +32,24 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     for info in lookup::jobs(store, args.job.as_deref())? {
         let job = store.job(&info.name)?;
         let sessions = job.sessions()?;
-        let growth = growth(&job)?;
+        let growth = Growth::of(&job)?;
         all.push(Health {
             info,
             sessions,
             growth,
         });
     }
-    let free = store.free_space()?;
-    let rate: f64 = all.iter().filter_map(per_day).sum();
-    let days = free
-        .filter(|_| rate > 0.0)
-        .map(|(free, _)| exact(free) / rate);
+    let disk = Disk::of(store, all.iter().filter_map(|health| health.growth))?;
+    let days = disk.days();
     let advice = advice(&all, days, style);
     if style.json {
         let jobs: Vec<Value> = all.iter().map(document).collect();
         let body = json!({
             "jobs": jobs,
             "disk": {
-                "free_bytes": free.map(|(free, _)| free),
-                "total_bytes": free.map(|(_, total)| total),
-                "growth_bytes_per_day": rate,
+                "free_bytes": disk.free.map(|(free, _)| free),
+                "total_bytes": disk.free.map(|(_, total)| total),
+                "growth_bytes_per_day": disk.rate,
                 "days_until_full": days,
             },
             "advice": advice,
@@ -66,22 +57,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         return style.document("doctor", &body);
     }
     print(&all, style)?;
-    let grows = human::size(whole(rate));
-    let disk = match (free, days) {
-        (None, _) => "the free space of the disk is not known".to_owned(),
-        (Some((free, total)), None) => {
-            let (free, total) = (human::size(free), human::size(total));
-            format!("disk: {free} free of {total}; too few saves to say how fast the store grows")
-        }
-        (Some((free, total)), Some(days)) => {
-            let (free, total) = (human::size(free), human::size(total));
-            format!(
-                "disk: {free} free of {total}; the store grows by {grows} a day: {}",
-                when_full(days, style)
-            )
-        }
-    };
-    style.line(disk)?;
+    style.line(disk.told(style))?;
     for line in advice {
         style.line(format_args!("advice: {line}"))?;
     }
@@ -127,44 +103,6 @@ fn print(all: &[Health], style: &Style) -> Result<(), Failure> {
     let mut out = style.out();
     table.write(&mut out, style)?;
     Ok(out.flush()?)
-}
-
-/// Bytes and time between the oldest and the newest of the last saves.
-fn growth(job: &ckptdb::Job) -> Result<Option<(u64, i64)>, Failure> {
-    let mut bytes = 0;
-    let mut times: Vec<Timestamp> = Vec::new();
-    let newest = job.list()?.take(LOOKED_AT);
-    // One that is damaged says nothing of how fast the store grows.
-    for checkpoint in newest.filter_map(Result::ok) {
-        bytes += checkpoint.new_bytes;
-        times.push(checkpoint.saved_at);
-    }
-    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
-        return Ok(None);
-    };
-    let millis = last.as_millis().saturating_sub(first.as_millis());
-    Ok((millis >= SHORTEST).then_some((bytes, millis)))
-}
-
-fn per_day(health: &Health) -> Option<f64> {
-    let (bytes, millis) = health.growth?;
-    Some(exact(bytes) / exact(u64::try_from(millis).ok()?) * DAY)
-}
-
-fn when_full(days: f64, style: &Style) -> String {
-    let now = jiff::Timestamp::now().as_millisecond();
-    let millis = whole(days * DAY);
-    let at = i64::try_from(millis)
-        .ok()
-        .and_then(|millis| now.checked_add(millis));
-    match at {
-        Some(at) if days < 3650.0 => {
-            let left = human::duration(i64::try_from(millis).unwrap_or(i64::MAX));
-            let at = style.when_in_full(Timestamp::from_millis(at));
-            format!("full in {left} ({at}), if nothing is dropped")
-        }
-        _ => "it lasts for years".to_owned(),
-    }
 }
 
 fn advice(all: &[Health], days: Option<f64>, style: &Style) -> Vec<String> {
@@ -220,20 +158,6 @@ fn document(health: &Health) -> Value {
             "lost_iterations": sessions.lost_iterations,
             "lost_seconds": sessions.lost_time.as_secs_f64(),
         },
-        "growth_bytes_per_day": per_day(health),
+        "growth_bytes_per_day": health.growth.map(Growth::per_day),
     })
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a forecast is not exact")]
-const fn exact(number: u64) -> f64 {
-    number as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a forecast is not exact, and never negative"
-)]
-const fn whole(number: f64) -> u64 {
-    number as u64
 }

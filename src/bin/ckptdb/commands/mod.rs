@@ -29,3 +29,4 @@ pub(crate) mod telemetry;
 pub(crate) mod undelete;
 pub(crate) mod verify;
 pub(crate) mod version;
+pub(crate) mod watch;

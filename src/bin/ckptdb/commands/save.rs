@@ -165,6 +165,11 @@ fn report(saved: &Saved, style: &Style) -> Result<(), Failure> {
             "stored_bytes": saved.stored_bytes,
             "chunks": saved.chunks,
             "new_chunks": saved.new_chunks,
+            "seconds": {
+                "queued": saved.times.queued.as_secs_f64(),
+                "encode": saved.times.encode.as_secs_f64(),
+                "commit": saved.times.commit.as_secs_f64(),
+            },
         });
         return style.document("save", &body);
     }

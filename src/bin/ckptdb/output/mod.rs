@@ -4,11 +4,13 @@ pub(crate) mod damage;
 pub(crate) mod human;
 pub(crate) mod json;
 mod progress;
+mod spark;
 mod style;
 mod summary;
 mod table;
 
 pub(crate) use progress::Progress;
+pub(crate) use spark::sparkline;
 pub(crate) use style::Style;
 pub(crate) use summary::summary;
 pub(crate) use table::{Cell, Table, Tone};

@@ -77,6 +77,38 @@ impl Style {
         Ok(out.flush()?)
     }
 
+    /// The same in one line, for commands that print several.
+    #[expect(clippy::unused_self, reason = "the counterpart of `document`")]
+    pub(crate) fn json_line(&self, verb: &str, body: &Value) -> Result<String, Failure> {
+        let document = Document {
+            schema: format!("ckptdb.{verb}/1"),
+            body,
+        };
+        let text = serde_json::to_string(&document).map_err(io::Error::from)?;
+        Ok(format!("{text}\n"))
+    }
+
+    /// The same style a while later.
+    pub(crate) fn now(&self) -> Self {
+        Self {
+            now: Timestamp::from_millis(jiff::Timestamp::now().as_millisecond()),
+            ..*self
+        }
+    }
+
+    /// Whether a person looks at it.
+    pub(crate) const fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Shows text in the place of all that the terminal shows.
+    pub(crate) fn show(&self, text: &str) -> Result<(), Failure> {
+        let mut out = self.out();
+        // Home, the text with the rest of each line cleared, and what is below.
+        write!(out, "\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))?;
+        Ok(out.flush()?)
+    }
+
     /// Prints one line of data.
     pub(crate) fn line(&self, text: impl Display) -> Result<(), Failure> {
         let mut out = self.out();

@@ -6,7 +6,7 @@ use comfy_table::{
     Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Width, presets,
 };
 
-use super::style::{Out, Style};
+use super::style::Style;
 use crate::failure::Failure;
 
 /// Spaces between columns.
@@ -122,7 +122,7 @@ impl Table {
     }
 
     /// Writes the table; tells how many optional columns had no room.
-    pub(crate) fn write(&self, out: &mut Out, style: &Style) -> Result<usize, Failure> {
+    pub(crate) fn write(&self, out: &mut impl Write, style: &Style) -> Result<usize, Failure> {
         let mut table = self.filled(style);
         let widths = table.column_max_content_widths();
         let shown = self.shown(&widths, style.width);

@@ -269,6 +269,13 @@ impl Share {
         self.is_held.store(true, Ordering::SeqCst);
     }
 
+    /// Gives a turn back that was not made use of.
+    pub(super) fn decline(&self) {
+        if let Some(locks) = self.locks.as_deref() {
+            Self::give_back(locks);
+        }
+    }
+
     fn give_back(locks: &dyn Locks) {
         let told = locks.announce(None);
         if let Err(error) = locks.unlock(Lock::Write).and(told) {

@@ -95,7 +95,7 @@ pub(crate) fn run_pruner() {
             deleted += job.prune(&retention).unwrap().deleted;
         }
         let reclaimed = store.reclaim(true).unwrap();
-        if round % 20 == 0 {
+        if round % 10 == 1 {
             store.compact().unwrap();
         }
         tell(&format!("{deleted} {}", reclaimed.checkpoints));

@@ -24,7 +24,7 @@ impl Engine {
         if let Err(error) = self.share.check_file() {
             // Another thread may have something staged in a turn that goes on.
             if !had_it {
-                self.share.end_write(|| ());
+                self.share.decline();
             }
             return Err(error);
         }

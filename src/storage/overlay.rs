@@ -69,11 +69,6 @@ impl Overlay {
     }
 
     pub(super) fn write(&mut self, base: &dyn Backend, offset: u64, data: &[u8]) -> io::Result<()> {
-        // The first is kept: where nothing can be written, it says so before a sync does, after
-        // which nothing may be believed any more.
-        if !self.held.is_empty() && self.has(base, offset, data)? {
-            return Ok(());
-        }
         let mut at = 0;
         while at < data.len() {
             let (page, start, count) = Self::piece(offset, at, data.len());
@@ -96,16 +91,6 @@ impl Overlay {
         Ok(())
     }
 
-    /// Whether these bytes are there already: to write them would change nothing.
-    fn has(&self, base: &dyn Backend, offset: u64, data: &[u8]) -> io::Result<bool> {
-        if self.len < offset + data.len() as u64 {
-            return Ok(false);
-        }
-        let mut there = vec![0; data.len()];
-        self.read(base, offset, &mut there)?;
-        Ok(there == data)
-    }
-
     pub(super) fn set_len(&mut self, len: u64) {
         self.base_len = self.base_len.min(len);
         self.pages.retain(|page, _| page * (PAGE as u64) < len);
@@ -117,11 +102,8 @@ impl Overlay {
         self.held.push(Held::SetLen(len));
     }
 
-    /// One is enough for what was there, whoever wrote it, and one for what is written after that.
     pub(super) fn sync(&mut self) {
-        if !matches!(self.held.last(), Some(Held::Sync)) {
-            self.held.push(Held::Sync);
-        }
+        self.held.push(Held::Sync);
     }
 
     /// What was there before is on the disk already: it need not be written and synced once more.

@@ -490,7 +490,7 @@ mod tests {
         killed(two);
         let before = watch.calls();
         put(&one, 2..3, 3000);
-        // The header once more, and a sync.
-        assert_eq!(watch.calls() - before, vouched + 2);
+        // The header once more, and a sync, both twice.
+        assert_eq!(watch.calls() - before, vouched + 4);
     }
 }

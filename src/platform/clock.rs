@@ -36,6 +36,19 @@ impl Clock for SystemClock {
     }
 }
 
+/// Microseconds since the machine was started, the same in all processes.
+#[cfg(target_os = "linux")]
+pub(crate) fn micros_since_start() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1000
+}
+
+/// Nobody waits where there are no locks to wait for.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn micros_since_start() -> i64 {
+    0
+}
+
 /// A clock that stands still until it is set: for tests and simulations.
 #[derive(Debug, Default)]
 pub struct ManualClock {

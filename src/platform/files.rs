@@ -317,6 +317,20 @@ impl Write for AtomicFile {
     }
 }
 
+/// Whether two files are one.
+#[cfg(unix)]
+pub(crate) fn is_same_file(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// What is open can't be replaced.
+#[cfg(not(unix))]
+pub(crate) fn is_same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

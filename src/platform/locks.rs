@@ -2,7 +2,7 @@
 //! another opening, in this process or elsewhere, gives none of them back, and the system gives
 //! them back when the process ends, however it does.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 
 /// Whether such locks are to be had.
@@ -80,33 +80,6 @@ pub(crate) fn unlock_at(_: &File, _: i64) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn locked_by_others(_: &File, _: (i64, i64)) -> io::Result<Option<i64>> {
     Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Whether two files are one.
-#[cfg(unix)]
-pub(crate) fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
-}
-
-/// What is open can't be replaced.
-#[cfg(not(unix))]
-pub(crate) fn is_same_file(_: &Metadata, _: &Metadata) -> bool {
-    true
-}
-
-/// Microseconds since the machine was started, the same in all processes.
-#[cfg(target_os = "linux")]
-pub(crate) fn micros_since_start() -> i64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    time.tv_sec * 1_000_000 + time.tv_nsec / 1000
-}
-
-/// Nobody waits where there are no locks to wait for.
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn micros_since_start() -> i64 {
-    0
 }
 
 /// The name of a process's program, if the system tells.

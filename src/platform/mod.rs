@@ -5,18 +5,18 @@ mod buffer;
 mod clock;
 mod files;
 mod locks;
+mod network;
 
 pub(crate) use blocks::{
-    allocated_bytes, begin_read, begin_write_back, free_bytes, network_file_system, release_blocks,
-    reserve_blocks,
+    allocated_bytes, begin_read, begin_write_back, free_bytes, release_blocks, reserve_blocks,
 };
 pub(crate) use buffer::Buffer;
+pub(crate) use clock::micros_since_start;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub(crate) use files::{
-    AtomicFile, InputFile, Temporary, create_directory, io_error, is_folder, is_taken, members_of,
-    no_file, process_id, random_bytes, read_to_limit, remove_quietly, sync_parent,
+    AtomicFile, InputFile, Temporary, create_directory, io_error, is_folder, is_same_file,
+    is_taken, members_of, no_file, process_id, random_bytes, read_to_limit, remove_quietly,
+    sync_parent,
 };
-pub(crate) use locks::{
-    has_range_locks, is_same_file, locked_by_others, micros_since_start, program_of, try_lock_at,
-    unlock_at,
-};
+pub(crate) use locks::{has_range_locks, locked_by_others, program_of, try_lock_at, unlock_at};
+pub(crate) use network::network_file_system;

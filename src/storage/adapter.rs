@@ -59,7 +59,7 @@ impl Condition {
         &self.standing
     }
 
-    /// Whether this shows the last state that was published.
+    /// Whether another handle has published a state since the engine's last.
     pub(super) fn is_behind(&self) -> io::Result<bool> {
         self.standing.is_behind(self.backend())
     }

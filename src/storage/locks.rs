@@ -70,15 +70,15 @@ const PROCESS_BITS: u32 = 24;
 /// A handle vouches for a state by the place of a lock: this and the state's number.
 const STATES: i64 = 3 << 60;
 const STATE_BITS: u32 = 60;
-/// So does whoever is in line: this, and the microseconds since the machine was started at which it
-/// came.
+/// Whoever is in line shows itself by the place of a lock too: this, and the microseconds since the
+/// machine was started at which it came.
 const LINE: i64 = 1 << 62;
 
 /// The locks of an open file.
 #[derive(Debug)]
 pub(super) struct FileLocks {
     file: File,
-    /// Where it is, wherever the process goes.
+    /// Where it was opened; absolute, so that it stays that wherever the process goes.
     place: PathBuf,
     writable: bool,
     shown: Mutex<Shown>,
@@ -93,12 +93,12 @@ struct Shown {
 }
 
 impl FileLocks {
-    /// Opens the file once more: these locks are that opening's.
+    /// Opens the file at an absolute path once more: these locks are that opening's.
     pub(super) fn open(path: &Path, writable: bool) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(writable).open(path)?;
         Ok(Self {
             file,
-            place: std::path::absolute(path)?,
+            place: path.to_owned(),
             writable,
             shown: Mutex::default(),
         })

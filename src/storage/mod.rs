@@ -34,6 +34,10 @@ mod tables;
 #[cfg(test)]
 mod testing;
 mod trees;
+mod waiting;
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod watched;
 
 pub(crate) use adapter::failed_here;
 pub use backend::{Backend, Medium};

@@ -13,27 +13,17 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::locks::{Lock, Locks};
+use super::waiting::{Tries, take, wait_in_line};
 use crate::error::{Error, Result};
 use crate::platform::{self, Clock, SystemClock};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Condvar, Mutex, MutexGuard, pause};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// How long whoever publishes a state waits for readers, all in all. One that takes longer, or is
 /// stopped, notices that its state was replaced.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same after one was not waited for.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(5);
-/// How long nobody may have the turn before whoever is behind another takes it.
-const COURTESY: Duration = Duration::from_millis(50);
-/// How long a lock is tried for without a pause, and the pauses after that.
-const SPINS: u32 = 20;
-const SHORTEST_PAUSE: Duration = Duration::from_micros(50);
-const LONGEST_PAUSE: Duration = Duration::from_millis(1);
-/// Tries after which the holder of the turn is looked at again.
-const LOOKS: u32 = 32;
-/// Of the one that is next to write.
-const NEXT_PAUSE: Duration = Duration::from_micros(100);
-
 /// This handle's part in it.
 #[derive(Debug)]
 pub(super) struct Share {
@@ -75,6 +65,13 @@ struct State {
     ending: Ending,
 }
 
+impl State {
+    /// Whether a thread reads a state from before the last commit.
+    fn has_older_readers(&self) -> bool {
+        self.readers.range(..self.epoch).next().is_some()
+    }
+}
+
 /// A thread reads, as long as this lives: by the epoch in which it began, if others have to know.
 #[derive(Debug)]
 pub(super) struct Reading<'s>(Option<(&'s Share, u64)>);
@@ -82,58 +79,6 @@ pub(super) struct Reading<'s>(Option<(&'s Share, u64)>);
 /// No other process reads, as long as this lives.
 #[derive(Debug)]
 pub(super) struct Publishing<'s>(Option<(&'s Share, &'s dyn Locks)>);
-
-/// Pauses between tries, longer and longer, until a deadline.
-struct Tries {
-    deadline: Duration,
-    count: u32,
-    pause: Duration,
-    longest: Duration,
-}
-
-impl Tries {
-    fn within(wait: Duration) -> Self {
-        Self {
-            deadline: SystemClock.elapsed().saturating_add(wait),
-            count: 0,
-            pause: SHORTEST_PAUSE,
-            longest: LONGEST_PAUSE,
-        }
-    }
-
-    /// There is so much time from now on.
-    fn extend(&mut self, wait: Duration) {
-        self.deadline = SystemClock.elapsed().saturating_add(wait);
-    }
-
-    /// Whether there is time for one more, after a pause.
-    fn again(&mut self) -> bool {
-        let left = self.deadline.saturating_sub(SystemClock.elapsed());
-        if left.is_zero() {
-            return false;
-        }
-        self.count += 1;
-        if self.count < SPINS {
-            pause(Duration::ZERO);
-        } else {
-            pause(self.pause.min(self.longest).min(left));
-            self.pause = (self.pause * 2).min(self.longest);
-        }
-        true
-    }
-}
-
-/// Tries until there is no time left.
-fn take(locks: &dyn Locks, lock: Lock, alone: bool, tries: &mut Tries) -> io::Result<bool> {
-    loop {
-        if locks.try_lock(lock, alone)? {
-            return Ok(true);
-        }
-        if !tries.again() {
-            return Ok(false);
-        }
-    }
-}
 
 impl Share {
     pub(super) fn new(path: &Path, locks: Option<Box<dyn Locks>>) -> Self {
@@ -196,7 +141,7 @@ impl Share {
         if self.keeps() {
             return Ok(());
         }
-        let waited = Self::wait_in_line(locks, wait);
+        let waited = wait_in_line(locks, wait);
         // Whoever has written and wants to again comes behind those who wait already.
         let left = locks.stand_in_line(false);
         if !waited.map_err(|error| self.failed(error))? {
@@ -223,45 +168,6 @@ impl Share {
     /// any more.
     pub(super) fn take_owed(&self) -> bool {
         std::mem::take(&mut self.state().ending) == Ending::Owed
-    }
-
-    /// Takes [`Lock::Write`] when all who came before have had it, or says that there was no time.
-    fn wait_in_line(locks: &dyn Locks, wait: Duration) -> io::Result<bool> {
-        let mut tries = Tries::within(wait);
-        let mut is_in_line = false;
-        let mut idle_since = None;
-        let mut holder = None;
-        loop {
-            // Somebody who is stopped, or was forked in line, does not go when it is time to.
-            let now = SystemClock.elapsed();
-            let is_idle = |since: Duration| now.saturating_sub(since) >= COURTESY;
-            let may_go = idle_since.is_some_and(is_idle) || !locks.is_awaited()?;
-            if may_go && locks.try_lock(Lock::Write, true)? {
-                return Ok(true);
-            }
-            // As long as others have their turns one after the other, nobody is in the way.
-            if tries.count.is_multiple_of(LOOKS) {
-                let now = locks.holder()?.map(|holder| holder.process);
-                if std::mem::replace(&mut holder, now) != now {
-                    tries.extend(wait);
-                }
-            }
-            // The turn goes to whoever is next; others may look less often.
-            tries.longest = if may_go { NEXT_PAUSE } else { LONGEST_PAUSE };
-            if !is_in_line {
-                locks.stand_in_line(true)?;
-                is_in_line = true;
-                continue;
-            }
-            if locks.is_taken(Lock::Write)? {
-                idle_since = None;
-            } else {
-                idle_since.get_or_insert(now);
-            }
-            if !tries.again() {
-                return Ok(false);
-            }
-        }
     }
 
     /// What this handle shows is the last state, and stays so until it writes another.
@@ -329,19 +235,17 @@ impl Share {
             return;
         };
         let mut state = self.state();
-        let is_old = |state: &mut State| {
-            let epoch = state.epoch;
-            state.readers.range(..epoch).next().is_some()
-        };
-        if is_old(&mut state) && !locks.is_awaited().unwrap_or(false) {
+        if state.has_older_readers() && !locks.is_awaited().unwrap_or(false) {
             state.ending = Ending::Owed;
             return;
         }
         state.ending = Ending::Awaited;
-        let waited = self.changed.wait_timeout_while(state, PATIENCE, is_old);
+        let waited = self
+            .changed
+            .wait_timeout_while(state, PATIENCE, |state| state.has_older_readers());
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.ending = Ending::Nothing;
-        if is_old(&mut state) {
+        if state.has_older_readers() {
             drop(state);
             overtaken();
             state = self.state();
@@ -414,9 +318,8 @@ impl Share {
                 tracing::warn!(%error, "a lock for reading could not be given back");
             }
         }
-        let epoch = state.epoch;
         if state.ending == Ending::Owed
-            && state.readers.range(..epoch).next().is_none()
+            && !state.has_older_readers()
             && let Some(locks) = self.locks.as_deref()
         {
             state.ending = Ending::Nothing;
@@ -496,6 +399,7 @@ mod tests {
     use std::thread;
 
     use super::super::locks::FileLocks;
+    use super::super::waiting::COURTESY;
     use super::*;
 
     const SOON: Duration = Duration::from_millis(30);

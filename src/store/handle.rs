@@ -291,6 +291,15 @@ impl Store {
     pub(super) fn read<T>(&self, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
         self.engine().read(run)
     }
+
+    /// [`Store::read`] of what may be read again: once more, if others have changed the store for
+    /// too long meanwhile.
+    pub(super) fn read_again<T>(&self, mut run: impl FnMut(&dyn Rows) -> Result<T>) -> Result<T> {
+        match self.read(&mut run) {
+            Err(Error::Overtaken { .. }) => self.read(run),
+            done => done,
+        }
+    }
 }
 
 /// Only a regular file can be a store.

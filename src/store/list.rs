@@ -214,14 +214,10 @@ impl Checkpoints {
             return Ok(false);
         };
         let store = self.store.clone();
-        let page = |rows: &dyn Rows| match scan {
+        let (rest, found) = store.read_again(|rows| match scan {
             Scan::Index { lower, upper } => self.index_page(rows, lower, upper),
             Scan::Records { upper } => self.record_page(rows, upper),
-        };
-        let (rest, found) = match store.read(page) {
-            Err(Error::Overtaken { .. }) => store.read(page),
-            done => done,
-        }?;
+        })?;
         if let Some(rest) = rest {
             self.scans.push_front(rest);
         }

@@ -82,7 +82,8 @@ impl Store {
         }
     }
 
-    /// And whether it ended early, because it `gives_way` to somebody.
+    /// What was reclaimed, and whether it ended early because it `gives_way` to somebody. The
+    /// caller has the turn.
     fn reclaim_in_turn(&self, due: Due, gives_way: impl Fn() -> bool) -> Result<(Reclaimed, bool)> {
         let mut done = Reclaimed::default();
         let deleted = self.read(|rows| deleted_rows(rows, self, due))?;
@@ -124,13 +125,13 @@ impl Store {
     /// windows at once. What was deleted after log record `log`, perhaps by that save itself,
     /// stays. The caller has the turn.
     pub(super) fn end_undo_windows(&self, log: u64) {
-        match self
-            .reclaim_in_turn(Due::Until(log), || false)
-            .map(|(done, _)| done)
-        {
-            Ok(Reclaimed {
-                checkpoints, bytes, ..
-            }) => tracing::warn!(
+        match self.reclaim_in_turn(Due::Until(log), || false) {
+            Ok((
+                Reclaimed {
+                    checkpoints, bytes, ..
+                },
+                _,
+            )) => tracing::warn!(
                 checkpoints,
                 bytes,
                 "on a full disk, what was deleted is reclaimed"

@@ -28,15 +28,7 @@ pub(super) fn reading<T>(
     checkpoint: Source<'_>,
     mut run: impl FnMut(&dyn Rows) -> Result<T>,
 ) -> Result<T> {
-    let mut read = || once(checkpoint, &mut run);
-    match read() {
-        Err(Error::Overtaken { .. }) => read(),
-        done => done,
-    }
-}
-
-fn once<T>(checkpoint: Source<'_>, run: &mut impl FnMut(&dyn Rows) -> Result<T>) -> Result<T> {
-    checkpoint.store.read(|rows| {
+    checkpoint.store.read_again(|rows| {
         run(rows).map_err(|error| match error {
             Error::Corrupt { .. } if Records(rows).is_reclaimed(checkpoint.id.get()) => {
                 Error::Deleted { id: checkpoint.id }

@@ -1,12 +1,12 @@
 //! How fast a store grows, and when the disk is full.
 
-use ckptdb::{Job, Store, Timestamp};
+use ckptdb::{Checkpoint, Store, Timestamp};
 
 use crate::failure::Failure;
 use crate::output::{Style, human};
 
 /// The saves that a forecast looks at: the newest of each job.
-const LOOKED_AT: usize = 100;
+pub(crate) const LOOKED_AT: usize = 100;
 /// Saves of less than this time, in milliseconds, say nothing of days.
 const SHORTEST: i64 = 600_000;
 const DAY: f64 = 86_400_000.0;
@@ -19,22 +19,14 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
-    /// That of a job, if enough of it was saved to tell.
-    pub(crate) fn of(job: &Job) -> Result<Option<Self>, Failure> {
-        let mut bytes = 0;
-        let mut times: Vec<Timestamp> = Vec::new();
-        let newest = job.list()?.take(LOOKED_AT);
-        // One that is damaged says nothing of how fast the store grows.
-        for checkpoint in newest.filter_map(Result::ok) {
-            bytes += checkpoint.new_bytes;
-            times.push(checkpoint.saved_at);
-        }
-        let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
-            return Ok(None);
-        };
-        let millis = last.as_millis().saturating_sub(first.as_millis());
-        let millis = u64::try_from(millis).ok().filter(|_| millis >= SHORTEST);
-        Ok(millis.map(|millis| Self { bytes, millis }))
+    /// That of a job's newest saves, if they are enough to tell. One that is damaged says nothing.
+    pub(crate) fn of(newest: &[ckptdb::Result<Checkpoint>]) -> Option<Self> {
+        let sound = || newest.iter().flatten();
+        let times = || sound().map(|checkpoint| checkpoint.saved_at.as_millis());
+        let millis = times().max()?.saturating_sub(times().min()?);
+        let millis = u64::try_from(millis).ok().filter(|_| millis >= SHORTEST)?;
+        let bytes = sound().map(|checkpoint| checkpoint.new_bytes).sum();
+        Some(Self { bytes, millis })
     }
 
     /// Bytes a day.

@@ -106,7 +106,8 @@ mod tests {
     use super::super::super::handle::Durability;
     use super::super::super::handle::EngineOptions;
     use super::super::super::room::Room;
-    use super::super::super::testing::{OPTIONS, Watch, Watched, engine_in};
+    use super::super::super::testing::{OPTIONS, engine_in};
+    use super::super::super::watched::{Watch, Watched};
     use super::*;
     use crate::error::Error;
     use crate::format::TableCode;

@@ -13,26 +13,15 @@ use crate::storage::{Records, Rows, chunk_row, each_frame, load_chunk_to, unless
 use crate::store::Store;
 
 /// What the records say.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Walk {
     findings: Findings,
     content: Content,
     checkpoints: u64,
     /// The last commit that it saw.
     commit: Option<u64>,
-    ended: Result<()>,
-}
-
-impl Default for Walk {
-    fn default() -> Self {
-        Self {
-            findings: Findings::default(),
-            content: Content::default(),
-            checkpoints: 0,
-            commit: None,
-            ended: Ok(()),
-        }
-    }
+    /// What ended it early.
+    failure: Option<Error>,
 }
 
 impl Store {
@@ -63,7 +52,7 @@ impl Store {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<(VerifyReport, BTreeMap<ChunkId, String>)> {
         let mut walk = self.walk();
-        if let Err(Error::Overtaken { .. }) = walk.ended {
+        if let Some(Error::Overtaken { .. }) = walk.failure {
             // It takes longer than those who save wait for readers. Once, they wait for it.
             let _turn = self.turn()?;
             walk = self.walk();
@@ -73,9 +62,9 @@ impl Store {
             content,
             checkpoints,
             commit,
-            ended,
+            failure,
         } = walk;
-        if let Err(error) = ended {
+        if let Some(error) = failure {
             findings.note(error)?;
         }
         if let Err(error) = self.read(|rows| check_telemetry(rows, &mut findings)) {
@@ -110,7 +99,7 @@ impl Store {
             commit,
             ..
         } = &mut walk;
-        let ended = self.read(|rows| {
+        let walked = self.read(|rows| {
             *commit = last_commit(rows);
             let mut ledger = Ledger::default();
             findings.jobs = ledger.read_jobs(rows, &mut findings.damage)?;
@@ -121,7 +110,7 @@ impl Store {
             ledger.check_jobs(findings);
             content.check_counts(rows, findings)
         });
-        walk.ended = ended;
+        walk.failure = walked.err();
         walk
     }
 

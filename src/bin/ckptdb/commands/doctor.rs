@@ -8,7 +8,7 @@ use ckptdb::{JobInfo, SessionStats, Store};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::forecast::{Disk, Growth, when_full};
+use crate::forecast::{Disk, Growth, LOOKED_AT, when_full};
 use crate::lookup;
 use crate::output::{Style, Table, human};
 
@@ -32,7 +32,8 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     for info in lookup::jobs(store, args.job.as_deref())? {
         let job = store.job(&info.name)?;
         let sessions = job.sessions()?;
-        let growth = Growth::of(&job)?;
+        let newest: Vec<_> = job.list()?.take(LOOKED_AT).collect();
+        let growth = Growth::of(&newest);
         all.push(Health {
             info,
             sessions,

@@ -1,5 +1,6 @@
 //! `watch`: how jobs go while other processes train them.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::thread;
 use std::time::Duration;
@@ -9,12 +10,12 @@ use ckptdb::{Checkpoint, Job, JobInfo, SessionStats, Store};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::forecast::{Disk, Growth};
+use crate::forecast::{self, Disk, Growth};
 use crate::lookup;
 use crate::output::{Style, Table, human, sparkline};
 
 /// Checkpoints whose metrics stand for a series where none was logged.
-const LOOKED_AT: usize = 40;
+const SHOWN: usize = 40;
 /// Blocks of a sparkline.
 const BLOCKS: usize = 24;
 
@@ -97,9 +98,10 @@ impl Look {
         let (mut jobs, mut growths) = (Vec::new(), Vec::new());
         for info in lookup::jobs(store, pattern)? {
             let job = store.job(&info.name)?;
-            growths.extend(Growth::of(&job)?);
-            let newest = job.list()?.take(LOOKED_AT);
-            let saves: Vec<Checkpoint> = newest.collect::<Result<_, _>>()?;
+            let newest: Vec<_> = job.list()?.take(forecast::LOOKED_AT).collect();
+            growths.extend(Growth::of(&newest));
+            let shown = newest.into_iter().take(SHOWN);
+            let saves: Vec<Checkpoint> = shown.collect::<Result<_, _>>()?;
             jobs.push(Seen {
                 sessions: job.sessions()?,
                 series: series(&job, &saves)?,
@@ -221,7 +223,7 @@ fn series(job: &Job, saves: &[Checkpoint]) -> Result<Vec<Series>, Failure> {
         return Ok(all);
     }
     let names = saves.iter().flat_map(|save| save.metrics.keys());
-    let names: std::collections::BTreeSet<&String> = names.collect();
+    let names: BTreeSet<&String> = names.collect();
     for name in names {
         let point = |save: &Checkpoint| Some((save.iteration, *save.metrics.get(name)?));
         let points: Vec<(u64, f64)> = saves.iter().rev().filter_map(point).collect();

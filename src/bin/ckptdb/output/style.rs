@@ -37,6 +37,19 @@ struct Document<'a> {
     body: &'a Value,
 }
 
+impl<'a> Document<'a> {
+    fn of(verb: &str, body: &'a Value) -> Self {
+        Self {
+            schema: format!("ckptdb.{verb}/1"),
+            body,
+        }
+    }
+}
+
+fn time_now() -> Timestamp {
+    Timestamp::from_millis(jiff::Timestamp::now().as_millisecond())
+}
+
 impl Style {
     /// Looks at stdout and the environment.
     pub(crate) fn detect(json: bool, color: ColorWhen) -> Self {
@@ -52,7 +65,7 @@ impl Style {
             color: AutoStream::choice(&stdout) != ColorChoice::Never,
             width: comfy_table::Table::new().width(),
             terminal: stdout.is_terminal(),
-            now: Timestamp::from_millis(jiff::Timestamp::now().as_millisecond()),
+            now: time_now(),
         }
     }
 
@@ -68,11 +81,8 @@ impl Style {
     /// Prints the one document of `--json`; `verb` is the command's name in its schema.
     pub(crate) fn document(&self, verb: &str, body: &Value) -> Result<(), Failure> {
         let mut out = self.out();
-        let document = Document {
-            schema: format!("ckptdb.{verb}/1"),
-            body,
-        };
-        serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from)?;
+        serde_json::to_writer_pretty(&mut out, &Document::of(verb, body))
+            .map_err(io::Error::from)?;
         writeln!(out)?;
         Ok(out.flush()?)
     }
@@ -80,18 +90,14 @@ impl Style {
     /// The same in one line, for commands that print several.
     #[expect(clippy::unused_self, reason = "the counterpart of `document`")]
     pub(crate) fn json_line(&self, verb: &str, body: &Value) -> Result<String, Failure> {
-        let document = Document {
-            schema: format!("ckptdb.{verb}/1"),
-            body,
-        };
-        let text = serde_json::to_string(&document).map_err(io::Error::from)?;
+        let text = serde_json::to_string(&Document::of(verb, body)).map_err(io::Error::from)?;
         Ok(format!("{text}\n"))
     }
 
     /// The same style a while later.
     pub(crate) fn now(&self) -> Self {
         Self {
-            now: Timestamp::from_millis(jiff::Timestamp::now().as_millisecond()),
+            now: time_now(),
             ..*self
         }
     }

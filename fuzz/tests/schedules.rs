@@ -15,9 +15,11 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ckptdb::{
-    Backend, CheckpointId, Error, Locks, Medium, MemoryMedium, Options, Store, VerifyDepth,
+    Backend, CheckpointId, Clock, Error, Locks, ManualClock, Medium, MemoryMedium, Options, Store,
+    Timestamp, VerifyDepth,
 };
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, FailurePersistence, Runner};
@@ -59,10 +61,27 @@ fn in_every_order(name: &str, story: impl Fn() + Send + Sync + 'static) {
     assert!(told >= SCHEDULES as u64);
 }
 
+/// Time that passes whenever somebody looks, the same in each run of a schedule: a reclaim gives way
+/// after each checkpoint.
+#[derive(Debug, Default)]
+struct Looked(ManualClock);
+
+impl Clock for Looked {
+    fn now(&self) -> Timestamp {
+        self.0.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.0.advance(Duration::from_millis(100));
+        self.0.elapsed()
+    }
+}
+
 fn options() -> Options {
     Options {
         cache_bytes: 1 << 20,
         ballast_bytes: 0,
+        clock: Arc::new(Looked::default()),
         ..Options::default()
     }
 }

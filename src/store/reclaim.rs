@@ -1,6 +1,7 @@
 //! Giving space back: what deleted checkpoints held, and what the file holds too much.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use super::index_rows::whole;
 use super::line::JobLine;
@@ -13,6 +14,10 @@ use crate::telemetry;
 
 /// Rows of telemetry that are dropped in one transaction.
 const TELEMETRY_ROWS: usize = 256;
+
+/// For so long others wait for a reclaim, and for one checkpoint more: turns of one checkpoint
+/// each, behind others' saves, would not keep up with trainers that save without a pause.
+const RECLAIM_TURN: Duration = Duration::from_millis(100);
 
 /// What a reclaim did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +63,8 @@ impl Store {
     /// the file has too much, [`Store::compact`] gives back.
     ///
     /// One transaction a checkpoint, then one for every few hundred chunks: whenever it is cut off,
-    /// the rest is done by the next.
+    /// the rest is done by the next. Who waits to save goes between two checkpoints, after a tenth
+    /// of a second.
     ///
     /// # Errors
     /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
@@ -67,8 +73,13 @@ impl Store {
         let mut done = Reclaimed::default();
         loop {
             let turn = self.turn()?;
-            // Who waits to save goes between two checkpoints.
-            let (more, gave_way) = self.reclaim_in_turn(due, || self.engine().is_awaited())?;
+            let clock = &self.options().clock;
+            let began = clock.elapsed();
+            let gives_way = || {
+                let had = clock.elapsed().saturating_sub(began);
+                had >= RECLAIM_TURN && self.engine().is_awaited()
+            };
+            let (more, gave_way) = self.reclaim_in_turn(due, gives_way)?;
             drop(turn);
             done = Reclaimed {
                 checkpoints: done.checkpoints + more.checkpoints,
@@ -279,8 +290,10 @@ fn is_over(records: Records<'_>, deleted_at: u64, window: i64) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;
+    use crate::{Clock, ManualClock, Timestamp};
     use crate::format::TableCode;
     use crate::storage::{Faulty, MemoryMedium};
     use crate::store::testing::{keys, noise, options};
@@ -351,5 +364,63 @@ mod tests {
         assert!(store.reclaim(true).unwrap().chunks > 4);
         assert!(len() < before, "{} of {before}", len());
         assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    }
+
+    /// Time that passes whenever somebody looks, or never.
+    #[derive(Debug)]
+    struct Looked(ManualClock, Duration);
+
+    impl Clock for Looked {
+        fn now(&self) -> Timestamp {
+            self.0.now()
+        }
+
+        fn elapsed(&self) -> Duration {
+            self.0.advance(self.1);
+            self.0.elapsed()
+        }
+    }
+
+    /// How often another handle saves while so many checkpoints are reclaimed, if so much time
+    /// passes at each.
+    fn saves_beside_a_reclaim(checkpoints: u64, time: Duration) -> u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.ckpt");
+        let clock = Arc::new(Looked(ManualClock::default(), time));
+        let pruner = Store::create_with(&path, Options { clock, ..options() }).unwrap();
+        let job = pruner.job("pruned").unwrap();
+        for iteration in 0..checkpoints {
+            job.save(iteration).bytes("own", b"state").commit().unwrap();
+        }
+        pruner.delete_job("pruned").unwrap();
+        let other = Store::open_with(&path, options()).unwrap();
+        let (saves, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let job = other.job("other").unwrap();
+                while !is_over.load(Ordering::SeqCst) {
+                    let iteration = saves.fetch_add(1, Ordering::SeqCst);
+                    job.save(iteration).bytes("own", b"more").commit().unwrap();
+                }
+            });
+            while saves.load(Ordering::SeqCst) < 2 {
+                std::thread::yield_now();
+            }
+            let before = saves.load(Ordering::SeqCst);
+            let reclaimed = pruner.reclaim(true).unwrap();
+            assert_eq!(reclaimed.checkpoints, checkpoints);
+            let beside = saves.load(Ordering::SeqCst) - before;
+            is_over.store(true, Ordering::SeqCst);
+            beside
+        })
+    }
+
+    #[test]
+    fn a_reclaim_gives_way_to_saves_but_not_before_a_tenth_of_a_second() {
+        // At the clock that stands still, others save before it comes to its turn and after it.
+        let in_one_turn = saves_beside_a_reclaim(40, Duration::ZERO);
+        assert!(in_one_turn < 10, "{in_one_turn}");
+        let in_turns = saves_beside_a_reclaim(40, RECLAIM_TURN);
+        assert!(in_turns > 20, "{in_turns}");
     }
 }

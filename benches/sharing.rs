@@ -135,6 +135,22 @@ fn save_large(store: &Store, mib: u64) {
 }
 
 /// How long whoever reads waits while another process saves.
+/// What the command line does beside a save, in processes of its own.
+const COMMANDS: [&[&str]; 4] = [
+    &["ls"],
+    &["watch", "--times", "1"],
+    &["verify"],
+    &["export", "small@latest", "--force", "-o", "exported"],
+];
+
+fn program(arguments: &[&str], path: &Path) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ckptdb"));
+    command.args(arguments).arg("-s").arg(path);
+    command.current_dir(path.parent().unwrap());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 fn beside(path: &Path, mib: u64) {
     let store = Store::create(path).unwrap();
     let job = store.job("small").unwrap();
@@ -165,7 +181,7 @@ fn beside(path: &Path, mib: u64) {
             let latest = job.latest().unwrap().unwrap();
             assert!(latest.read("state").unwrap() == state);
         });
-        timed("verify", &|| {
+        timed("store.verify", &|| {
             assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
         });
         timed("export 1 MiB", &|| {
@@ -173,6 +189,9 @@ fn beside(path: &Path, mib: u64) {
             write_folder(&latest, &|_| true, &out).unwrap();
             std::fs::remove_dir_all(&out).unwrap();
         });
+        for command in COMMANDS {
+            timed(command[0], &|| program(command, path));
+        }
     }
     println!(
         "  beside a save of {mib} MiB, which took {:?}:",

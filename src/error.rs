@@ -260,6 +260,11 @@ impl Error {
                     .to_owned(),
             ),
             Self::Newer { .. } => Some("update ckptdb; the file was left as it is".to_owned()),
+            Self::Busy { holder: None, .. } => Some(
+                "it has the file for itself alone; close it, or have it share the store \
+                 (Sharing::Local)"
+                    .to_owned(),
+            ),
             Self::Busy { .. } => Some(
                 "it goes on when that process is done; wait longer with --wait (Options::wait)"
                     .to_owned(),

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ckptdb::policy::{Keep, Retention};
 use ckptdb::{
     Backend, CheckpointId, Clock, Error, Locks, ManualClock, Medium, MemoryMedium, Options, Store,
     Timestamp, VerifyDepth,
@@ -61,8 +62,8 @@ fn in_every_order(name: &str, story: impl Fn() + Send + Sync + 'static) {
     assert!(told >= SCHEDULES as u64);
 }
 
-/// Time that passes whenever somebody looks, the same in each run of a schedule: a reclaim gives way
-/// after each checkpoint.
+/// Time that passes whenever somebody looks, the same in each run of a schedule: a reclaim gives
+/// way after each checkpoint.
 #[derive(Debug, Default)]
 struct Looked(ManualClock);
 
@@ -291,15 +292,17 @@ fn handles_that_share_a_store_save_read_and_reclaim_in_whatever_order() {
     in_every_order("handles that share a store", || {
         let medium = Shared::default();
         let first = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
-        let old = save(&first, "old", 1, 9).unwrap();
+        let [old, kept] = [1, 2].map(|iteration| save(&first, "old", iteration, 9).unwrap());
         let open = || Store::open_in(Arc::new(medium.clone()), options()).unwrap();
         let saver = spawn(&first, |store| {
             [1, 2].map(|iteration| save(&store, "NQ", iteration, 1).unwrap())
         });
         let other = spawn(&open(), |store| save(&store, "ES", 1, 1).unwrap());
-        let remover = spawn(&open(), move |store| {
-            store.delete(old, true).unwrap();
+        let remover = spawn(&open(), |store| {
+            let newest = Retention::new([Keep::Latest(1)]).unwrap();
+            store.job("old").unwrap().prune(&newest).unwrap();
             store.reclaim(true).unwrap();
+            store.compact().unwrap();
         });
         // Two threads of one handle.
         let onlooker = open();
@@ -322,6 +325,7 @@ fn handles_that_share_a_store_save_read_and_reclaim_in_whatever_order() {
             for id in [saved[0], saved[1], other] {
                 holds(store, id, 1);
             }
+            holds(store, kept, 9);
             store.resolve(&old.to_string()).unwrap_err();
         }
         verifies(&last);

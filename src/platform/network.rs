@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 /// The network file system that a path lies on, if it is one. Of those that programs provide
-/// (FUSE), most are, and the others can't be told from them.
+/// (FUSE), many are, and the others can't be told from them.
 #[cfg(target_os = "linux")]
 pub(crate) fn network_file_system(path: &Path) -> io::Result<Option<&'static str>> {
     #[expect(
@@ -38,6 +38,12 @@ const fn network_kind(magic: u32) -> Option<&'static str> {
         0x1983_0326 => "BeeGFS",
         0x7461_636F => "OCFS2",
         0x0116_1970 => "GFS2",
+        0xAAD7_AAEA => "PanFS",
+        0x2003_0528 => "OrangeFS",
+        // What a virtual machine shows of its host.
+        0x786F_4256 => "VirtualBox",
+        0xBACB_ACBC => "VMware",
+        0x7C7C_6673 => "Parallels",
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@ use super::caught::caught;
 use super::options::Overlap;
 use super::worker::{Order, Report, Worker};
 use crate::error::Error;
+use crate::platform;
 use crate::store::OwnedSave;
 use crate::telemetry::Batch;
 
@@ -27,6 +28,8 @@ pub(super) enum Handed {
 pub(super) struct Background {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Worker>>,
+    /// Where that thread is: a forked process has what they share, and no thread.
+    process: u32,
 }
 
 #[derive(Default)]
@@ -65,7 +68,13 @@ impl Background {
         Ok(Self {
             shared,
             thread: Some(thread),
+            process: platform::process_id(),
         })
+    }
+
+    /// Whether this is the process that has the thread. In another one, nothing is waited for.
+    fn is_own(&self) -> bool {
+        platform::process_id() == self.process
     }
 
     /// Hands a save over. What training waits for meanwhile is the one before.
@@ -111,16 +120,25 @@ impl Background {
 
     /// What has been done since.
     pub(super) fn reports(&self) -> Vec<Report> {
+        if !self.is_own() {
+            return Vec::new();
+        }
         std::mem::take(&mut self.shared.lock().reports)
     }
 
     pub(super) fn is_busy(&self) -> bool {
+        if !self.is_own() {
+            return false;
+        }
         let state = self.shared.lock();
         state.busy || state.queued.is_some()
     }
 
     /// Waits until everything that was handed over is done.
     pub(super) fn wait(&self) {
+        if !self.is_own() {
+            return;
+        }
         let mut state = self.shared.lock();
         while state.busy || state.queued.is_some() {
             state = self.shared.wait(state);
@@ -134,6 +152,10 @@ impl Background {
     }
 
     fn close(&mut self) -> Option<Worker> {
+        if !self.is_own() {
+            std::mem::forget(self.thread.take());
+            return None;
+        }
         self.shared.lock().closing = true;
         self.shared.changed.notify_all();
         self.thread.take().and_then(|thread| thread.join().ok())

@@ -352,6 +352,9 @@ impl Session {
                 self.settle(report)
             }
             Saver::Beside(background) => {
+                if let Err(error) = self.job.check_process() {
+                    return self.not_handed_over(order, error);
+                }
                 let handed = background.submit(order, owned, overlap, &|| waited.so_far());
                 self.handed_over(handed)
             }

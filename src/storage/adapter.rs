@@ -104,7 +104,10 @@ impl Condition {
             Some(overlay) => overlay.len(),
             None => self.backend.len()?,
         };
-        Trees::of(&read, len)?.check(which)
+        let checked = Trees::of(&read, len).and_then(|trees| trees.check(which));
+        // A page that others have used since is none of these.
+        self.check_state()?;
+        checked
     }
 
     /// Lets the writes through that were held back, and all that come after.

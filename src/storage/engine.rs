@@ -82,17 +82,18 @@ impl Engine {
     pub(crate) fn open(medium: Arc<dyn Medium>, options: EngineOptions) -> Result<Self> {
         let suspects = Arc::default();
         let share = Arc::new(Self::share_of(medium.as_ref())?);
+        let open = || Handle::open_known(medium.as_ref(), options, (&suspects, &share));
         let reading = share.begin_read(options.wait)?;
-        let handle = Handle::open(medium.as_ref(), options, (&suspects, &share), false)?;
-        let store = match handle.identify() {
-            Ok(store) => store,
-            Err(error) => {
-                // Closing a damaged database may fail too; the first error says more.
-                noted(handle.close());
-                return Err(error);
-            }
-        };
+        let mut opened = open();
         drop(reading);
+        if let Err(Error::Overtaken { .. }) = opened
+            && share.begin_write(options.wait).is_ok()
+        {
+            // Others publish faster than it opens. Once, they wait for it.
+            opened = open();
+            share.decline();
+        }
+        let (handle, store) = opened?;
         Ok(Self::with(
             (medium, options),
             store,
@@ -442,14 +443,7 @@ impl Engine {
     fn fill(&self, slot: &mut Option<Handle>) -> Result<()> {
         self.share.check_file()?;
         let known = (&self.suspects, &self.share);
-        let handle = Handle::open(self.medium.as_ref(), self.options, known, false)?;
-        let found = match handle.identify() {
-            Ok(found) => found,
-            Err(error) => {
-                noted(handle.close());
-                return Err(error);
-            }
-        };
+        let (handle, found) = Handle::open_known(self.medium.as_ref(), self.options, known)?;
         if found != self.store {
             noted(handle.close());
             let why = format!("the store {} was replaced by {found}", self.store);

@@ -17,6 +17,8 @@ pub struct FileMedium {
     place: PathBuf,
     writable: bool,
     is_shared: bool,
+    /// Whether the engine's own tools are kept out.
+    locks_whole: bool,
 }
 
 impl FileMedium {
@@ -30,6 +32,7 @@ impl FileMedium {
             path,
             writable: true,
             is_shared: false,
+            locks_whole: true,
         }
     }
 
@@ -39,6 +42,15 @@ impl FileMedium {
         Self {
             is_shared: platform::has_range_locks(),
             ..Self::new(path)
+        }
+    }
+
+    /// The same on a network file system. There, a lock of the whole file is one of all of its
+    /// places, and would be in the way of what shares it.
+    pub(crate) fn on_network(path: impl Into<PathBuf>) -> Self {
+        Self {
+            locks_whole: false,
+            ..Self::shared(path)
         }
     }
 
@@ -75,6 +87,7 @@ impl Medium for FileMedium {
                 file,
                 writable,
                 is_shared: self.is_shared,
+                locks_whole: self.locks_whole,
                 last_end: AtomicU64::new(0),
                 told: AtomicU64::new(0),
             }) as Box<dyn Backend>)
@@ -111,6 +124,7 @@ struct FileBackend {
     file: File,
     writable: bool,
     is_shared: bool,
+    locks_whole: bool,
     /// Where the last large read ended, and how far the system has been told to read.
     last_end: AtomicU64,
     told: AtomicU64,
@@ -194,6 +208,9 @@ impl Backend for FileBackend {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
+        if !self.locks_whole {
+            return Ok(true);
+        }
         // Who shares it by locks of its own keeps out only those who know nothing of these.
         let tried = if self.writable && !self.is_shared {
             self.file.try_lock()
@@ -210,7 +227,11 @@ impl Backend for FileBackend {
     }
 
     fn unlock(&self) -> io::Result<()> {
-        self.file.unlock()
+        if self.locks_whole {
+            self.file.unlock()
+        } else {
+            Ok(())
+        }
     }
 
     fn allocated(&self) -> io::Result<u64> {

@@ -26,13 +26,19 @@ pub(super) struct Context {
 }
 
 /// Runs what calls redb. On damaged bytes redb may panic; that becomes an error, and the handle is
-/// not used again. This is the one place in the crate that catches a panic.
+/// not used again. This is the one place in the crate that catches a panic. Whatever goes wrong on
+/// pages that others have used since they were a state's is no fault of theirs or of the disk's.
 pub(super) fn guarded<T>(context: &Context, run: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+    let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         context.condition.set_broken();
         let why = format!("the engine stopped on it: {}", text_of(panic.as_ref()));
         Err(Error::corrupt(named(&context.path), why))
-    })
+    });
+    if result.is_err() && context.condition.standing().is_overtaken() {
+        let path = context.path.clone();
+        return Err(Error::Overtaken { path });
+    }
+    result
 }
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {

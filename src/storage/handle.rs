@@ -50,6 +50,25 @@ pub(super) struct Handle {
 }
 
 impl Handle {
+    /// Opens a database that is a store of ours, and tells which.
+    pub(super) fn open_known(
+        medium: &dyn Medium,
+        options: EngineOptions,
+        known: (&Arc<Suspects>, &Arc<Share>),
+    ) -> Result<(Self, StoreId)> {
+        let handle = Self::open(medium, options, known, false)?;
+        match handle.identify() {
+            Ok(store) => Ok((handle, store)),
+            Err(error) => {
+                // Closing a damaged database may fail too; the first error says more.
+                if let Err(error) = handle.close() {
+                    tracing::warn!(%error, "closing a database that is no store failed");
+                }
+                Err(error)
+            }
+        }
+    }
+
     /// Opens the database with all of the engine's writes held back until the first change. A
     /// fresh one has nothing to be mistaken for.
     pub(super) fn open(
@@ -116,7 +135,7 @@ impl Handle {
     }
 
     /// The id of the store in this database, if it is one that this release reads.
-    pub(super) fn identify(&self) -> Result<StoreId> {
+    fn identify(&self) -> Result<StoreId> {
         let not_ours = |why: &str| Error::NotAStore {
             path: self.context.path.clone(),
             why: why.to_owned(),

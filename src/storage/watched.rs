@@ -28,6 +28,8 @@ pub(super) struct Watch {
     /// From now on syncs fail.
     pub(super) fails: AtomicBool,
     pub(super) told: Mutex<Option<Told>>,
+    /// Is told of each read before it is made.
+    pub(super) told_of_reads: Mutex<Option<Told>>,
 }
 
 impl fmt::Debug for Watch {
@@ -86,6 +88,9 @@ impl Backend for WatchedBackend {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if let Some(told) = self.watch.told_of_reads.lock().unwrap().as_mut() {
+            told();
+        }
         self.file.read(offset, out)
     }
 

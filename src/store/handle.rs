@@ -16,6 +16,9 @@ use crate::storage::{Change, Durability, Engine, Medium, MemoryMedium, Room, Row
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
+/// How often what is read begins anew before others wait for it.
+const READS_BESIDE_OTHERS: usize = 3;
+
 /// An open `*.ckptdb` file. Clones are the same store; the file is closed with the last one.
 ///
 /// ```
@@ -68,7 +71,7 @@ impl Store {
     /// As [`Store::create`].
     pub fn create_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
-        options.check_place(path.parent().unwrap_or(path), path)?;
+        options.check_place(path)?;
         if platform::is_taken(path) {
             return Err(Error::Exists {
                 path: path.to_owned(),
@@ -86,6 +89,27 @@ impl Store {
             return Err(error);
         }
         Self::open_with(path, options)
+    }
+
+    /// Opens a store, or makes it if there is nothing at the path, also where several processes do
+    /// so at the same time.
+    ///
+    /// # Errors
+    /// As [`Store::open`] and [`Store::create`].
+    pub fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_or_create_with(path, Options::default())
+    }
+
+    /// [`Store::open_or_create`] with options.
+    ///
+    /// # Errors
+    /// As [`Store::open_or_create`].
+    pub fn open_or_create_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
+        let path = path.as_ref();
+        match Self::create_with(path, options.clone()) {
+            Err(Error::Exists { .. }) => Self::open_with(path, options),
+            created => created,
+        }
     }
 
     /// Makes a new store in an empty medium.
@@ -142,7 +166,7 @@ impl Store {
     pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self> {
         let path = path.as_ref();
         check_file(path)?;
-        options.check_place(path, path)?;
+        options.check_place(path)?;
         Self::open_in(options.medium(path), options)
     }
 
@@ -287,18 +311,18 @@ impl Store {
         })
     }
 
-    /// Reads one consistent state.
-    pub(super) fn read<T>(&self, run: impl FnOnce(&dyn Rows) -> Result<T>) -> Result<T> {
-        self.engine().read(run)
-    }
-
-    /// [`Store::read`] of what may be read again: once more, if others have changed the store for
-    /// too long meanwhile.
-    pub(super) fn read_again<T>(&self, mut run: impl FnMut(&dyn Rows) -> Result<T>) -> Result<T> {
-        match self.read(&mut run) {
-            Err(Error::Overtaken { .. }) => self.read(run),
-            done => done,
+    /// Reads one consistent state. `run` begins anew if others publish several while it reads, as
+    /// they do if it takes longer than they wait; in the end they wait for its turn.
+    pub(super) fn read<T>(&self, mut run: impl FnMut(&dyn Rows) -> Result<T>) -> Result<T> {
+        for _ in 0..READS_BESIDE_OTHERS {
+            match self.engine().read(&mut run) {
+                Err(Error::Overtaken { .. }) => {}
+                done => return done,
+            }
         }
+        // Who may not have it reads once more as it comes.
+        let _turn = self.turn();
+        self.engine().read(run)
     }
 }
 

@@ -99,6 +99,11 @@ impl Job {
         self.store.clone()
     }
 
+    /// Refuses a forked process, in which nothing of the store can be used.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.store.engine().check_process()
+    }
+
     /// The store's clock.
     pub(crate) fn store_clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.store.options().clock)

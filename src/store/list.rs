@@ -214,7 +214,7 @@ impl Checkpoints {
             return Ok(false);
         };
         let store = self.store.clone();
-        let (rest, found) = store.read_again(|rows| match scan {
+        let (rest, found) = store.read(|rows| match scan {
             Scan::Index { lower, upper } => self.index_page(rows, lower, upper),
             Scan::Records { upper } => self.record_page(rows, upper),
         })?;

@@ -117,30 +117,20 @@ impl Options {
     /// The medium for a file.
     pub(super) fn medium(&self, path: &Path) -> Arc<dyn Medium> {
         Arc::new(match self.sharing {
-            Sharing::Local | Sharing::Anywhere => FileMedium::shared(path),
             Sharing::Alone => FileMedium::new(path),
+            Sharing::Anywhere if network_of(path).is_some() => FileMedium::on_network(path),
+            Sharing::Local | Sharing::Anywhere => FileMedium::shared(path),
         })
     }
 
-    /// Refuses a place where locks may not hold, for the store at `path`.
-    pub(super) fn check_place(&self, place: &Path, path: &Path) -> Result<()> {
-        if self.sharing == Sharing::Anywhere {
-            return Ok(());
-        }
-        // The folder of a bare name is the one that we are in.
-        let here = Path::new(".");
-        let place = if place.as_os_str().is_empty() {
-            here
-        } else {
-            place
-        };
-        match platform::network_file_system(place) {
-            Ok(Some(kind)) => Err(Error::NetworkFileSystem {
+    /// Refuses a place where locks may not hold.
+    pub(super) fn check_place(&self, path: &Path) -> Result<()> {
+        match network_of(path) {
+            Some(kind) if self.sharing != Sharing::Anywhere => Err(Error::NetworkFileSystem {
                 path: path.to_owned(),
                 kind,
             }),
-            // What is wrong with it is told by who opens it.
-            Ok(None) | Err(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -151,4 +141,16 @@ impl Options {
             wait: self.wait,
         }
     }
+}
+
+/// The network file system that a file is on, or will be on. What is wrong with a path is told by
+/// who opens it.
+fn network_of(path: &Path) -> Option<&'static str> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        // The folder of a bare name is the one that we are in.
+        _ => Path::new("."),
+    };
+    let place = if path.exists() { path } else { folder };
+    platform::network_file_system(place).unwrap_or(None)
 }

@@ -14,7 +14,7 @@ use crate::store::{Checkpoint, Store};
 fn on_job(
     store: &Store,
     name: &str,
-    find: impl FnOnce(&dyn Rows, u32, &JobRecord) -> Result<Vec<(u64, CheckpointRecord)>>,
+    find: impl Fn(&dyn Rows, u32, &JobRecord) -> Result<Vec<(u64, CheckpointRecord)>>,
 ) -> Result<Vec<Checkpoint>> {
     let found = store.read(|rows| match Records(rows).job_named(name)? {
         Some((number, job)) => find(rows, number, &job),

@@ -1,5 +1,6 @@
 //! Giving space back: what deleted checkpoints held, and what the file holds too much.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -70,99 +71,32 @@ impl Store {
     /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn reclaim(&self, now: bool) -> Result<Reclaimed> {
         let due = if now { Due::All } else { Due::WindowOver };
-        let mut done = Reclaimed::default();
+        let mut work = Work::new(self, due);
         loop {
-            let turn = self.turn()?;
-            let clock = &self.options().clock;
-            let began = clock.elapsed();
-            let gives_way = || {
-                let had = clock.elapsed().saturating_sub(began);
-                had >= RECLAIM_TURN && self.engine().is_awaited()
-            };
-            let (more, gave_way) = self.reclaim_in_turn(due, gives_way)?;
-            drop(turn);
-            done = Reclaimed {
-                checkpoints: done.checkpoints + more.checkpoints,
-                chunks: done.chunks + more.chunks,
-                bytes: done.bytes + more.bytes,
-                ..more
-            };
-            if !gave_way {
-                return Ok(done);
+            let _turn = self.turn()?;
+            if work.in_turn(&|had| had >= RECLAIM_TURN && self.engine().is_awaited())? {
+                return Ok(work.done);
             }
         }
-    }
-
-    /// What was reclaimed, and whether it ended early because it `gives_way` to somebody. The
-    /// caller has the turn.
-    fn reclaim_in_turn(&self, due: Due, gives_way: impl Fn() -> bool) -> Result<(Reclaimed, bool)> {
-        let mut done = Reclaimed::default();
-        let deleted = self.read(|rows| deleted_rows(rows, self, due))?;
-        let mut unreadable = Vec::new();
-        for (row, is_due) in deleted {
-            if !is_due {
-                done.waiting += 1;
-            } else if let Err(error) = self.try_to_drop(row, &mut done) {
-                // One that the disk can't read must not keep the others.
-                if !matches!(error, Error::Io { .. })
-                    || !self.engine().suspects().has_unreadable_nodes()
-                {
-                    return Err(error);
-                }
-                unreadable.push(row);
-            } else if gives_way() {
-                return Ok((done, true));
-            }
-        }
-        let unread = unreadable
-            .into_iter()
-            .try_for_each(|row| self.try_to_drop(row, &mut done));
-        self.forget_removed()?;
-        (done.chunks, done.bytes) = sweep(self.engine(), self.options().compression)?;
-        if done.chunks > 0 && !self.engine().has_ballast() {
-            // The disk is full, and what is free now is so within the file only. The next reclaim
-            // needs ballast again: a shorter file gives it room.
-            let shorter = self.engine().compact();
-            if let Err(error) = shorter {
-                tracing::warn!(%error, "the file could not be made shorter");
-            } else if !self.engine().has_ballast() {
-                tracing::warn!("the disk has no room for ballast");
-            }
-        }
-        unread.map(|()| (done, false))
     }
 
     /// Makes what room there is to make, after a save found none: lack of space ends the undo
     /// windows at once. What was deleted after log record `log`, perhaps by that save itself,
     /// stays. The caller has the turn.
     pub(super) fn end_undo_windows(&self, log: u64) {
-        match self.reclaim_in_turn(Due::Until(log), || false) {
-            Ok((
-                Reclaimed {
-                    checkpoints, bytes, ..
-                },
-                _,
-            )) => tracing::warn!(
+        let mut work = Work::new(self, Due::Until(log));
+        let done = work.in_turn(&|_| false);
+        let Reclaimed {
+            checkpoints, bytes, ..
+        } = work.done;
+        match done {
+            Ok(_) => tracing::warn!(
                 checkpoints,
                 bytes,
                 "on a full disk, what was deleted is reclaimed"
             ),
             Err(error) => tracing::warn!(%error, "no room could be made"),
         }
-    }
-
-    /// Drops a deleted checkpoint, unless what it refers to is damaged: damage is local, and the
-    /// others are reclaimed.
-    fn try_to_drop(&self, row: IndexKey, done: &mut Reclaimed) -> Result<()> {
-        match self.drop_for_good(row) {
-            Ok(()) => done.checkpoints += 1,
-            Err(Error::Corrupt { what, why }) => {
-                tracing::warn!(id = row.id, what, why, "a deleted checkpoint stays");
-                done.damaged += 1;
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
     }
 
     /// Drops the telemetry of removed jobs of which no checkpoint can come back.
@@ -242,6 +176,104 @@ impl Store {
     }
 }
 
+/// A reclaim, through all of its turns.
+#[derive(Debug)]
+struct Work<'s> {
+    store: &'s Store,
+    due: Due,
+    done: Reclaimed,
+    /// Checkpoints that stay, and are not tried again in each turn.
+    stay: BTreeSet<u64>,
+    /// Those of them that the disk could not read: once more at the end.
+    unreadable: Vec<IndexKey>,
+}
+
+impl<'s> Work<'s> {
+    fn new(store: &'s Store, due: Due) -> Self {
+        Self {
+            store,
+            due,
+            done: Reclaimed::default(),
+            stay: BTreeSet::new(),
+            unreadable: Vec::new(),
+        }
+    }
+
+    /// Does all of it, or as much as it can before it has to give way, asked with the time that it
+    /// has had. What it has freed by then is used at once. Whether it is at its end. The caller has
+    /// the turn.
+    fn in_turn(&mut self, gives_way: &dyn Fn(Duration) -> bool) -> Result<bool> {
+        let (store, due) = (self.store, self.due);
+        let deleted = store.read(|rows| deleted_rows(rows, store, due))?;
+        self.done.waiting = deleted.iter().filter(|(_, is_due)| !is_due).count() as u64;
+        let clock = &store.options().clock;
+        let began = clock.elapsed();
+        for (row, _) in deleted.into_iter().filter(|(_, is_due)| *is_due) {
+            if self.stay.contains(&row.id) || !self.tries(row)? {
+                continue;
+            }
+            if gives_way(clock.elapsed().saturating_sub(began)) {
+                self.sweep()?;
+                return Ok(false);
+            }
+        }
+        let unreadable = std::mem::take(&mut self.unreadable);
+        let unread = unreadable
+            .into_iter()
+            .try_for_each(|row| self.drop_sound(row).map(drop));
+        store.forget_removed()?;
+        self.sweep()?;
+        if self.done.chunks > 0 && !store.engine().has_ballast() {
+            // The disk is full, and what is free now is so within the file only. The next reclaim
+            // needs ballast again: a shorter file gives it room.
+            let shorter = store.engine().compact();
+            if let Err(error) = shorter {
+                tracing::warn!(%error, "the file could not be made shorter");
+            } else if !store.engine().has_ballast() {
+                tracing::warn!("the disk has no room for ballast");
+            }
+        }
+        unread.map(|()| true)
+    }
+
+    /// Whether a checkpoint is gone. One that the disk can't read must not keep the others.
+    fn tries(&mut self, row: IndexKey) -> Result<bool> {
+        match self.drop_sound(row) {
+            Err(Error::Io { .. }) if self.store.engine().suspects().has_unreadable_nodes() => {
+                self.stay.insert(row.id);
+                self.unreadable.push(row);
+                Ok(false)
+            }
+            tried => tried,
+        }
+    }
+
+    /// Drops a deleted checkpoint, unless what it refers to is damaged: damage is local, and the
+    /// others are reclaimed.
+    fn drop_sound(&mut self, row: IndexKey) -> Result<bool> {
+        match self.store.drop_for_good(row) {
+            Ok(()) => {
+                self.done.checkpoints += 1;
+                Ok(true)
+            }
+            Err(Error::Corrupt { what, why }) => {
+                tracing::warn!(id = row.id, what, why, "a deleted checkpoint stays");
+                self.stay.insert(row.id);
+                self.done.damaged += 1;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn sweep(&mut self) -> Result<()> {
+        let (chunks, bytes) = sweep(self.store.engine(), self.store.options().compression)?;
+        self.done.chunks += chunks;
+        self.done.bytes += bytes;
+        Ok(())
+    }
+}
+
 /// The rows of deleted checkpoints.
 fn rows_of_deleted(rows: &dyn Rows) -> Result<Vec<IndexKey>> {
     let mut found = Vec::new();
@@ -293,11 +325,11 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use super::*;
-    use crate::{Clock, ManualClock, Timestamp};
     use crate::format::TableCode;
     use crate::storage::{Faulty, MemoryMedium};
     use crate::store::testing::{keys, noise, options};
     use crate::store::{Options, VerifyDepth};
+    use crate::{Clock, ManualClock, Timestamp};
 
     #[test]
     fn telemetry_goes_with_the_last_checkpoint_of_a_removed_job_that_none_was_forked_from() {

@@ -166,8 +166,8 @@ impl Store {
     fn walk_back(&self, start: Checkpoint, back: u64, reference: &str) -> Result<Checkpoint> {
         let mut at = start;
         for step in 0..back {
-            let mut id = at.id.get();
             let before = self.read(|rows| {
+                let mut id = at.id.get();
                 loop {
                     match parent_of(Records(rows), id)? {
                         None => return Ok(None),
@@ -176,12 +176,12 @@ impl Store {
                     let record = Records(rows).checkpoint(id)?;
                     if let Some(record) = record.filter(|record| record.later.deleted.is_none()) {
                         let job = Records(rows).known_job(record.saved.job)?;
-                        return Ok(Some((record, job.name)));
+                        return Ok(Some((id, record, job.name)));
                     }
                 }
             })?;
             at = match before {
-                Some((record, job)) => Checkpoint::new(self.clone(), id, record, job),
+                Some((id, record, job)) => Checkpoint::new(self.clone(), id, record, job),
                 None => {
                     let hint = format!("its line goes back {step} checkpoints from there");
                     let what = format!("checkpoint matches `{reference}`");

@@ -28,7 +28,7 @@ pub(super) fn reading<T>(
     checkpoint: Source<'_>,
     mut run: impl FnMut(&dyn Rows) -> Result<T>,
 ) -> Result<T> {
-    checkpoint.store.read_again(|rows| {
+    checkpoint.store.read(|rows| {
         run(rows).map_err(|error| match error {
             Error::Corrupt { .. } if Records(rows).is_reclaimed(checkpoint.id.get()) => {
                 Error::Deleted { id: checkpoint.id }

@@ -69,9 +69,8 @@ impl Store {
     /// # Errors
     /// From the disk, or [`Error::Corrupt`].
     pub fn breakdown(&self) -> Result<Breakdown> {
-        let mut found = Breakdown::default();
-        let mut rows_of = HashMap::new();
-        self.read(|rows| {
+        let (mut found, rows_of) = self.read(|rows| {
+            let (mut found, mut rows_of) = (Breakdown::default(), HashMap::new());
             rows.each_chunk(&mut |id, bytes| {
                 let row = ChunkRow::from_bytes(&id, bytes)
                     .map_err(|error| error.of(format!("chunk {id}")))?;
@@ -79,7 +78,8 @@ impl Store {
                 found.encodings.entry(encoding).or_default().add(&row);
                 rows_of.insert(id, row);
                 Ok(ControlFlow::Continue(()))
-            })
+            })?;
+            Ok((found, rows_of))
         })?;
         let mut of_kind = HashSet::new();
         for job in self.jobs()? {

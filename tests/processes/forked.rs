@@ -1,12 +1,16 @@
 //! A process that forks while a store is open, as Python's `multiprocessing` does: the store stays
 //! that of the process that opened it.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
+use ckptdb::policy::Trigger;
+use ckptdb::session::{Overlap, SaveState, Session, SessionOptions};
 use ckptdb::{Error, Filter, Options, Store, VerifyDepth};
 use rustix::process::{Pid, WaitOptions, waitpid};
 use tempfile::TempDir;
@@ -21,10 +25,16 @@ fn save(store: &Store, iteration: u64) -> ckptdb::Result<()> {
 }
 
 /// What went another way than it should in the process that was forked.
-fn in_the_fork(store: Store, path: &Path) -> Vec<&'static str> {
+fn in_the_fork(store: Store, mut session: Session, path: &Path) -> Vec<&'static str> {
     let is_refused = |error: Option<Error>| matches!(error, Some(Error::Forked { .. }));
+    // The thread that saves beside the training is not in this process: nothing waits for it.
+    let step = session.step(1, &BTreeMap::new(), |save| save.bytes("x", &[1]));
+    let is_failed = matches!(step.save, SaveState::Failed);
+    session.wait();
+    drop(session);
     let list = Filter::default();
     let mut answers = vec![
+        ("a step of a session", is_failed),
         ("a save", is_refused(save(&store, 2).err())),
         ("a list", is_refused(store.list(&list).err())),
         ("a reclaim", is_refused(store.reclaim(true).err())),
@@ -78,6 +88,12 @@ pub(crate) fn run() {
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
     let store = Store::create(&path).unwrap();
     save(&store, 1).unwrap();
+    let options = SessionOptions {
+        triggers: Trigger::Iterations(NonZeroU64::MIN).into(),
+        background: Some(Overlap::Wait),
+        ..SessionOptions::default()
+    };
+    let session = store.job("session").unwrap().session(options).unwrap();
     // Another thread is in the middle of a save: in the new process nobody gives its turn back.
     let (is_read, was_read) = channel();
     let (go_on, word) = channel();
@@ -93,7 +109,7 @@ pub(crate) fn run() {
     let before = std::fs::read(&path).unwrap();
     let forked = i32::try_from(std::os::unix::process::parent_id()).unwrap();
     let Some(forked) = Pid::from_raw(forked) else {
-        let wrong = in_the_fork(store, &path);
+        let wrong = in_the_fork(store, session, &path);
         for what in &wrong {
             tell(&format!("not refused as it should be: {what}"));
         }
@@ -109,7 +125,7 @@ pub(crate) fn run() {
     go_on.send(()).unwrap();
     saver.join().unwrap();
     save(&store, 3).unwrap();
-    drop(store);
+    drop((session, store));
     let store = Store::open(&path).unwrap();
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
     assert_eq!(store.list(&Filter::default()).unwrap().count(), 3);

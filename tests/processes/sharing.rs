@@ -1,9 +1,9 @@
 //! Several processes on one store: trainers, readers and one that prunes, side by side; and what
 //! becomes of the others when one is killed.
 
-use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ckptdb::policy::{Keep, Retention};
@@ -18,6 +18,7 @@ const SMALL: usize = 2_000;
 /// A multiple is kept for ever by the one that prunes, and of others the newest so many.
 const EVERY: u64 = 10;
 const LATEST: u64 = 5;
+const TRAINERS: u64 = 8;
 
 /// How much is done: `NAME=NUMBER` in the environment for more than in an ordinary run.
 fn amount(name: &str, ordinary: u64) -> u64 {
@@ -82,18 +83,24 @@ pub(crate) fn run_onlooker() {
     }
 }
 
+/// Applies retention to all jobs.
+fn prune(store: &Store) -> u64 {
+    let rules = [Keep::Latest(LATEST), Keep::Every(EVERY.try_into().unwrap())];
+    let retention = Retention::new(rules).unwrap();
+    let jobs = store.jobs().unwrap().into_iter();
+    jobs.map(|job| {
+        let job = store.job(&job.name).unwrap();
+        job.prune(&retention).unwrap().deleted
+    })
+    .sum()
+}
+
 /// The role: applies retention to all jobs again and again, and reclaims, until it is killed.
 pub(crate) fn run_pruner() {
     let path: PathBuf = argument("CKPTDB_TEST_STORE");
     let store = Store::open(&path).unwrap();
-    let rules = [Keep::Latest(LATEST), Keep::Every(EVERY.try_into().unwrap())];
-    let retention = Retention::new(rules).unwrap();
     for round in 1.. {
-        let mut deleted = 0;
-        for job in store.jobs().unwrap() {
-            let job = store.job(&job.name).unwrap();
-            deleted += job.prune(&retention).unwrap().deleted;
-        }
+        let deleted = prune(&store);
         let reclaimed = store.reclaim(true).unwrap();
         if round % 10 == 1 {
             store.compact().unwrap();
@@ -123,9 +130,47 @@ fn stopped(mut process: Process) -> Vec<String> {
     process.rest()
 }
 
+/// Whether all that the rules keep of what the trainers saved is there, and after one more round
+/// of retention not a byte more.
+fn holds_what_the_model_does(path: &Path, saves: u64, large: usize) {
+    let store = Store::open(path).unwrap();
+    let is_kept = |iteration| iteration % EVERY == 0 || iteration + LATEST > saves;
+    let iterations = |number: u64| -> Vec<u64> {
+        let job = store.job(&format!("market/{number}")).unwrap();
+        let found = job.list().unwrap().map(|found| {
+            let found = found.unwrap();
+            assert!(found.read("state").unwrap() == bytes_of(number, found.iteration, large));
+            found.iteration
+        });
+        let mut found: Vec<u64> = found.collect();
+        found.sort_unstable();
+        found
+    };
+    for number in 0..TRAINERS {
+        let there = iterations(number);
+        for iteration in (1..=saves).filter(|iteration| is_kept(*iteration)) {
+            let is_there = there.binary_search(&iteration).is_ok();
+            assert!(is_there, "market/{number}@{iteration} is gone");
+        }
+    }
+    prune(&store);
+    store.reclaim(true).unwrap();
+    let kept: Vec<u64> = (1..=saves)
+        .filter(|iteration| is_kept(*iteration))
+        .collect();
+    for number in 0..TRAINERS {
+        assert_eq!(iterations(number), kept);
+    }
+    let of_one = |iteration: &u64| bytes_of(0, *iteration, large).len() as u64;
+    let bytes = TRAINERS * kept.iter().map(of_one).sum::<u64>();
+    let stats = store.stats().unwrap();
+    assert_eq!(stats.checkpoints, TRAINERS * kept.len() as u64);
+    assert_eq!(stats.unique_bytes, bytes);
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
 #[test]
 fn eight_trainers_two_readers_and_a_pruner_share_a_store_and_nothing_is_lost_or_refused() {
-    const TRAINERS: u64 = 8;
     let saves = amount("CKPTDB_SHARED_SAVES", 24);
     let large = amount("CKPTDB_SHARED_LARGE", 1 << 20);
     let folder = TempDir::new().unwrap();
@@ -171,27 +216,41 @@ fn eight_trainers_two_readers_and_a_pruner_share_a_store_and_nothing_is_lost_or_
     );
     println!("{} rounds of retention", pruned.len());
 
-    let store = Store::open(&path).unwrap();
-    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
-    for number in 0..TRAINERS {
-        let job = store.job(&format!("market/{number}")).unwrap();
-        let mut there = BTreeMap::new();
-        for checkpoint in job.list().unwrap() {
-            let checkpoint = checkpoint.unwrap();
-            there.insert(checkpoint.iteration, checkpoint);
-        }
-        for iteration in 1..=saves {
-            let must_be = iteration % EVERY == 0 || iteration + LATEST > saves;
-            match there.get(&iteration) {
-                Some(found) => {
-                    let expected = bytes_of(number, iteration, usize::try_from(large).unwrap());
-                    assert!(found.read("state").unwrap() == expected);
-                }
-                None => assert!(!must_be, "market/{number}@{iteration} is gone"),
-            }
-        }
-        assert_eq!(there.last_key_value().map(|(last, _)| *last), Some(saves));
+    holds_what_the_model_does(&path, saves, usize::try_from(large).unwrap());
+}
+
+#[test]
+fn of_many_that_save_to_a_new_store_one_makes_it_and_all_are_in_it() {
+    let folder = TempDir::new().unwrap();
+    let state = folder.path().join("state.bin");
+    std::fs::write(&state, noise(1, 5_000)).unwrap();
+    let savers = (0..8).map(|number| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ckptdb"));
+        let job = format!("market/{number}");
+        command.args([
+            "save",
+            "--create",
+            "--iteration",
+            "1",
+            "--job",
+            &job,
+            "-s",
+            "new.ckptdb",
+        ]);
+        command.arg(&state).current_dir(&folder);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    });
+    let savers: Vec<_> = savers.collect();
+    for saver in savers {
+        let output = saver.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
+    let path = folder.path().join("new.ckptdb");
+    let store = Store::open_or_create(&path).unwrap();
+    assert_eq!(store.list(&Filter::default()).unwrap().count(), 8);
+    let other = Store::open_or_create(folder.path().join("other.ckptdb")).unwrap();
+    assert_ne!(other.id(), store.id());
 }
 
 #[test]
@@ -416,4 +475,31 @@ fn the_command_line_answers_beside_a_save_and_says_who_is_in_the_way_of_a_change
     assert!(output.status.success(), "{output:?}");
     assert_eq!(saver.line().unwrap(), "done");
     assert_eq!(store.list(&Filter::default()).unwrap().count(), 3);
+}
+
+#[test]
+fn what_goes_wrong_for_a_while_is_told_by_watch_and_does_not_end_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("runs.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let job = store.job("own").unwrap();
+    job.save(1).bytes("x", &[1]).commit().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ckptdb"));
+    command.args(["watch", "own", "--json", "--interval", "20ms", "-s"]);
+    command
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut watching = command.spawn().unwrap();
+    let mut looks = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut look = || looks.next().unwrap().unwrap();
+    assert!(look().contains(r#""latest":1"#));
+    store.delete_job("own").unwrap();
+    let mut told = BufReader::new(watching.stderr.take().unwrap()).lines();
+    let told = told.next().unwrap().unwrap();
+    assert!(told.contains("own"), "{told}");
+    job.save(2).bytes("x", &[2]).commit().unwrap();
+    while !look().contains(r#""latest":2"#) {}
+    watching.kill().unwrap();
+    watching.wait().unwrap();
 }

@@ -210,6 +210,16 @@ int statfs(const char *path, struct statfs *disk)
     return placed(path, (int)syscall(SYS_statfs, path, disk), (long *)&disk->f_type);
 }
 
+/* There, a lock of the whole file is in the way of one of a part of it. */
+int flock(int fd, int operation)
+{
+    if (is_watched(fd) && getenv("CKPTDB_SHIM_NETWORK")) {
+        errno = EWOULDBLOCK;
+        return -1;
+    }
+    return (int)syscall(SYS_flock, fd, operation);
+}
+
 static uint64_t held(int fd)
 {
     struct stat status;

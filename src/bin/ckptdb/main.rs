@@ -55,7 +55,7 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
     match &cli.command {
         Command::Init(args) => commands::init::run(args, &cli.global, style),
         Command::Save(args) => commands::save::run(args, &cli.global, style),
-        Command::Demo(args) => demo::run(args, cli.global.store.as_deref(), style),
+        Command::Demo(args) => demo::run(args, &cli.global, style),
         Command::Version => commands::version::run(style),
         Command::Salvage(args) => commands::salvage::run(args, style),
         Command::Config(args) => match &args.action {

@@ -3,8 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use ckptdb::Store;
 use ckptdb::reference::Reference;
+use ckptdb::{Error, Store};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
@@ -33,8 +33,11 @@ pub(crate) fn open_for(global: &Global, reference: Option<&str>) -> Result<Store
 pub(crate) fn open_or_create(global: &Global) -> Result<(Store, bool), Failure> {
     let options = global.options();
     match named(global) {
-        Some(path) if !path.exists() => Ok((Store::create_with(path, options)?, true)),
-        Some(path) => Ok((Store::open_with(path, options)?, false)),
+        Some(path) => match Store::create_with(&path, options.clone()) {
+            // It was there, or another process has just made it.
+            Err(Error::Exists { .. }) => Ok((Store::open_with(path, options)?, false)),
+            created => Ok((created?, true)),
+        },
         None => Ok((Store::open_with(find(global)?, options)?, false)),
     }
 }

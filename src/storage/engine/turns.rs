@@ -98,6 +98,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::ops::Range;
     use std::path::Path;
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::sync::mpsc::channel;
     use std::sync::{Arc, Mutex};
     use std::thread;
@@ -207,6 +208,39 @@ mod tests {
     }
 
     #[test]
+    fn a_handle_that_is_overtaken_while_it_opens_opens_the_state_of_then() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let one = Arc::new(watched(file.path()).0);
+        put(&one, 1..60, 3000);
+        let mut lens = (1..).map(|round| 2000 + round);
+        for moment in 0.. {
+            let medium = Watched::new(file.path());
+            let reads = Arc::new(AtomicU64::new(0));
+            let last = Arc::new(AtomicUsize::new(0));
+            *medium.watch.told_of_reads.lock().unwrap() = Some(Box::new({
+                let (one, reads, last) = (Arc::clone(&one), Arc::clone(&reads), Arc::clone(&last));
+                let states: Vec<_> = lens.by_ref().take(3).collect();
+                move || {
+                    if reads.fetch_add(1, Ordering::SeqCst) == moment {
+                        // The last writes where the first state was.
+                        for len in &states {
+                            put(&one, 1..60, *len);
+                        }
+                        last.store(states[2], Ordering::SeqCst);
+                    }
+                }
+            }));
+            let two = Engine::open(Arc::new(medium), OPTIONS).unwrap();
+            let last = last.load(Ordering::SeqCst);
+            if last == 0 {
+                assert!(moment > 10, "{moment}");
+                break;
+            }
+            assert_eq!(record(&two, 59).unwrap().len(), last, "{moment}");
+        }
+    }
+
+    #[test]
     fn a_handle_writes_nothing_out_of_its_turn_however_little_memory_its_reads_have() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (one, watch) = watched(file.path());
@@ -313,11 +347,9 @@ mod tests {
         one.begin_turn().unwrap();
         let staged = one.next_staged();
         commit(&one, Durability::Staged, 2, 3000).unwrap();
-        watch.fails.store(true, std::sync::atomic::Ordering::SeqCst);
+        watch.fails.store(true, Ordering::SeqCst);
         one.end_turn(false);
-        watch
-            .fails
-            .store(false, std::sync::atomic::Ordering::SeqCst);
+        watch.fails.store(false, Ordering::SeqCst);
         put(&two, 3..4, 3000);
         one.make_durable(staged).unwrap_err();
         // The next one sees the other's state, and not what failed; nor does this one.

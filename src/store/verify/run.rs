@@ -99,7 +99,7 @@ impl Store {
             commit,
             ..
         } = &mut walk;
-        let walked = self.read(|rows| {
+        let walked = self.engine().read(|rows| {
             *commit = last_commit(rows);
             let mut ledger = Ledger::default();
             findings.jobs = ledger.read_jobs(rows, &mut findings.damage)?;

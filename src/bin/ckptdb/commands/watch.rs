@@ -45,29 +45,44 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     loop {
         // Ages are those of this look.
         let style = &style.now();
-        let look = Look::at(store, args.job.as_deref())?;
-        let text = if style.json {
-            style.json_line("watch", &look.document())?
-        } else {
-            look.text(style)?
-        };
-        if style.is_terminal() && !style.json {
-            style.show(&text)?;
-        } else if text != last {
-            let mut out = style.out();
-            if !last.is_empty() && !style.json {
-                writeln!(out)?;
-            }
-            out.write_all(text.as_bytes())?;
-            out.flush()?;
-        }
-        last = text;
+        let looked = Look::at(store, args.job.as_deref());
         count += 1;
-        if args.times.is_some_and(|times| count >= times) {
+        let is_last = args.times.is_some_and(|times| count >= times);
+        match looked {
+            Ok(look) => show(&look, &mut last, style)?,
+            // What is wrong for a while, as a job that is removed or a store that is compacted,
+            // does not end it.
+            Err(failure) if is_last || last.is_empty() => return Err(failure),
+            Err(failure) => {
+                failure.report();
+            }
+        }
+        if is_last {
             return Ok(());
         }
         thread::sleep(args.interval);
     }
+}
+
+/// Shows a look, if it is not as the last one.
+fn show(look: &Look, last: &mut String, style: &Style) -> Result<(), Failure> {
+    let text = if style.json {
+        style.json_line("watch", &look.document())?
+    } else {
+        look.text(style)?
+    };
+    if style.is_terminal() && !style.json {
+        style.show(&text)?;
+    } else if text != *last {
+        let mut out = style.out();
+        if !last.is_empty() && !style.json {
+            writeln!(out)?;
+        }
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+    }
+    *last = text;
+    Ok(())
 }
 
 /// A metric, as it goes.

@@ -4,6 +4,8 @@ use std::env;
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{self, ChildStdout, Command, Stdio};
 
+use ckptdb::Sharing;
+
 use super::message::Message;
 use super::plan::Plan;
 use crate::failure::{Exit, Failure};
@@ -30,6 +32,9 @@ impl Child {
             ("--seed", plan.seed),
         ] {
             command.arg(option).arg(number.to_string());
+        }
+        if plan.options.sharing == Sharing::Anywhere {
+            command.arg("--force-network");
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().map_err(failed)?;

@@ -21,6 +21,7 @@ use self::acts::{compare, inspect, reference, resume, train_and_kill};
 use self::plan::Plan;
 use self::story::Story;
 use crate::failure::Failure;
+use crate::global::Global;
 use crate::output::{Progress, Style};
 
 /// Where the demo's store is unless `--store` says otherwise. `CKPTDB_STORE` names a store with
@@ -50,10 +51,12 @@ pub(crate) struct Args {
 
 /// Runs the demo, or the training process within it.
 ///
-/// `store` is what `--store` names, if it is given.
-pub(crate) fn run(args: &Args, store: Option<&Path>, style: &Style) -> Result<(), Failure> {
+/// The store is what `--store` names, if it is given.
+pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Failure> {
+    let store = global.store.as_deref();
     let plan = Plan {
         store: store.unwrap_or(Path::new(DEFAULT_STORE)).to_owned(),
+        options: global.options(),
         iterations: args.iterations,
         every: args.every,
         seed: args.seed,
@@ -62,7 +65,7 @@ pub(crate) fn run(args: &Args, store: Option<&Path>, style: &Style) -> Result<()
     if args.worker {
         return worker::run(&plan, style);
     }
-    target::prepare(&plan.store, args.force)?;
+    target::prepare(&plan, args.force)?;
     perform(&plan, style)
 }
 
@@ -80,7 +83,7 @@ fn perform(plan: &Plan, style: &Style) -> Result<(), Failure> {
     tell.found(&killed, &found)?;
     let resumed = busy("training on", || resume(plan, &found))?;
     tell.resumed(&resumed)?;
-    let store = Store::open(&plan.store)?;
+    let store = Store::open_with(&plan.store, plan.options.clone())?;
     let ended = busy("loading every checkpoint", || {
         compare(plan, &reference, &store)
     })?;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ckptdb::Options;
+
 use crate::failure::Failure;
 
 /// What is trained, and where it is saved. Demo and training process agree on it.
@@ -9,6 +11,8 @@ use crate::failure::Failure;
 pub(super) struct Plan {
     /// Where the store is.
     pub(super) store: PathBuf,
+    /// How it is opened.
+    pub(super) options: Options,
     /// Iterations in all.
     pub(super) iterations: u64,
     /// Iterations from one save to the next.
@@ -61,6 +65,7 @@ mod tests {
     fn plan(iterations: u64, every: u64) -> Plan {
         Plan {
             store: PathBuf::new(),
+            options: Options::default(),
             iterations,
             every,
             seed: 0,

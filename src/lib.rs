@@ -35,10 +35,10 @@ pub use metric::Direction;
 pub use platform::{Clock, ManualClock, SystemClock};
 pub use storage::{Backend, FileMedium, Lock, Locks, Medium, MemoryMedium};
 pub use store::{
-    Breakdown, Checkpoint, Checkpoints, Compacted, Damage, EntryStorage, Filter, Job, JobInfo,
-    Options, Outcome, OwnedSave, Pruned, Reclaimed, Recompressed, Repaired, Resumed, Salvaged,
-    Save, SaveTimes, Saved, SessionStats, Sharing, Stats, Store, Telemetry, Usage, VerifyDepth,
-    VerifyReport,
+    Breakdown, Change, Checkpoint, Checkpoints, Compacted, Damage, Diff, DocumentChange, EntryDiff,
+    EntryStorage, Filter, Job, JobInfo, Options, Outcome, OwnedSave, Pruned, Reclaimed,
+    Recompressed, Repaired, Resumed, Salvaged, Save, SaveTimes, Saved, SessionStats, Sharing,
+    Stats, Store, Telemetry, Usage, ValueDiff, VerifyDepth, VerifyReport,
 };
 pub use tensor::{DType, Tensor, TensorSlice};
 pub use time::Timestamp;

@@ -15,6 +15,7 @@ mod damage;
 mod deletion;
 mod deltas;
 mod demo;
+mod diff;
 mod faults;
 mod lifecycle;
 mod model;

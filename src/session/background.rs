@@ -112,7 +112,7 @@ impl Background {
             }
             Overlap::Skip => {}
         }
-        order.waited = elapsed().saturating_sub(began);
+        order.waited += elapsed().saturating_sub(began);
         state.queued = Some((order, save.handed_over()));
         self.shared.changed.notify_all();
         answer

@@ -237,6 +237,7 @@ impl Session {
             return SaveState::LeftOut;
         }
         let events = &events;
+        let asked = self.clock.elapsed();
         if self.parent.is_some() {
             // Only the first save names the checkpoint that it continues.
             self.wait();
@@ -272,7 +273,7 @@ impl Session {
             iteration,
             must,
             blocked: Duration::ZERO,
-            waited: Duration::ZERO,
+            waited: began.saturating_sub(asked),
             telemetry,
             events: events.clone(),
             is_beside: matches!(self.saver, Saver::Beside(_)),
@@ -324,6 +325,19 @@ impl Session {
             });
             return self.settle(report);
         }
+        // What only its turn asks for may be left out; all else is saved.
+        let overlap = if order.must || !order.is_periodic() {
+            Overlap::Wait
+        } else {
+            self.overlap
+        };
+        if let Saver::Beside(background) = &self.saver
+            && overlap == Overlap::Skip
+            && background.is_busy()
+        {
+            // Nothing is copied for it.
+            return self.handed_over(Handed::Skipped(Box::new(order)));
+        }
         // It is copied: to be sent to the thread, or to be tried twice.
         // What may be the last save does not wait for a pass.
         let mut nothing = || ();
@@ -339,12 +353,6 @@ impl Session {
             }
         };
         order.blocked = waited.so_far();
-        // What only its turn asks for may be left out; all else is saved.
-        let overlap = if order.must || !order.is_periodic() {
-            Overlap::Wait
-        } else {
-            self.overlap
-        };
         match &mut self.saver {
             Saver::Here(worker) => {
                 let report =

@@ -333,9 +333,10 @@ impl Engine {
         let _publishing = self.share.publish();
         let compacted = handle.compact();
         let closed = self.discard(&mut slot);
-        // Closing is a part of it here.
+        // Closing is a part of it here. Whatever failed before, it is this that has to be known.
         if condition.sync_failed() {
             self.sync_failed.store(true, Ordering::SeqCst);
+            self.refuse_after_failed_sync()?;
         }
         compacted.and(closed)?;
         for _ in 0..REOPENINGS {

@@ -8,6 +8,7 @@ mod change;
 mod check;
 mod checkpoint;
 mod commit;
+mod compare;
 mod copying;
 mod declare;
 mod delete;
@@ -60,6 +61,7 @@ mod verify;
 mod walk;
 
 pub use checkpoint::Checkpoint;
+pub use compare::{Change, Diff, DocumentChange, EntryDiff, ValueDiff};
 pub(crate) use document::canonical as canonical_json;
 pub use handle::Store;
 pub use job::{Job, JobInfo};

@@ -218,7 +218,7 @@ pub(super) fn all(checkpoint: Source<'_>) -> Result<BTreeMap<String, (EntryKind,
 }
 
 /// A piece of a pack, without a copy.
-fn within(pack: &Bytes, offset: u64, bytes: u64) -> Result<Bytes> {
+pub(super) fn within(pack: &Bytes, offset: u64, bytes: u64) -> Result<Bytes> {
     let short = || Error::corrupt("a pack", "it is too short");
     let from = usize::try_from(offset).map_err(|_| short())?;
     let to = usize::try_from(bytes)

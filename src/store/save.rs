@@ -358,7 +358,8 @@ impl<'a> Save<'a> {
     }
 
     /// Puts an entry in the place of the one with this name, if there is one. What can't be
-    /// accepted is told, and nothing has changed.
+    /// accepted is told, and nothing has changed. A generation is that of the bytes that it was
+    /// given for, and goes with them.
     pub(crate) fn replaced(
         mut self,
         name: &str,
@@ -366,10 +367,13 @@ impl<'a> Save<'a> {
     ) -> (Self, Option<Error>) {
         let before = self.fault.take();
         let old = self.parts.remove(name);
+        let generation = self.request.generations.remove(name);
         let mut save = put(self);
         let fault = std::mem::replace(&mut save.fault, before);
         if let (Some(_), Some(old)) = (&fault, old) {
             save.parts.insert(name.to_owned(), old);
+            let generation = generation.map(|generation| (name.to_owned(), generation));
+            save.request.generations.extend(generation);
         }
         (save, fault)
     }

@@ -48,7 +48,8 @@ fn rebased(
     one: &mut bool,
 ) -> Result<bool> {
     let ids = dead.iter().map(|(_, id)| *id).collect();
-    let encoder = &mut Encoder::new(compression);
+    // Whoever wants no deltas has none; those that are there stay deltas, or the file would grow.
+    let encoder = &mut Encoder::new(compression.max(Compression::Default));
     match rebase(engine, encoder, &ids, *one) {
         Err(Error::Full { .. }) if !*one => {
             *one = true;

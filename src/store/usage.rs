@@ -91,7 +91,14 @@ impl Store {
             let mut of_job = HashSet::new();
             let sum = found.jobs.entry(job.name).or_default();
             for checkpoint in self.list(&filter)? {
-                let checkpoint = checkpoint?;
+                let checkpoint = match checkpoint {
+                    // Verify says what is wrong with it.
+                    Err(error @ Error::Corrupt { .. }) => {
+                        tracing::warn!(%error, "a checkpoint is not counted");
+                        continue;
+                    }
+                    listed => listed?,
+                };
                 let named = each_named(&checkpoint, &mut |kind, chunk| {
                     let id = chunk.chunk();
                     let Some(row) = rows_of.get(&id) else {
@@ -104,9 +111,13 @@ impl Store {
                         found.kinds.entry(kind.to_owned()).or_default().add(row);
                     }
                 });
-                // Others may reclaim what was listed.
-                if !matches!(named, Err(Error::Deleted { .. })) {
-                    named?;
+                match named {
+                    // Others may reclaim what was listed.
+                    Err(Error::Deleted { .. }) => {}
+                    Err(error @ Error::Corrupt { .. }) => {
+                        tracing::warn!(%error, "not all of a checkpoint is counted");
+                    }
+                    named => named?,
                 }
             }
         }

@@ -108,6 +108,28 @@ fn what_only_deltas_need_goes_when_its_checkpoint_goes() {
 }
 
 #[test]
+fn whoever_reclaims_without_compression_leaves_deltas_what_they_are() {
+    let medium = Arc::new(MemoryMedium::default());
+    let store = Store::create_in(medium.clone(), options()).unwrap();
+    let job = store.job("NQ").unwrap();
+    (0..8).for_each(|iteration| drop(save(&job, iteration)));
+    drop((job, store));
+    let raw = Options {
+        compression: Compression::None,
+        ..options()
+    };
+    let store = Store::open_in(medium, raw).unwrap();
+    let job = store.job("NQ").unwrap();
+    let before = store.stats().unwrap().stored_bytes;
+    for gone in 0..4 {
+        job.at(gone).unwrap().unwrap().delete(true).unwrap();
+        store.reclaim(true).unwrap();
+    }
+    check(&store, &job, &[4, 5, 6, 7]);
+    assert!(store.stats().unwrap().stored_bytes < before);
+}
+
+#[test]
 fn a_fork_is_a_delta_against_what_it_was_made_from_and_outlives_it() {
     let store = store();
     let job = store.job("NQ").unwrap();

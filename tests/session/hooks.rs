@@ -190,3 +190,91 @@ fn a_new_best_and_a_failure_are_told() {
     );
     assert_eq!(told.len(), 2);
 }
+
+#[test]
+fn what_a_hook_puts_in_the_place_of_an_entry_has_not_its_generation() {
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    for background in [None, Some(Overlap::Wait)] {
+        let mut session = job
+            .session(SessionOptions {
+                hooks: vec![before_save("statistics", |draft: &mut Draft| {
+                    let bytes = vec![u8::try_from(draft.iteration).unwrap(); 200_000];
+                    draft.put_tensor("table", ckptdb::DType::U8, &[200_000], bytes);
+                    Ok(())
+                })],
+                background,
+                ..every(1)
+            })
+            .unwrap();
+        let first = session.next_iteration();
+        for iteration in first..first + 3 {
+            let own = vec![7; 200_000];
+            let tensor = ckptdb::TensorSlice::new(ckptdb::DType::U8, &[200_000], &own).unwrap();
+            session.step(iteration, &none(), |save| {
+                save.tensor("table", tensor).generation("table", 1)
+            });
+            session.wait();
+            let saved = job.latest().unwrap().unwrap();
+            assert_eq!(saved.iteration, iteration);
+            let expected = vec![u8::try_from(iteration).unwrap(); 200_000];
+            assert!(saved.read("table").unwrap() == expected, "{iteration}");
+        }
+    }
+}
+
+#[test]
+fn a_save_that_is_skipped_since_another_one_runs_asks_for_no_bytes() {
+    /// Counts how often its bytes are asked for.
+    struct Counted(Arc<AtomicU64>);
+    impl safetensors::View for Counted {
+        fn dtype(&self) -> safetensors::Dtype {
+            safetensors::Dtype::U8
+        }
+
+        fn shape(&self) -> &[usize] {
+            &[4]
+        }
+
+        fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            vec![1; 4].into()
+        }
+
+        fn data_len(&self) -> usize {
+            4
+        }
+    }
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    let (go_on, word) = std::sync::mpsc::channel::<()>();
+    let word = Mutex::new(word);
+    let mut session = job
+        .session(SessionOptions {
+            hooks: vec![after_save("slow", move |_| {
+                let _ = word.lock().unwrap().recv();
+                Ok(())
+            })],
+            background: Some(Overlap::Skip),
+            hook_limit: Duration::from_mins(1),
+            ..every(1)
+        })
+        .unwrap();
+    let asked = Arc::new(AtomicU64::new(0));
+    let mut step = |iteration| {
+        let view = Counted(Arc::clone(&asked));
+        session
+            .step(iteration, &none(), |save| save.tensor("x", view))
+            .save
+    };
+    assert!(matches!(step(1), SaveState::Queued));
+    let once = asked.load(Ordering::SeqCst);
+    assert!(once > 0);
+    for iteration in 2..5 {
+        assert!(matches!(step(iteration), SaveState::LeftOut));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), once);
+    drop(go_on);
+    session.wait();
+    assert_eq!(job.list().unwrap().count(), 1);
+}

@@ -11,11 +11,16 @@ use ckptdb::{Backend, Medium};
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) reads: AtomicU64,
+    pub(crate) read_bytes: AtomicU64,
 }
 
 impl Counters {
     pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::SeqCst)
     }
 }
 
@@ -65,6 +70,8 @@ impl Backend for CountingBackend {
     }
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.counters.reads.fetch_add(1, Ordering::SeqCst);
+        let bytes = out.len() as u64;
+        self.counters.read_bytes.fetch_add(bytes, Ordering::SeqCst);
         self.inner.read(offset, out)
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

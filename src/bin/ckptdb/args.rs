@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Latest(commands::latest::Args),
     /// Show the best checkpoints of a job by a metric.
     Best(commands::best::Args),
+    /// Show what differs between two checkpoints.
+    Diff(commands::diff::Args),
     /// Name a checkpoint, or remove a name.
     Tag(commands::tag::Args),
     /// Protect checkpoints from every removal.

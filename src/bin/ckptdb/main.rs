@@ -67,7 +67,11 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
                 Command::Verify(_) => commands::verify::unopened(failure, style),
                 _ => failure,
             })?;
-            let result = run_on(&store, command, style);
+            let result = match command {
+                // It may open another one.
+                Command::Diff(args) => commands::diff::run(args, &cli.global, &store, style),
+                command => run_on(&store, command, style),
+            };
             store.close();
             result
         }
@@ -79,6 +83,7 @@ fn reference_of(command: &Command) -> Option<&str> {
     match command {
         Command::Export(args) => Some(&args.reference),
         Command::Show(args) => Some(&args.reference),
+        Command::Diff(args) => Some(&args.before),
         Command::Tag(args) => Some(&args.reference),
         Command::Annotate(args) => Some(&args.reference),
         Command::Rollback(args) => Some(&args.reference),
@@ -98,6 +103,7 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         | Command::Save(_)
         | Command::Salvage(_)
         | Command::Demo(_)
+        | Command::Diff(_)
         | Command::Config(_)
         | Command::Version => Ok(()),
         Command::Export(args) => commands::export::run(args, store, style),

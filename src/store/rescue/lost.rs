@@ -218,6 +218,8 @@ fn a_node_whose_bytes_are_gone_is_marked_alone_and_healed_by_the_same_state() {
         let store = opened(&damaged);
         let found = store.verify(VerifyDepth::Full).unwrap();
         assert_eq!(checkpoints(&found.damage), users);
+        // What is still there is explained.
+        assert!(!store.breakdown().unwrap().encodings.is_empty());
         let repaired = store.repair(&mut |_, _| {}).unwrap();
         assert_eq!(checkpoints(&repaired.left), users);
         assert_eq!((repaired.lost_chunks, repaired.lost.len()), (0, 0));

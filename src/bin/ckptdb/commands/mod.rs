@@ -5,6 +5,7 @@ pub(crate) mod best;
 pub(crate) mod compact;
 pub(crate) mod config;
 pub(crate) mod delete;
+pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod fork;

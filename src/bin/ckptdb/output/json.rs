@@ -87,7 +87,8 @@ pub(crate) fn metrics(values: &BTreeMap<String, f64>) -> Value {
         .into()
 }
 
-fn metric(value: f64) -> Value {
+/// One of them.
+pub(crate) fn metric(value: f64) -> Value {
     if value.is_nan() {
         "NaN".into()
     } else if value.is_infinite() {

@@ -17,6 +17,7 @@ mod deltas;
 mod demo;
 mod diff;
 mod faults;
+mod import;
 mod lifecycle;
 mod model;
 mod orbax;

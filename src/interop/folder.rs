@@ -183,11 +183,11 @@ fn same_file(one: &str, other: &str) -> Error {
 }
 
 /// A path below a folder for an entry's name.
-fn safe_path(name: &str) -> PathBuf {
+pub(super) fn safe_path(name: &str) -> PathBuf {
     name.split('/').map(safe_component).collect()
 }
 
-fn safe_component(component: &str) -> String {
+pub(super) fn safe_component(component: &str) -> String {
     match component {
         "" => return "%".to_owned(),
         "." => return "%2E".to_owned(),

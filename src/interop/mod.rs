@@ -1,13 +1,24 @@
 //! Files that others read and write: safetensors, folders.
 
 mod folder;
+mod import;
+mod named;
 mod safetensors;
+mod template;
 
 pub use folder::{add_path, write_entry, write_folder};
+pub use import::{
+    DEFAULT_TEMPLATE, IMPORTED_FROM, ImportOptions, Imported, LeftAlone, MODIFIED_AT, Plan, Planned,
+};
+pub use named::write_named;
 pub use safetensors::{SafetensorsFile, write_safetensors};
+pub use template::{Field, NameTemplate};
 
 /// Name of the document that holds a safetensors file's free-form map.
 pub const METADATA_ENTRY: &str = "__metadata__";
+
+/// Name of the entry, before its extension, that an imported checkpoint's own file becomes.
+pub const MODEL_ENTRY: &str = "model";
 
 /// What an export wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

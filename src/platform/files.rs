@@ -97,20 +97,39 @@ pub(crate) fn is_taken(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// What lies in a folder, sorted.
+/// What lies in a folder, sorted. Links to folders are not followed.
 pub(crate) fn members_of(folder: &Path) -> Result<Vec<PathBuf>> {
+    let members = listing(folder)?;
+    match members.iter().find(|path| is_linked_folder(path)) {
+        Some(path) => {
+            let why = "it is a link to a folder, which is not followed";
+            Err(Error::invalid(format!("`{}`", path.display()), why))
+        }
+        None => Ok(members),
+    }
+}
+
+/// What lies in a folder, sorted, whatever it is.
+pub(crate) fn listing(folder: &Path) -> Result<Vec<PathBuf>> {
     let failed = |e| io_error("reading the folder", folder, e);
     let mut members = Vec::new();
     for member in folder.read_dir().map_err(failed)? {
-        let path = member.map_err(failed)?.path();
-        if path.is_symlink() && path.is_dir() {
-            let why = "it is a link to a folder, which is not followed";
-            return Err(Error::invalid(format!("`{}`", path.display()), why));
-        }
-        members.push(path);
+        members.push(member.map_err(failed)?.path());
     }
     members.sort();
     Ok(members)
+}
+
+/// Whether a path is a link to a folder.
+pub(crate) fn is_linked_folder(path: &Path) -> bool {
+    path.is_symlink() && path.is_dir()
+}
+
+/// When a file was changed last, if that is known, in milliseconds since 1970.
+pub(crate) fn modified_at(path: &Path) -> Option<i64> {
+    let changed = path.metadata().ok()?.modified().ok()?;
+    let since = changed.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
 }
 
 /// Reads a user's file that may have at most `limit` bytes; `None` when it has more.

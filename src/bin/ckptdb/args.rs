@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Init(commands::init::Args),
     /// Save files as a checkpoint.
     Save(commands::save::Args),
+    /// Save a folder of checkpoints that other programs have left.
+    Import(commands::import::Args),
     /// Write a checkpoint's entries to files.
     Export(commands::export::Args),
     /// List checkpoints, newest first.

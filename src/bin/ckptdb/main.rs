@@ -55,6 +55,7 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
     match &cli.command {
         Command::Init(args) => commands::init::run(args, &cli.global, style),
         Command::Save(args) => commands::save::run(args, &cli.global, style),
+        Command::Import(args) => commands::import::run(args, &cli.global, style),
         Command::Demo(args) => demo::run(args, &cli.global, style),
         Command::Version => commands::version::run(style),
         Command::Salvage(args) => commands::salvage::run(args, style),
@@ -101,6 +102,7 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
     match command {
         Command::Init(_)
         | Command::Save(_)
+        | Command::Import(_)
         | Command::Salvage(_)
         | Command::Demo(_)
         | Command::Diff(_)

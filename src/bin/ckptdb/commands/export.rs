@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ckptdb::interop::{self, Exported};
+use ckptdb::interop::{self, Exported, NameTemplate};
 use ckptdb::name::printable;
 use ckptdb::{Checkpoint, Store};
 use serde_json::json;
@@ -30,6 +30,12 @@ pub(crate) struct Args {
     /// Only entries whose name matches this pattern with * and ?; may be repeated.
     #[arg(long, value_name = "GLOB")]
     only: Vec<String>,
+    /// Name files by this template: `{market}_ts-{iteration:07d}_val-{val_reward:+.3f}.zip`.
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["entry", "only"])]
+    template: Option<NameTemplate>,
+    /// All checkpoints of the jobs that REF matches, by the template.
+    #[arg(long, requires = "template")]
+    all: bool,
     /// Write over what is there.
     #[arg(short, long)]
     force: bool,
@@ -37,6 +43,9 @@ pub(crate) struct Args {
 
 /// Writes the files and says what they hold.
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
+    if let Some(template) = &args.template {
+        return named(args, template, store, style);
+    }
     let checkpoint = lookup::checkpoint(store, &args.reference)?;
     check_free(&args.output, args.force)?;
     check_selection(args, &checkpoint)?;
@@ -60,6 +69,57 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         human::labelled(&checkpoint),
         args.output.display(),
         human::size(written.bytes),
+    ))
+}
+
+/// Writes one or all checkpoints under the names that a template makes.
+fn named(
+    args: &Args,
+    template: &NameTemplate,
+    store: &Store,
+    style: &Style,
+) -> Result<(), Failure> {
+    let mut checkpoints = Vec::new();
+    if args.all {
+        for job in lookup::jobs(store, Some(&args.reference))? {
+            let listed = store.job(&job.name)?.list()?;
+            checkpoints.extend(listed.collect::<Result<Vec<_>, _>>()?);
+        }
+    } else {
+        checkpoints.push(lookup::checkpoint(store, &args.reference)?);
+    }
+    let progress = Progress::start("exporting");
+    let total = checkpoints
+        .iter()
+        .map(|checkpoint| checkpoint.logical_bytes)
+        .sum();
+    let (mut done, mut bytes) = (Exported::default(), 0);
+    for checkpoint in &checkpoints {
+        progress.set(bytes, total);
+        let written = interop::write_named(checkpoint, template, &args.output, args.force)?;
+        done.files += written.files;
+        done.bytes += written.bytes;
+        bytes += checkpoint.logical_bytes;
+    }
+    drop(progress);
+    if style.json {
+        let body = json!({
+            "checkpoints": checkpoints
+                .iter()
+                .map(|found| json::checkpoint(found))
+                .collect::<Vec<_>>(),
+            "path": args.output.display().to_string(),
+            "files": done.files,
+            "bytes": done.bytes,
+        });
+        return style.document("export", &body);
+    }
+    style.line(format_args!(
+        "exported {} to {}: {} in {}",
+        human::checkpoints(checkpoints.len() as u64),
+        args.output.display(),
+        human::size(done.bytes),
+        human::count(done.files, "file", "files"),
     ))
 }
 

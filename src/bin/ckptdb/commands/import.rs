@@ -1,0 +1,244 @@
+//! `import`: folders of checkpoints that other programs have left.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use ckptdb::interop::{ImportOptions, Imported, LeftAlone, NameTemplate, Plan, Planned};
+use ckptdb::name::printable;
+use ckptdb::{Compression, Direction, Event, Store};
+use serde_json::{Value, json};
+
+use crate::failure::{Exit, Failure};
+use crate::global::Global;
+use crate::output::{Progress, Style, Table, human, json};
+use crate::store_path;
+
+/// Files that are named one by one before the rest is only counted.
+const NAMED: usize = 20;
+
+const TEMPLATES: &str = "\
+Names that are understood without --template:
+  {market}_ts-{iteration:07d}_evt-{event}_val-{val_reward:+.3f}_sharpe-{sharpe_ratio:+.2f}_\
+  seed-{seed}.zip
+  phase{N}_{iteration}_steps.zip, {prefix}_{iteration}_steps.zip (Stable-Baselines3)
+  checkpoint-{iteration}/ (Hugging Face), epoch=3-step=1000-val_loss=0.31.ckpt (Lightning)
+  best_model.zip and such, if they are another's copy or Stable-Baselines3's
+Files that begin with a checkpoint's name, as NAME_vecnormalize.pkl, belong to it.";
+
+/// Options of `import`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = TEMPLATES)]
+pub(crate) struct Args {
+    /// The folder; those in it are looked into.
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// How checkpoints are named, in Python's formats; may be repeated, and goes before the known.
+    #[arg(long, value_name = "TEMPLATE")]
+    template: Vec<NameTemplate>,
+    /// The job, with fields of the name in braces [default: {job} or {market}, else the folder].
+    #[arg(short, long, value_name = "JOB")]
+    job: Option<NameTemplate>,
+    /// Which way a metric is better: `val_loss:min`; may be repeated.
+    #[arg(long, value_name = "NAME:min|max", value_parser = direction)]
+    metric: Vec<(String, Direction)>,
+    /// How much encoding may cost: none, fast, default or max.
+    #[arg(long, value_name = "EFFORT")]
+    compression: Option<Compression>,
+    /// Make the store if it is not there.
+    #[arg(long)]
+    create: bool,
+    /// Show what was understood; save nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+fn direction(text: &str) -> Result<(String, Direction), String> {
+    let wrong = || format!("`{text}` is not like val_loss:min");
+    let (name, way) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let way = Direction::from_str(way).map_err(|_| wrong())?;
+    Ok((name.to_owned(), way))
+}
+
+/// Plans, and carries it out.
+pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Failure> {
+    if !args.folder.is_dir() {
+        let message = format!("no folder `{}`", args.folder.display());
+        return Err(Failure::usage(message).hint("import takes a folder; save takes files"));
+    }
+    let mut options = ImportOptions::default();
+    options.templates.clone_from(&args.template);
+    options.job.clone_from(&args.job);
+    options.directions = args.metric.iter().cloned().collect();
+    options.compression = args.compression;
+    // A store that is not there is told of before a long look at files.
+    let store = if args.dry_run {
+        None
+    } else {
+        Some(open(args, global, style)?)
+    };
+    let progress = Progress::start("looking");
+    let plan = Plan::of(&args.folder, &options)?;
+    drop(progress);
+    let done = match &store {
+        None => None,
+        Some(store) => {
+            let progress = Progress::start("importing");
+            let mut tell = |done, total| {
+                progress.set(done, total);
+                true
+            };
+            Some(plan.run(&args.folder, store, &options, &mut tell)?)
+        }
+    };
+    if style.json {
+        style.document("import", &document(&plan, done.as_ref()))?;
+    } else {
+        print(args, &plan, done.as_ref(), style)?;
+    }
+    match done.map_or(0, |done| done.left.len()) {
+        0 => Ok(()),
+        count => {
+            let what = human::count(count as u64, "checkpoint", "checkpoints");
+            let message = format!("{what} could not be saved");
+            Err(Failure::new(Exit::Failed, message).hint("all others are; run it again afterwards"))
+        }
+    }
+}
+
+fn open(args: &Args, global: &Global, style: &Style) -> Result<Store, Failure> {
+    if !args.create {
+        return store_path::open(global);
+    }
+    let (store, is_new) = store_path::open_or_create(global)?;
+    if is_new {
+        style.note(format_args!("created {}", store.path().display()));
+    }
+    Ok(store)
+}
+
+fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Result<(), Failure> {
+    let mut out = style.out();
+    let shown = if done.is_some() {
+        0
+    } else {
+        plan.checkpoints.len()
+    };
+    if shown > 0 {
+        let mut table = Table::new(0).wrapped("FILE").left("JOB").right("ITERATION");
+        table = table
+            .left("EVENTS")
+            .left("METRICS")
+            .left("ENTRIES")
+            .left("NOTES");
+        for planned in plan.checkpoints.iter().take(shown) {
+            table.row(cells(planned));
+        }
+        table.write(&mut out, style)?;
+    }
+    let failed = done.map_or(&[][..], |done| &done.left);
+    let left: Vec<&LeftAlone> = plan.left.iter().chain(failed).collect();
+    if !left.is_empty() {
+        let mut table = Table::new(0).wrapped("LEFT ALONE").wrapped("WHY");
+        let shown = if done.is_some() { NAMED } else { left.len() };
+        for left in left.iter().take(shown) {
+            table.row(vec![
+                printable(&left.path.to_string_lossy()).into(),
+                printable(&left.why).into(),
+            ]);
+        }
+        table.write(&mut out, style)?;
+        if left.len() > shown {
+            let more = human::thousands((left.len() - shown) as u64);
+            writeln!(out, "...  {more} more (--dry-run)")?;
+        }
+    }
+    out.flush()?;
+    let of_job = |planned: &Planned| planned.job.clone();
+    let mut jobs: Vec<String> = plan.checkpoints.iter().map(of_job).collect();
+    jobs.dedup();
+    let jobs = human::count(jobs.len() as u64, "job", "jobs");
+    let bytes: u64 = plan.checkpoints.iter().map(|planned| planned.bytes).sum();
+    match done {
+        None => style.line(format_args!(
+            "would import {} of {jobs} from {}, {}; nothing was changed (dry run)",
+            human::checkpoints(plan.checkpoints.len() as u64),
+            args.folder.display(),
+            human::size(bytes),
+        )),
+        Some(done) => style.line(format_args!(
+            "imported {} of {jobs} from {}: {}, {} new{}",
+            human::checkpoints(done.saved),
+            args.folder.display(),
+            human::size(done.bytes),
+            human::size(done.new_bytes),
+            match done.already {
+                0 => String::new(),
+                already => format!("; {} were there", human::thousands(already)),
+            },
+        )),
+    }
+}
+
+fn cells(planned: &Planned) -> Vec<crate::output::Cell> {
+    let events: Vec<String> = planned.events.iter().map(Event::to_string).collect();
+    let metric = |(name, value): (&String, &f64)| {
+        format!("{}={}", printable(name), human::metric_short(*value))
+    };
+    let metrics: Vec<String> = planned.metrics.iter().map(metric).collect();
+    let entries: Vec<String> = planned.files.keys().map(|name| printable(name)).collect();
+    let tags = planned
+        .tags
+        .iter()
+        .map(|tag| format!("tag {}", printable(tag)));
+    let notes: Vec<String> = planned
+        .notes
+        .iter()
+        .map(|note| printable(note))
+        .chain(tags)
+        .collect();
+    let entries = match entries.as_slice() {
+        few @ ([] | [_] | [_, _] | [_, _, _]) => few.join(" "),
+        many => human::count(many.len() as u64, "entry", "entries"),
+    };
+    vec![
+        printable(&planned.path.to_string_lossy()).into(),
+        printable(&planned.job).into(),
+        human::thousands(planned.iteration).into(),
+        printable(&events.join(", ")).into(),
+        metrics.join(" ").into(),
+        entries.into(),
+        notes.join(", ").into(),
+    ]
+}
+
+fn document(plan: &Plan, done: Option<&Imported>) -> Value {
+    let planned = |planned: &Planned| {
+        let events: Vec<String> = planned.events.iter().map(Event::to_string).collect();
+        let files = planned.files.iter();
+        let files = files.map(|(entry, path)| (entry.clone(), path.display().to_string().into()));
+        json!({
+            "path": planned.path.display().to_string(),
+            "job": planned.job,
+            "iteration": planned.iteration,
+            "events": events,
+            "metrics": json::metrics(&planned.metrics),
+            "attributes": planned.attributes,
+            "tags": planned.tags,
+            "files": files.collect::<serde_json::Map<String, Value>>(),
+            "bytes": planned.bytes,
+            "notes": planned.notes,
+        })
+    };
+    let left = |left: &LeftAlone| json!({"path": left.path.display().to_string(), "why": left.why});
+    json!({
+        "dry_run": done.is_none(),
+        "checkpoints": plan.checkpoints.iter().map(planned).collect::<Vec<_>>(),
+        "left": plan.left.iter().map(left).collect::<Vec<_>>(),
+        "saved": done.map(|done| done.saved),
+        "already": done.map(|done| done.already),
+        "bytes": done.map(|done| done.bytes),
+        "new_bytes": done.map(|done| done.new_bytes),
+        "failed": done.map(|done| done.left.iter().map(left).collect::<Vec<_>>()),
+    })
+}

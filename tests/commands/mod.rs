@@ -1,5 +1,6 @@
 //! The command line on stores that are damaged: what it says, its JSON, and its exit codes.
 
+mod lines;
 mod watch;
 
 use std::path::{Path, PathBuf};

@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Export(commands::export::Args),
     /// List checkpoints, newest first.
     Ls(commands::ls::Args),
+    /// Show where checkpoints came from: lines, forks, and what rollbacks left behind.
+    Log(commands::log::Args),
     /// List jobs, or delete one.
     Jobs(JobsArgs),
     /// Show everything on a checkpoint.

@@ -110,6 +110,7 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         | Command::Version => Ok(()),
         Command::Export(args) => commands::export::run(args, store, style),
         Command::Ls(args) => commands::ls::run(args, store, style),
+        Command::Log(args) => commands::log::run(args, store, style),
         Command::Jobs(args) => match &args.action {
             None => commands::jobs::run(store, style),
             Some(JobsAction::Delete(args)) => commands::jobs_delete::run(args, store, style),

@@ -1,7 +1,5 @@
 //! `ls`: the checkpoints, newest first.
 
-mod marks;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
@@ -9,7 +7,7 @@ use ckptdb::name::printable;
 use ckptdb::{Checkpoint, Filter, JobInfo, Store};
 use serde_json::{Value, json};
 
-use self::marks::{Marks, events, notes};
+use super::marks::{Marks, events, notes};
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Cell, Style, Table, human, json};

@@ -1,6 +1,7 @@
 //! How results are shown: text for people, JSON for programs.
 
 pub(crate) mod damage;
+mod graph;
 pub(crate) mod human;
 pub(crate) mod json;
 mod progress;
@@ -9,6 +10,7 @@ mod style;
 mod summary;
 mod table;
 
+pub(crate) use graph::Graph;
 pub(crate) use progress::Progress;
 pub(crate) use spark::sparkline;
 pub(crate) use style::Style;

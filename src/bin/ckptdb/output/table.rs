@@ -38,6 +38,11 @@ impl Cell {
             tone,
         }
     }
+
+    /// What it says.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl<T: Into<String>> From<T> for Cell {

@@ -1,4 +1,4 @@
-//! What a row of `ls` says in words, and which cells it stars.
+//! What a row on a checkpoint says in words, and which cells it stars.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use crate::failure::Failure;
 use crate::output::{Cell, Style, Tone};
 
 /// Which checkpoints are a job's head, and which are best by what.
-pub(super) struct Marks {
+pub(crate) struct Marks {
     heads: BTreeSet<CheckpointId>,
     best: BTreeSet<(CheckpointId, String)>,
 }
 
 impl Marks {
-    pub(super) fn read(store: &Store, jobs: &[JobInfo]) -> Result<Self, Failure> {
+    pub(crate) fn read(store: &Store, jobs: &[JobInfo]) -> Result<Self, Failure> {
         let mut best = BTreeSet::new();
         for info in jobs {
             let job = store.job(&info.name)?;
@@ -31,7 +31,7 @@ impl Marks {
         })
     }
 
-    pub(super) fn metric_cell(&self, id: CheckpointId, metric: &str, value: &str) -> Cell {
+    pub(crate) fn metric_cell(&self, id: CheckpointId, metric: &str, value: &str) -> Cell {
         if self.best.contains(&(id, metric.to_owned())) {
             Cell::new(format!("* {value}"), Tone::Good)
         } else {
@@ -41,7 +41,7 @@ impl Marks {
 }
 
 /// The events in short: a star beside a metric says what `best` was about.
-pub(super) fn events(info: &CheckpointInfo) -> String {
+pub(crate) fn events(info: &CheckpointInfo) -> String {
     let short = |event: &Event| match event {
         Event::Best(_) => event.family().to_owned(),
         _ => printable(&event.to_string()),
@@ -51,7 +51,7 @@ pub(super) fn events(info: &CheckpointInfo) -> String {
     words.join(", ")
 }
 
-pub(super) fn notes(info: &CheckpointInfo, marks: &Marks, style: &Style) -> Cell {
+pub(crate) fn notes(info: &CheckpointInfo, marks: &Marks, style: &Style) -> Cell {
     let mut notes = Vec::new();
     if marks.heads.contains(&info.id) {
         notes.push("latest".to_owned());

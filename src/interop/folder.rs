@@ -1,6 +1,7 @@
 //! Files and folders as entries, and back.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::safetensors::write_tensors;
@@ -163,6 +164,16 @@ pub fn write_entry(checkpoint: &Checkpoint, entry: &str, path: &Path) -> Result<
         bytes,
         ..Exported::default()
     })
+}
+
+/// Writes bytes to a file, which appears complete or not at all, in place of what had its name.
+///
+/// # Errors
+/// [`Error::Io`] and [`Error::Full`] from the disk.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(bytes).map_err(|error| file.failed(error))?;
+    file.finish()
 }
 
 fn prepare(folder: &Path, relative: &Path) -> Result<PathBuf> {

@@ -6,7 +6,7 @@ mod named;
 mod safetensors;
 mod template;
 
-pub use folder::{add_path, write_entry, write_folder};
+pub use folder::{add_path, write_bytes, write_entry, write_folder};
 pub use import::{
     DEFAULT_TEMPLATE, IMPORTED_FROM, ImportOptions, Imported, LeftAlone, MODIFIED_AT, Plan, Planned,
 };

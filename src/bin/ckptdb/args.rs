@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::global::Global;
-use crate::{commands, demo};
+use crate::{commands, demo, report};
 
 const EXIT_CODES: &str = "\
 References:
@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Doctor(commands::doctor::Args),
     /// Show how jobs go while other processes train them, again and again.
     Watch(commands::watch::Args),
+    /// Write a page that shows how jobs went; it opens in a browser, offline.
+    Report(report::Args),
     /// Declare metrics.
     Metric(MetricArgs),
     /// Show what is configured, and where.

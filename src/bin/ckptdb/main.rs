@@ -7,8 +7,10 @@ mod demo;
 mod failure;
 mod forecast;
 mod global;
+mod layers;
 mod lookup;
 mod output;
+mod report;
 mod settings;
 mod store_path;
 
@@ -110,6 +112,7 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         | Command::Version => Ok(()),
         Command::Export(args) => commands::export::run(args, store, style),
         Command::Ls(args) => commands::ls::run(args, store, style),
+        Command::Report(args) => report::run(args, store, style),
         Command::Log(args) => commands::log::run(args, store, style),
         Command::Jobs(args) => match &args.action {
             None => commands::jobs::run(store, style),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use ckptdb::name::printable;
-use ckptdb::{Checkpoint, CheckpointId, Filter, Store};
+use ckptdb::{Checkpoint, CheckpointId, Filter, JobInfo, Store};
 use serde_json::{Value, json};
 
 use super::marks::{Marks, events, notes};
@@ -42,17 +42,8 @@ struct Shown {
 /// Lists all lines, the abandoned too.
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
     let jobs = lookup::jobs(store, args.job.as_deref())?;
-    let filter = Filter {
-        job: args.job.clone(),
-        abandoned: true,
-        ..Filter::default()
-    };
-    let mut checkpoints = store.list(&filter)?.collect::<Result<Vec<_>, _>>()?;
-    checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.id));
-    let total = checkpoints.len();
     let limit = args.limit.or((!args.all && !style.json).then_some(SHOWN));
-    checkpoints.truncate(limit.unwrap_or(total));
-    let shown = with_parents(store, checkpoints);
+    let (shown, total) = newest(store, args.job.as_deref(), limit)?;
     if style.json {
         return style.document("log", &document(&shown));
     }
@@ -60,14 +51,63 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         style.note("no checkpoints");
         return Ok(());
     }
-    let marks = Marks::read(store, &jobs)?;
     let mut out = style.out();
+    for line in lines(store, &jobs, &shown, args.graph, style)? {
+        writeln!(out, "{line}")?;
+    }
+    if total > shown.len() {
+        let more = human::thousands((total - shown.len()) as u64);
+        writeln!(out, "...  {more} more (--all)")?;
+    }
+    Ok(out.flush()?)
+}
+
+/// The graph of a job's newest checkpoints, and how many there are in all.
+pub(crate) fn graph(
+    store: &Store,
+    job: &JobInfo,
+    limit: usize,
+    style: &Style,
+) -> Result<(Vec<String>, usize), Failure> {
+    let (shown, total) = newest(store, Some(&job.name), Some(limit))?;
+    let jobs = std::slice::from_ref(job);
+    Ok((lines(store, jobs, &shown, true, style)?, total))
+}
+
+/// The newest checkpoints, and how many there are in all.
+fn newest(
+    store: &Store,
+    job: Option<&str>,
+    limit: Option<usize>,
+) -> Result<(Vec<Shown>, usize), Failure> {
+    let filter = Filter {
+        job: job.map(str::to_owned),
+        abandoned: true,
+        ..Filter::default()
+    };
+    let mut checkpoints = store.list(&filter)?.collect::<Result<Vec<_>, _>>()?;
+    checkpoints.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.id));
+    let total = checkpoints.len();
+    checkpoints.truncate(limit.unwrap_or(total));
+    Ok((with_parents(store, checkpoints), total))
+}
+
+/// A line for each, with those of the graph between them.
+fn lines(
+    store: &Store,
+    jobs: &[JobInfo],
+    shown: &[Shown],
+    is_graph: bool,
+    style: &Style,
+) -> Result<Vec<String>, Failure> {
+    let marks = Marks::read(store, jobs)?;
     let mut graph = Graph::default();
+    let mut lines = Vec::new();
     let is_head = |id: CheckpointId| jobs.iter().any(|job| job.head == Some(id));
-    for line in &shown {
+    for line in shown {
         let text = text_of(line, &marks, style);
-        if !args.graph {
-            writeln!(out, "{text}")?;
+        if !is_graph {
+            lines.push(text);
             continue;
         }
         let mark = match &line.checkpoint {
@@ -77,16 +117,10 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         };
         let continues = line.continues.map(CheckpointId::get);
         let (before, lanes) = graph.node(line.checkpoint.id.get(), continues, mark);
-        for before in before {
-            writeln!(out, "{before}")?;
-        }
-        writeln!(out, "{lanes}  {text}")?;
+        lines.extend(before);
+        lines.push(format!("{lanes}  {text}"));
     }
-    if total > shown.len() {
-        let more = human::thousands((total - shown.len()) as u64);
-        writeln!(out, "...  {more} more (--all)")?;
-    }
-    Ok(out.flush()?)
+    Ok(lines)
 }
 
 /// The checkpoints, each with the nearest one that it continues among those that are there.

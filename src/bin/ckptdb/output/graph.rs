@@ -9,8 +9,8 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// What stands before the text of a node, with `mark` for itself, and the lines between it and the
-    /// node that is shown before it. A `parent` must come later; none ends the lane.
+    /// What stands before the text of a node, with `mark` for itself, and the lines between it and
+    /// the node that is shown before it. A `parent` must come later; none ends the lane.
     pub(crate) fn node(
         &mut self,
         id: u64,

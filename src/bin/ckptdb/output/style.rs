@@ -69,6 +69,22 @@ impl Style {
         }
     }
 
+    /// Of a page: no colour, no terminal, times in full.
+    pub(crate) fn page() -> Self {
+        Self {
+            json: false,
+            color: false,
+            width: None,
+            terminal: false,
+            now: time_now(),
+        }
+    }
+
+    /// The point in time of this output.
+    pub(crate) const fn time(&self) -> Timestamp {
+        self.now
+    }
+
     /// Stdout, locked.
     #[expect(
         clippy::unused_self,

@@ -1,0 +1,96 @@
+//! What the page shows of a job.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use ckptdb::{JobInfo, SessionStats, Store};
+
+use super::known::Known;
+use super::page::{escaped, facts};
+use super::{drift, metric, storage};
+use crate::commands;
+use crate::failure::Failure;
+use crate::output::{Style, human};
+
+/// Checkpoints of the lineage.
+const ROWS: usize = 60;
+/// Metrics that are shown of a job.
+const METRICS: usize = 24;
+
+/// All of a job.
+pub(super) fn section(
+    store: &Store,
+    info: &JobInfo,
+    number: usize,
+    drift_bytes: u64,
+) -> Result<String, Failure> {
+    let job = store.job(&info.name)?;
+    let known = Known::read(store, &info.name)?;
+    let mut html = head(&known, &job.sessions()?);
+    let telemetry = job.telemetry()?.summaries()?;
+    let saved = known
+        .line
+        .iter()
+        .flat_map(|checkpoint| checkpoint.metrics.keys());
+    let names: BTreeSet<&String> = telemetry.keys().chain(saved).collect();
+    let total = names.len();
+    for (place, name) in names.into_iter().take(METRICS).enumerate() {
+        html += &metric::figure_of(store, info, &known, name, &format!("j{number}m{place}"))?;
+    }
+    if total > METRICS {
+        let more = total - METRICS;
+        let _ = write!(
+            html,
+            "<p class=\"soft\">{more} more metrics are left out.</p>"
+        );
+    }
+    html += &storage::figures(&known.line, number);
+    html += &drift::figure_of(&known.line, number, drift_bytes)?;
+    let (lines, total) = commands::log::graph(store, info, ROWS, &Style::page())?;
+    if !lines.is_empty() {
+        let more = total.saturating_sub(ROWS);
+        let rest = if more > 0 {
+            format!("\n...  {more} more")
+        } else {
+            String::new()
+        };
+        let text = escaped(&(lines.join("\n") + &rest));
+        let _ = write!(html, "<h3>Lineage</h3><pre tabindex=\"0\">{text}</pre>");
+    }
+    Ok(html)
+}
+
+/// The job in numbers.
+fn head(known: &Known, sessions: &SessionStats) -> String {
+    let span = match (known.line.first(), known.line.last()) {
+        (Some(first), Some(last)) => format!(
+            "{} to {}, iterations {} to {}",
+            human::rfc3339_seconds(first.saved_at),
+            human::rfc3339_seconds(last.saved_at),
+            human::thousands(first.iteration),
+            human::thousands(last.iteration),
+        ),
+        _ => "nothing saved yet".to_owned(),
+    };
+    facts(&[
+        ("checkpoints", human::thousands(known.line.len() as u64)),
+        (
+            "left behind",
+            human::thousands(known.abandoned.len() as u64),
+        ),
+        ("deleted", human::thousands(known.deleted.len() as u64)),
+        ("saved", span),
+        (
+            "sessions",
+            format!(
+                "{}: {} completed, {} failed, {} interrupted, {} vanished, {} resumed",
+                sessions.started,
+                sessions.completed,
+                sessions.failed,
+                sessions.interrupted,
+                sessions.vanished,
+                sessions.resumed,
+            ),
+        ),
+    ])
+}

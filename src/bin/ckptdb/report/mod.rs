@@ -1,0 +1,87 @@
+//! `report`: one page that shows how jobs went.
+
+mod chart;
+mod drift;
+mod job;
+mod known;
+mod metric;
+mod page;
+mod storage;
+mod thin;
+
+use std::path::PathBuf;
+
+use ckptdb::Store;
+use serde_json::json;
+
+use crate::failure::{Exit, Failure};
+use crate::lookup;
+use crate::output::{Progress, Style, human};
+
+/// Options of `report`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A job, or a pattern with * and ? [default: all jobs].
+    job: Option<String>,
+    /// Where to.
+    #[arg(short, long, value_name = "PATH", default_value = "report.html")]
+    output: PathBuf,
+    /// Bytes of tensors that are read to see how layers drift; 0 for none.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB")]
+    #[arg(value_parser = ckptdb::config::size)]
+    drift: u64,
+}
+
+/// Gathers, draws and writes.
+pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
+    let jobs = lookup::jobs(store, args.job.as_deref())?;
+    let progress = Progress::start("drawing");
+    let stats = store.stats()?;
+    let name = store.path().file_name().unwrap_or(store.path().as_os_str());
+    let title = format!("ckptdb report: {}", name.to_string_lossy());
+    let plain = Style::page();
+    let head = page::facts(&[
+        ("made", human::rfc3339_seconds(plain.time())),
+        ("store", store.path().display().to_string()),
+        ("jobs", human::thousands(jobs.len() as u64)),
+        ("checkpoints", human::thousands(stats.checkpoints)),
+        (
+            "bytes",
+            format!(
+                "{} logical, {} stored{}",
+                human::size(stats.logical_bytes),
+                human::size(stats.stored_bytes),
+                human::ratio(stats.logical_bytes, stats.stored_bytes)
+                    .map_or(String::new(), |ratio| format!(" ({ratio})")),
+            ),
+        ),
+        ("file", human::size(stats.allocated_bytes)),
+    ]);
+    let mut sections = Vec::new();
+    for (number, info) in jobs.iter().enumerate() {
+        let body = job::section(store, info, number, args.drift)?;
+        sections.push((info.name.clone(), body));
+    }
+    let html = page::page(&title, &head, &sections);
+    drop(progress);
+    ckptdb::interop::write_bytes(&args.output, html.as_bytes()).map_err(|error| {
+        let failure = Failure::from(error);
+        failure.exit_with(Exit::Failed)
+    })?;
+    if style.json {
+        return style.document(
+            "report",
+            &json!({
+                "path": args.output.display().to_string(),
+                "jobs": jobs.iter().map(|job| &job.name).collect::<Vec<_>>(),
+                "bytes": html.len(),
+            }),
+        );
+    }
+    style.line(format_args!(
+        "wrote {}: {} of {}",
+        args.output.display(),
+        human::size(html.len() as u64),
+        human::count(jobs.len() as u64, "job", "jobs"),
+    ))
+}

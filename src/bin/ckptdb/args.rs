@@ -96,6 +96,10 @@ pub(crate) enum Command {
     Config(ConfigArgs),
     /// Train something small and show what the store does.
     Demo(demo::Args),
+    /// Print the completions of a shell.
+    Completions(commands::completions::Args),
+    /// Write the man pages into a folder.
+    Man(commands::man::Args),
     /// Print the version.
     Version,
 }

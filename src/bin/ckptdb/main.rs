@@ -17,7 +17,7 @@ mod store_path;
 use std::process::ExitCode;
 
 use ckptdb::Store;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command, ConfigAction, JobsAction, MetricAction};
 use crate::failure::Failure;
@@ -60,6 +60,8 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
         Command::Import(args) => commands::import::run(args, &cli.global, style),
         Command::Demo(args) => demo::run(args, &cli.global, style),
         Command::Version => commands::version::run(style),
+        Command::Completions(args) => commands::completions::run(args, Cli::command(), style),
+        Command::Man(args) => commands::man::run(args, Cli::command(), style),
         Command::Salvage(args) => commands::salvage::run(args, style),
         Command::Config(args) => match &args.action {
             ConfigAction::Show(args) => commands::config::show(args, style),
@@ -109,6 +111,8 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
         | Command::Demo(_)
         | Command::Diff(_)
         | Command::Config(_)
+        | Command::Completions(_)
+        | Command::Man(_)
         | Command::Version => Ok(()),
         Command::Export(args) => commands::export::run(args, store, style),
         Command::Ls(args) => commands::ls::run(args, store, style),

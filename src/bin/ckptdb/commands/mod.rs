@@ -3,6 +3,7 @@
 pub(crate) mod annotate;
 pub(crate) mod best;
 pub(crate) mod compact;
+pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod delete;
 pub(crate) mod diff;
@@ -16,6 +17,7 @@ pub(crate) mod jobs_delete;
 pub(crate) mod latest;
 pub(crate) mod log;
 pub(crate) mod ls;
+pub(crate) mod man;
 mod marks;
 pub(crate) mod metric;
 pub(crate) mod pin;

@@ -1,6 +1,7 @@
 //! The command line on stores that are damaged: what it says, its JSON, and its exit codes.
 
 mod lines;
+mod manual;
 mod report;
 mod watch;
 

@@ -40,13 +40,21 @@ fn demo_ends_bit_identical_and_leaves_a_sound_store() {
         stdout.contains("bit-identical to the uninterrupted run"),
         "{stdout}"
     );
-    for command in ["ls demo", "best demo loss", "stats"] {
+    let shown = [
+        "ls demo",
+        "best demo loss",
+        "diff demo@3",
+        "stats",
+        "report -o demo.html",
+    ];
+    for command in shown {
         assert!(
             stdout.contains(&format!("$ ckptdb -s demo.ckptdb {command}")),
             "{stdout}"
         );
     }
 
+    assert!(folder.path().join("demo.html").is_file());
     let store = Store::open(folder.path().join("demo.ckptdb")).unwrap();
     let report = store.verify(VerifyDepth::Full).unwrap();
     assert_eq!((report.damage.len(), report.checkpoints), (0, 8));

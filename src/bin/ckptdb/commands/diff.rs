@@ -70,7 +70,24 @@ pub(crate) fn run(
             &document((&before, &after), &diff, &rows, args.group),
         );
     }
-    print((&before, &after), &diff, rows, args, style)
+    print(
+        (&before, &after),
+        &diff,
+        rows,
+        (args.top, args.group),
+        style,
+    )
+}
+
+/// Shows how two checkpoints differ, layer by layer.
+pub(crate) fn print_layers(
+    before: &Checkpoint,
+    after: &Checkpoint,
+    top: usize,
+    style: &Style,
+) -> Result<(), Failure> {
+    let diff = before.diff(after)?;
+    print((before, after), &diff, grouped(&diff), (top, true), style)
 }
 
 /// The two checkpoints, the earlier one first.
@@ -97,7 +114,7 @@ fn print(
     both: (&Checkpoint, &Checkpoint),
     diff: &Diff,
     mut rows: Vec<Row>,
-    args: &Args,
+    (top, is_grouped): (usize, bool),
     style: &Style,
 ) -> Result<(), Failure> {
     let mut out = style.out();
@@ -111,10 +128,10 @@ fn print(
         let (a, b) = (a.weight(), b.weight());
         b.0.total_cmp(&a.0).then(b.1.cmp(&a.1))
     });
-    let more = rows.len().saturating_sub(args.top);
+    let more = rows.len().saturating_sub(top);
     if !rows.is_empty() {
         writeln!(out)?;
-        let (name, shape) = if args.group {
+        let (name, shape) = if is_grouped {
             ("LAYER", "ENTRIES")
         } else {
             ("ENTRY", "SHAPE")
@@ -126,7 +143,7 @@ fn print(
             .right("MAX|d|")
             .right("COS")
             .left("NOTES");
-        for row in rows.into_iter().take(args.top) {
+        for row in rows.into_iter().take(top) {
             table.row(row.cells());
         }
         table.write(&mut out, style)?;
@@ -134,7 +151,7 @@ fn print(
     if more > 0 {
         writeln!(out, "  ...  {} more (--top)", human::thousands(more as u64))?;
     }
-    write_documents(&mut out, diff, args.top)?;
+    write_documents(&mut out, diff, top)?;
     Ok(out.flush()?)
 }
 

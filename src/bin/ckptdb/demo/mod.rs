@@ -57,6 +57,7 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
     let plan = Plan {
         store: store.unwrap_or(Path::new(DEFAULT_STORE)).to_owned(),
         options: global.options(),
+        replaces: args.force,
         iterations: args.iterations,
         every: args.every,
         seed: args.seed,

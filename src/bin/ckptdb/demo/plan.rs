@@ -13,6 +13,8 @@ pub(super) struct Plan {
     pub(super) store: PathBuf,
     /// How it is opened.
     pub(super) options: Options,
+    /// Whether what an earlier demo left is replaced.
+    pub(super) replaces: bool,
     /// Iterations in all.
     pub(super) iterations: u64,
     /// Iterations from one save to the next.
@@ -66,6 +68,7 @@ mod tests {
         Plan {
             store: PathBuf::new(),
             options: Options::default(),
+            replaces: false,
             iterations,
             every,
             seed: 0,

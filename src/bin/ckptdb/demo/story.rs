@@ -10,14 +10,16 @@ use super::acts::{Ended, Found, Killed, Outcome, Reference, Resumed};
 use super::plan::Plan;
 use super::trainer::Measured;
 use super::worker::{JOB, MAIN_METRIC};
-use crate::commands;
 use crate::failure::Failure;
 use crate::output::{Style, human};
+use crate::{commands, report};
 
 /// Columns of the word in front of an act.
 const LABEL_WIDTH: usize = 9;
 /// Checkpoints that the demo lists in the end.
 const ROWS: usize = 8;
+/// Bytes of tensors that the report reads for the drift of layers.
+const DRIFT_BYTES: u64 = 64 << 20;
 
 /// Tells the acts one by one.
 #[derive(Debug)]
@@ -200,8 +202,34 @@ impl<'a> Story<'a> {
         commands::ls::print(store, &filter, self.style)?;
         self.command(&format!("best {JOB} {MAIN_METRIC}"))?;
         commands::best::print_for(&store.job(JOB)?, MAIN_METRIC, 1, self.style)?;
+        let job = store.job(JOB)?;
+        let (first, last) = (job.at(self.plan.every)?, job.latest()?);
+        if let (Some(first), Some(last)) = (first, last) {
+            let words = format!(
+                "diff {JOB}@{} {JOB}@latest --group --top 4",
+                first.iteration
+            );
+            self.command(&words)?;
+            commands::diff::print_layers(&first, &last, 4, self.style)?;
+        }
         self.command("stats")?;
-        commands::stats::print(store, self.style)
+        commands::stats::print(store, self.style)?;
+        self.report(store)
+    }
+
+    /// Writes the report beside the store, over no file that may be somebody's.
+    fn report(&self, store: &Store) -> Result<(), Failure> {
+        let output = self.plan.store.with_extension("html");
+        if output.exists() && !self.plan.replaces {
+            return Ok(());
+        }
+        self.command(&format!(
+            "report -o {}",
+            printable(&output.display().to_string())
+        ))?;
+        let jobs = store.jobs()?;
+        let bytes = report::write(store, &jobs, DRIFT_BYTES, &output)?;
+        self.say(&report::told(&output, bytes, jobs.len()))
     }
 
     /// The command that prints what follows, as one would type it.

@@ -9,12 +9,13 @@ mod page;
 mod storage;
 mod thin;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use ckptdb::Store;
+use ckptdb::interop::write_bytes;
+use ckptdb::{JobInfo, Store};
 use serde_json::json;
 
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Progress, Style, human};
 
@@ -35,6 +36,37 @@ pub(crate) struct Args {
 /// Gathers, draws and writes.
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
     let jobs = lookup::jobs(store, args.job.as_deref())?;
+    let bytes = write(store, &jobs, args.drift, &args.output)?;
+    if style.json {
+        return style.document(
+            "report",
+            &json!({
+                "path": args.output.display().to_string(),
+                "jobs": jobs.iter().map(|job| &job.name).collect::<Vec<_>>(),
+                "bytes": bytes,
+            }),
+        );
+    }
+    style.line(told(&args.output, bytes, jobs.len()))
+}
+
+/// What was written, in words.
+pub(crate) fn told(output: &Path, bytes: u64, jobs: usize) -> String {
+    format!(
+        "wrote {}: {} of {}",
+        output.display(),
+        human::size(bytes),
+        human::count(jobs as u64, "job", "jobs"),
+    )
+}
+
+/// Writes the page of these jobs; its length.
+pub(crate) fn write(
+    store: &Store,
+    jobs: &[JobInfo],
+    drift_bytes: u64,
+    output: &Path,
+) -> Result<u64, Failure> {
     let progress = Progress::start("drawing");
     let stats = store.stats()?;
     let name = store.path().file_name().unwrap_or(store.path().as_os_str());
@@ -59,29 +91,11 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     ]);
     let mut sections = Vec::new();
     for (number, info) in jobs.iter().enumerate() {
-        let body = job::section(store, info, number, args.drift)?;
+        let body = job::section(store, info, number, drift_bytes)?;
         sections.push((info.name.clone(), body));
     }
     let html = page::page(&title, &head, &sections);
     drop(progress);
-    ckptdb::interop::write_bytes(&args.output, html.as_bytes()).map_err(|error| {
-        let failure = Failure::from(error);
-        failure.exit_with(Exit::Failed)
-    })?;
-    if style.json {
-        return style.document(
-            "report",
-            &json!({
-                "path": args.output.display().to_string(),
-                "jobs": jobs.iter().map(|job| &job.name).collect::<Vec<_>>(),
-                "bytes": html.len(),
-            }),
-        );
-    }
-    style.line(format_args!(
-        "wrote {}: {} of {}",
-        args.output.display(),
-        human::size(html.len() as u64),
-        human::count(jobs.len() as u64, "job", "jobs"),
-    ))
+    write_bytes(output, html.as_bytes())?;
+    Ok(html.len() as u64)
 }

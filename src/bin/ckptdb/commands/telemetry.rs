@@ -2,14 +2,17 @@
 
 use std::io::Write;
 
-use ckptdb::Store;
 use ckptdb::name::printable;
 use ckptdb::telemetry::{Bucket, Summary};
+use ckptdb::{Store, Telemetry};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::lookup;
-use crate::output::{Style, Table, human};
+use crate::output::{Style, Table, human, sparkline, spread};
+
+/// Blocks that show how a series goes.
+const BLOCKS: usize = 16;
 
 /// Options of `telemetry`.
 #[derive(Debug, clap::Args)]
@@ -61,7 +64,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     if summaries.is_empty() {
         return style.line("nothing was logged yet");
     }
-    let mut table = Table::new(0).left("METRIC").right("POINTS");
+    let mut table = Table::new(0).left("METRIC").left("TREND").right("POINTS");
     for heading in [
         "ITERATIONS",
         "FIRST",
@@ -82,6 +85,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         );
         table.row(vec![
             printable(name).into(),
+            trend(&telemetry, name, summary)?.into(),
             human::thousands(summary.count).into(),
             format!("{first}..{last}").into(),
             human::metric_short(summary.first.1).into(),
@@ -96,6 +100,13 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     let mut out = style.out();
     table.write(&mut out, style)?;
     Ok(out.flush()?)
+}
+
+/// How a series goes, in a few blocks.
+fn trend(telemetry: &Telemetry, name: &str, summary: &Summary) -> Result<String, Failure> {
+    let buckets = telemetry.downsample(name, 0..=summary.last.0, BLOCKS)?;
+    let means: Vec<f64> = buckets.iter().map(|bucket| bucket.mean).collect();
+    Ok(sparkline(&means))
 }
 
 fn series(metric: &str, buckets: &[Bucket], style: &Style) -> Result<(), Failure> {
@@ -118,6 +129,14 @@ fn series(metric: &str, buckets: &[Bucket], style: &Style) -> Result<(), Failure
     for heading in ["MIN", "MEAN", "MAX", "ODD"] {
         table = table.right(heading);
     }
+    table = table.left("MIN TO MAX, AND MEAN");
+    let finite = || buckets.iter().filter(|bucket| bucket.count > 0);
+    let least = finite()
+        .map(|bucket| bucket.min)
+        .fold(f64::INFINITY, f64::min);
+    let most = finite()
+        .map(|bucket| bucket.max)
+        .fold(f64::NEG_INFINITY, f64::max);
     for bucket in buckets {
         let (first, last) = (
             human::thousands(bucket.first),
@@ -130,6 +149,7 @@ fn series(metric: &str, buckets: &[Bucket], style: &Style) -> Result<(), Failure
             human::metric_short(bucket.mean).into(),
             human::metric_short(bucket.max).into(),
             human::thousands(bucket.odd).into(),
+            spread((bucket.min, bucket.mean, bucket.max), (least, most)).into(),
         ]);
     }
     let mut out = style.out();

@@ -12,7 +12,7 @@ mod table;
 
 pub(crate) use graph::Graph;
 pub(crate) use progress::Progress;
-pub(crate) use spark::sparkline;
+pub(crate) use spark::{sparkline, spread};
 pub(crate) use style::Style;
 pub(crate) use summary::summary;
 pub(crate) use table::{Cell, Table, Tone};

@@ -29,9 +29,63 @@ pub(crate) fn sparkline(values: &[f64]) -> String {
     values.iter().map(level).collect()
 }
 
+/// Columns of a [`spread`].
+const COLUMNS: usize = 40;
+
+/// Where a range and its mean lie between the least and the greatest of all, as a line with a dot;
+/// nothing where there is no number.
+pub(crate) fn spread((min, mean, max): (f64, f64, f64), (least, most): (f64, f64)) -> String {
+    let span = most / 2.0 - least / 2.0;
+    let column = |value: f64| {
+        let part = (value / 2.0 - least / 2.0) / span;
+        let part = if part.is_finite() {
+            part.clamp(0.0, 1.0)
+        } else {
+            0.5
+        };
+        // The last one that is not beyond it.
+        (0..COLUMNS)
+            .rev()
+            .find(|at| share(*at) <= part)
+            .unwrap_or(0)
+    };
+    if !(min.is_finite() && mean.is_finite() && max.is_finite()) {
+        return String::new();
+    }
+    let (from, dot, to) = (column(min), column(mean), column(max));
+    let drawn = |at: usize| match at {
+        _ if at == dot => '\u{25cf}',
+        _ if (from..=to).contains(&at) => '\u{2500}',
+        _ => ' ',
+    };
+    (0..=to.max(dot)).map(drawn).collect()
+}
+
+/// The part of all columns that lies before this one.
+fn share(column: usize) -> f64 {
+    let count = |columns: usize| f64::from(u32::try_from(columns).unwrap_or(u32::MAX));
+    count(column) / count(COLUMNS - 1)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::sparkline;
+    use super::{COLUMNS, sparkline, spread};
+
+    #[test]
+    fn a_range_lies_where_it_is_among_all() {
+        let columns = |text: &str| text.chars().count();
+        let whole = spread((0.0, 0.5, 1.0), (0.0, 1.0));
+        assert_eq!(columns(&whole), COLUMNS);
+        assert_eq!(
+            whole.find('\u{25cf}').map(|at| columns(&whole[..at])),
+            Some(19)
+        );
+        assert_eq!(spread((0.0, 0.0, 0.0), (0.0, 1.0)), "\u{25cf}");
+        assert_eq!(columns(&spread((1.0, 1.0, 1.0), (0.0, 1.0))), COLUMNS);
+        assert_eq!(spread((f64::NAN, f64::NAN, f64::NAN), (0.0, 1.0)), "");
+        // What never changes is in the middle.
+        assert_eq!(columns(&spread((3.0, 3.0, 3.0), (3.0, 3.0))), COLUMNS / 2);
+    }
 
     #[test]
     fn the_least_is_lowest_the_greatest_highest_and_no_number_is_marked() {

@@ -1,0 +1,168 @@
+//! What comparing two checkpoints costs beside loading what differs in them, and what importing a
+//! folder costs beside copying it.
+//!
+//! ```console
+//! cargo bench --bench interop -- diff 2048
+//! cargo bench --bench interop -- import 100 50
+//! ```
+//!
+//! The number is that of MiB of a checkpoint, of which a tenth differs; or those of files and of MiB
+//! of each. Medians of three rounds in turn. Files go to `CKPTDB_BENCH_DIR`, or the system's
+//! temporary folder, and are removed.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a measurement stops at the first surprise"
+)]
+#![expect(clippy::print_stdout, reason = "a measurement prints its result")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "plain files are what is compared with"
+)]
+
+#[path = "support/noise.rs"]
+mod noise;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use ckptdb::interop::{ImportOptions, Plan};
+use ckptdb::{Change, Compression, DType, Store, TensorSlice};
+use noise::noise;
+
+const ROUNDS: usize = 3;
+const PARTS: u64 = 10;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    let number = |at: usize, ordinary: u64| {
+        arguments
+            .get(at)
+            .map_or(ordinary, |text| text.parse().unwrap())
+    };
+    let folder = match std::env::var_os("CKPTDB_BENCH_DIR") {
+        Some(place) => tempfile::tempdir_in(place).unwrap(),
+        None => tempfile::tempdir().unwrap(),
+    };
+    match arguments.first().map_or("", String::as_str) {
+        "import" => import(folder.path(), number(1, 20), number(2, 50)),
+        "diff" => diff(folder.path(), number(1, 512)),
+        // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
+        _ => println!("say what to measure: diff, or import"),
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn timed(times: &mut Vec<Duration>, run: impl FnOnce()) {
+    let begun = Instant::now();
+    run();
+    times.push(begun.elapsed());
+}
+
+fn diff(folder: &Path, mib: u64) {
+    let store = Store::create(folder.join("diff.ckptdb")).unwrap();
+    let job = store.job("vit").unwrap();
+    let bytes = usize::try_from((mib << 20) / PARTS / 4 * 4).unwrap();
+    for iteration in 1..=2 {
+        let parts: Vec<Vec<u8>> = (0..PARTS)
+            .map(|part| {
+                noise(
+                    if part == 3 {
+                        part + 100 * iteration
+                    } else {
+                        part
+                    },
+                    bytes,
+                )
+            })
+            .collect();
+        let mut save = job.save(iteration).compression(Compression::None);
+        for (part, data) in parts.iter().enumerate() {
+            let tensor = TensorSlice::new(DType::F32, &[bytes / 4], data).unwrap();
+            save = save.tensor(&format!("part.{part}"), tensor);
+        }
+        save.commit().unwrap();
+    }
+    let [before, after] = [1, 2].map(|iteration| job.at(iteration).unwrap().unwrap());
+    let (mut loads, mut diffs) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        timed(&mut loads, || {
+            let both = [&before, &after].map(|one| one.read("part.3").unwrap());
+            assert_ne!(both[0], both[1]);
+        });
+        timed(&mut diffs, || {
+            let diff = before.diff(&after).unwrap();
+            assert_eq!(
+                (diff.count(Change::Identical), diff.count(Change::Changed)),
+                (PARTS - 1, 1)
+            );
+        });
+    }
+    let (load, diff) = (median(loads), median(diffs));
+    println!("two checkpoints of {mib} MiB that share nine tenths");
+    println!(
+        "  loading the tenth of both {load:?}, diff {diff:?}: {:.2}",
+        ratio(diff, load)
+    );
+}
+
+fn import(folder: &Path, files: u64, mib: u64) {
+    let old = folder.join("old");
+    std::fs::create_dir_all(&old).unwrap();
+    let bytes = usize::try_from(mib << 20).unwrap();
+    for number in 1..=files {
+        let name = format!("rl_model_{}_steps.zip", number * 1000);
+        std::fs::write(old.join(name), noise(number, bytes)).unwrap();
+    }
+    rustix::fs::sync();
+    println!("{files} files of {mib} MiB");
+    let mut copies = Vec::new();
+    let efforts = [Compression::None, Compression::Fast, Compression::Default];
+    let mut imports = efforts.map(|effort| (effort, Vec::new()));
+    for round in 0..ROUNDS {
+        let to = folder.join(format!("copy{round}"));
+        std::fs::create_dir_all(&to).unwrap();
+        timed(&mut copies, || {
+            for file in old.read_dir().unwrap() {
+                let file = file.unwrap();
+                let copy = to.join(file.file_name());
+                std::fs::copy(file.path(), &copy).unwrap();
+                std::fs::File::open(copy).unwrap().sync_all().unwrap();
+            }
+        });
+        std::fs::remove_dir_all(&to).unwrap();
+        for (effort, times) in &mut imports {
+            let path = folder.join("import.ckptdb");
+            let store = Store::create(&path).unwrap();
+            let mut options = ImportOptions::default();
+            options.compression = Some(*effort);
+            timed(times, || {
+                let plan = Plan::of(&old, &options).unwrap();
+                let done = plan.run(&old, &store, &options, &mut |_, _| true).unwrap();
+                assert_eq!(done.saved, files);
+            });
+            drop(store);
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let copy = median(copies);
+    println!("  copied and synced in {copy:?}");
+    for (effort, times) in imports {
+        let took = median(times);
+        println!(
+            "  imported ({effort}) in {took:?}: {:.2} of that speed",
+            ratio(copy, took)
+        );
+    }
+}
+
+fn ratio(one: Duration, other: Duration) -> f64 {
+    one.as_secs_f64() / other.as_secs_f64()
+}

@@ -6,8 +6,8 @@
 //! cargo bench --bench interop -- import 100 50
 //! ```
 //!
-//! The number is that of MiB of a checkpoint, of which a tenth differs; or those of files and of MiB
-//! of each. Medians of three rounds in turn. Files go to `CKPTDB_BENCH_DIR`, or the system's
+//! The number is that of MiB of a checkpoint, of which a tenth differs; or those of files and of
+//! MiB of each. Medians of three rounds in turn. Files go to `CKPTDB_BENCH_DIR`, or the system's
 //! temporary folder, and are removed.
 
 #![expect(

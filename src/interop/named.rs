@@ -1,6 +1,6 @@
 //! Checkpoints as files whose names say what they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -11,6 +11,7 @@ use super::{Exported, IMPORTED_FROM, MODEL_ENTRY};
 use crate::checkpoint::CheckpointInfo;
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::name::printable;
 use crate::platform;
 use crate::store::Checkpoint;
 
@@ -32,40 +33,70 @@ pub fn write_named(
     folder: &Path,
     force: bool,
 ) -> Result<Exported> {
+    let mut done = Exported::default();
+    for (entry, path) in named_files(checkpoint, template)? {
+        let path = folder.join(path);
+        if !force && platform::is_taken(&path) {
+            let what = format!("`{}` is there already", path.display());
+            return Err(Error::conflict(
+                what,
+                "write over it with --force, or elsewhere",
+            ));
+        }
+        if let Some(parent) = path.parent() {
+            platform::create_directory(parent)?;
+        }
+        done.bytes += write_entry(checkpoint, &entry, &path)?.bytes;
+        done.files += 1;
+    }
+    Ok(done)
+}
+
+/// The files that [`write_named`] writes, below its folder, and the entry that each is.
+///
+/// # Errors
+/// As [`write_named`]; [`Error::Conflict`] when two entries would be one file.
+pub fn named_files(
+    checkpoint: &Checkpoint,
+    template: &NameTemplate,
+) -> Result<Vec<(String, PathBuf)>> {
     let entries: Vec<String> = checkpoint
         .entries()?
         .into_iter()
         .map(|entry| entry.name)
         .collect();
-    let mut done = Exported::default();
+    let (mut found, mut taken) = (Vec::new(), BTreeMap::new());
     for name in names(checkpoint, template)? {
         for (entry, path) in places(&entries, template, &name)? {
-            let path = folder.join(path);
-            if !force && platform::is_taken(&path) {
-                let what = format!("`{}` is there already", path.display());
-                return Err(Error::conflict(
-                    what,
-                    "write over it with --force, or elsewhere",
-                ));
+            if let Some(other) = taken.insert(path.clone(), entry) {
+                let what = format!(
+                    "entries `{}` and `{}` would be one file",
+                    printable(entry),
+                    printable(other)
+                );
+                return Err(Error::conflict(what, "export them one by one: --entry"));
             }
-            if let Some(parent) = path.parent() {
-                platform::create_directory(parent)?;
-            }
-            done.bytes += write_entry(checkpoint, entry, &path)?.bytes;
-            done.files += 1;
+            found.push((entry.clone(), path));
         }
     }
-    Ok(done)
+    Ok(found)
 }
 
 /// The names of a checkpoint: one, or one for each event.
 fn names(checkpoint: &CheckpointInfo, template: &NameTemplate) -> Result<BTreeSet<String>> {
+    let imported = imported_name(checkpoint, template);
+    let is_one = !template.fields().any(|name| name == "event") || checkpoint.events.len() <= 1;
+    if let (Some(name), true) = (&imported, is_one) {
+        return Ok(BTreeSet::from([name.clone()]));
+    }
     let named = |event: Option<&Event>| {
         let name = template.write(&|name| field_of(checkpoint, event, name))?;
-        Ok(as_imported(checkpoint, template, &name).unwrap_or(name))
+        // There is more than one way to write a zero.
+        let is_it = |own: &String| template.read(own) == template.read(&name);
+        Ok(imported.clone().filter(is_it).unwrap_or(name))
     };
-    if !template.fields().any(|name| name == "event") || checkpoint.events.is_empty() {
-        return Ok(BTreeSet::from([named(None)?]));
+    if is_one {
+        return Ok(BTreeSet::from([named(checkpoint.events.first())?]));
     }
     checkpoint
         .events
@@ -74,12 +105,16 @@ fn names(checkpoint: &CheckpointInfo, template: &NameTemplate) -> Result<BTreeSe
         .collect()
 }
 
-/// The name that a checkpoint had when it was imported, if that says the same as its name now:
-/// there is more than one way to write a zero.
-fn as_imported(checkpoint: &CheckpointInfo, template: &NameTemplate, name: &str) -> Option<String> {
+/// The name that a checkpoint had when it was imported, if the template reads it and its iteration
+/// still is the same.
+fn imported_name(checkpoint: &CheckpointInfo, template: &NameTemplate) -> Option<String> {
     let path: String = serde_json::from_str(checkpoint.attributes.get(IMPORTED_FROM)?).ok()?;
-    let own = Path::new(&path).file_name()?.to_str()?;
-    (template.read(own)? == template.read(name)?).then(|| own.to_owned())
+    let mut own = Path::new(&path).file_name()?.to_str()?.to_owned();
+    if template.is_folder() {
+        own.push('/');
+    }
+    let iteration = Field::Integer(i64::try_from(checkpoint.iteration).ok()?);
+    (template.read(&own)?.get(ITERATION) == Some(&iteration)).then_some(own)
 }
 
 /// What stands in a field.
@@ -122,7 +157,14 @@ fn places<'e>(
     template: &NameTemplate,
     name: &str,
 ) -> Result<Vec<(&'e String, PathBuf)>> {
-    let whole = safe_path(name.trim_end_matches('/'));
+    let name = name.trim_end_matches('/');
+    // What is one plain name already stays as it is.
+    let is_plain = Path::new(name).file_name() == Some(name.as_ref());
+    let whole = if is_plain {
+        PathBuf::from(name)
+    } else {
+        safe_path(name)
+    };
     if template.is_folder() {
         return Ok(entries
             .iter()

@@ -104,7 +104,7 @@ impl SafetensorsFile {
             let section = self.file.section(offset, (end - start) as u64);
             let name = format!("{prefix}{name}");
             match DType::try_from(info.dtype) {
-                Ok(dtype) => save = save.tensor_from(&name, dtype, &shape, section),
+                Ok(dtype) => save = save.tensor_in(&name, dtype, &shape, section),
                 Err(error) => save.fail(error),
             }
         }

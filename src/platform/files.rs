@@ -9,6 +9,7 @@ use std::collections::hash_map::RandomState;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -123,6 +124,11 @@ pub(crate) fn listing(folder: &Path) -> Result<Vec<PathBuf>> {
 /// Whether a path is a link to a folder.
 pub(crate) fn is_linked_folder(path: &Path) -> bool {
     path.is_symlink() && path.is_dir()
+}
+
+/// Where a path leads to, if to anything.
+pub(crate) fn real_path(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
 }
 
 /// When a file was changed last, if that is known, in milliseconds since 1970.
@@ -268,11 +274,30 @@ pub(crate) fn remove_quietly(path: &Path) {
 }
 
 /// A piece of a file, read independently of others.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct FileSection {
     file: Arc<File>,
     at: u64,
     left: u64,
+}
+
+impl FileSection {
+    /// How many bytes of it are left, if the file has not become shorter.
+    pub(crate) const fn len(&self) -> u64 {
+        self.left
+    }
+
+    /// These bytes of what is left.
+    pub(crate) fn part(&self, range: Range<usize>) -> io::Result<Vec<u8>> {
+        let mut part = Self {
+            file: Arc::clone(&self.file),
+            at: self.at + range.start as u64,
+            left: range.len() as u64,
+        };
+        let mut bytes = vec![0; range.len()];
+        part.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
 }
 
 impl Read for FileSection {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, Read};
-use std::ops::{Deref, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,12 +16,15 @@ use crate::chunking::FileCutter;
 use crate::error::{Error, Result};
 use crate::format::{KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
 use crate::name::printable;
+use crate::platform::FileSection;
 
 /// Where an entry's bytes come from.
 pub(super) enum Source<'a> {
     Bytes(Cow<'a, [u8]>),
     Shared(Bytes),
     View(Box<dyn View + 'a>),
+    /// Of a file, where any of them can be had again.
+    Section(FileSection),
     Reader(Box<dyn Read + 'a>),
 }
 
@@ -37,6 +40,7 @@ pub(super) struct Part<'a> {
 pub(super) enum Data<'e> {
     Bytes(&'e [u8]),
     View(&'e dyn View),
+    Section(&'e FileSection),
     Reader(&'e mut dyn Read),
 }
 
@@ -49,31 +53,33 @@ pub(super) struct Item<'e> {
     pub(super) data: Data<'e>,
 }
 
-/// Bytes in memory: the caller's, or made when they are asked for.
+/// Bytes of which any can be had at any time: the caller's, made when they are asked for, or in a
+/// file.
 #[derive(Clone)]
 pub(super) enum Memory<'e> {
     Lent(&'e [u8]),
     Made(Arc<Vec<u8>>),
+    Filed(FileSection),
 }
 
 impl<'e> Memory<'e> {
-    /// Some of them.
-    pub(super) fn part(&self, range: Range<usize>) -> Raw<'e> {
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Lent(bytes) => Raw::Lent(bytes.get(range).unwrap_or_default()),
-            Self::Made(bytes) => Raw::Shared(Arc::clone(bytes), range),
+            Self::Lent(bytes) => bytes.len(),
+            Self::Made(bytes) => bytes.len(),
+            Self::Filed(section) => usize::try_from(section.len()).unwrap_or(usize::MAX),
         }
     }
-}
 
-impl Deref for Memory<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Lent(bytes) => bytes,
-            Self::Made(bytes) => bytes,
-        }
+    /// Some of them.
+    pub(super) fn part(&self, name: &str, range: Range<usize>) -> Result<Raw<'e>> {
+        Ok(match self {
+            Self::Lent(bytes) => Raw::Lent(bytes.get(range).unwrap_or_default()),
+            Self::Made(bytes) => Raw::Shared(Arc::clone(bytes), range),
+            Self::Filed(section) => {
+                Raw::Own(section.part(range).map_err(|error| reading(name, error))?)
+            }
+        })
     }
 }
 
@@ -84,6 +90,7 @@ impl<'e> Item<'e> {
             Source::Bytes(bytes) => Data::Bytes(bytes),
             Source::Shared(bytes) => Data::Bytes(bytes),
             Source::View(view) => Data::View(&**view),
+            Source::Section(section) => Data::Section(section),
             Source::Reader(reader) => Data::Reader(reader),
         };
         Self {
@@ -98,11 +105,12 @@ impl<'e> Item<'e> {
     pub(super) fn len(&self) -> Option<u64> {
         match self.data {
             Data::Bytes(bytes) => Some(bytes.len() as u64),
+            Data::Section(section) => Some(section.len()),
             Data::View(_) | Data::Reader(_) => self.bytes,
         }
     }
 
-    /// Its bytes, if they are in memory or can be made there.
+    /// Its bytes, if any can be had at any time.
     pub(super) fn memory(&self) -> Option<Memory<'e>> {
         match self.data {
             Data::Bytes(bytes) => Some(Memory::Lent(bytes)),
@@ -110,6 +118,7 @@ impl<'e> Item<'e> {
                 Cow::Borrowed(bytes) => Memory::Lent(bytes),
                 Cow::Owned(bytes) => Memory::Made(Arc::new(bytes)),
             }),
+            Data::Section(section) => Some(Memory::Filed(section.clone())),
             Data::Reader(_) => None,
         }
     }
@@ -122,7 +131,7 @@ pub(super) fn body_of<'e>(
     buffer: &mut Vec<u8>,
 ) -> Result<Body> {
     if let Some(bytes) = item.memory() {
-        return body_in_memory(intake, item.name, item.kind, &bytes);
+        return body_of_memory(intake, item.name, item.kind, &bytes);
     }
     let Data::Reader(reader) = item.data else {
         return Ok(Body::Small(Vec::new()));
@@ -155,15 +164,15 @@ pub(super) fn body_of<'e>(
     }
 }
 
-/// [`body_of`] for bytes in memory.
-pub(super) fn body_in_memory<'e>(
+/// [`body_of`] for bytes of which any can be had.
+pub(super) fn body_of_memory<'e>(
     intake: &mut Intake<'_, '_, 'e>,
     name: &str,
     kind: &KindRecord,
     bytes: &Memory<'e>,
 ) -> Result<Body> {
     if bytes.len() < SMALL_ENTRY_BYTES {
-        return Ok(Body::Small(bytes.to_vec()));
+        return Ok(Body::Small(bytes.part(name, 0..bytes.len())?.to_vec()));
     }
     // Where a file is cut depends on what is in it.
     let is_unchanged =
@@ -171,8 +180,14 @@ pub(super) fn body_in_memory<'e>(
     let mut cuts = Cuts::new(name, kind);
     let (mut at, mut chunks) = (0, Span::default());
     while at < bytes.len() {
-        let place = cuts.next(&bytes[at..]);
-        let raw = bytes.part(at..at + place.bytes);
+        // A chunk has no more than that.
+        let most = bytes.part(name, at..bytes.len().min(at + MAX_CHUNK_BYTES))?;
+        let place = cuts.next(&most);
+        let raw = if place.bytes == most.len() {
+            most
+        } else {
+            bytes.part(name, at..at + place.bytes)?
+        };
         at += place.bytes;
         let place = (Place::Chunk(place), is_unchanged);
         chunks.add(intake.chunk(raw, texture_of(kind), place)?);

@@ -74,7 +74,7 @@ impl Checkpoint {
         }
     }
 
-    pub(super) const fn store(&self) -> &Store {
+    pub(crate) const fn store(&self) -> &Store {
         &self.store
     }
 

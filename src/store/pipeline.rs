@@ -245,6 +245,16 @@ impl<'s> Worker<'s> {
         narrow: Narrow,
         (wide, masters): (&[Raw<'_>], &[ChunkId]),
     ) -> Result<NewChunk> {
+        // What is read from a file may have changed since its chunks were named.
+        let is_read_again = |wide: &&Raw<'_>| matches!(wide, Raw::Own(_));
+        let is_other = wide
+            .iter()
+            .zip(masters)
+            .filter(|(wide, _)| is_read_again(wide))
+            .any(|(wide, id)| blake3::hash(wide).as_bytes() != id.as_bytes());
+        if is_other {
+            return self.encode(chunk, raw, Texture::of(DType::Bf16), None);
+        }
         let wide: Vec<&[u8]> = wide.iter().map(|wide| &**wide).collect();
         match Encoder::derive(narrow, raw, &wide, masters) {
             Some(encoded) => Ok(NewChunk {

@@ -58,7 +58,8 @@ struct Recompress<'s> {
 impl Store {
     /// Encodes the chunks of all live checkpoints anew, each against the one at its place in the
     /// parent, and keeps what is shorter. Ids, manifests and content hashes stay; what was saved
-    /// with less effort, or before its parent was there, becomes as small as if it were saved now.
+    /// with less effort, or before its parent was there, becomes as small as if it were saved now,
+    /// but that rounded copies are found by saves alone.
     /// [`Compression::Max`] makes chains as long as they can be: they are smaller, and slower to
     /// load. [`Store::compact`] then gives the space back.
     ///

@@ -21,6 +21,7 @@ use crate::format::{KindRecord, MAX_ATTRIBUTE_BYTES, MAX_DOCUMENT_BYTES, MAX_EVE
 use crate::id::CheckpointId;
 use crate::metric::{Direction, canonical};
 use crate::name::{check_entry, check_tag, check_word, printable};
+use crate::platform::FileSection;
 use crate::storage::Records;
 use crate::store::{Checkpoint, Job};
 use crate::telemetry::Batch;
@@ -148,6 +149,18 @@ impl<'a> Save<'a> {
         reader: impl Read + 'a,
     ) -> Self {
         self.put_tensor(name, dtype, shape, Source::Reader(Box::new(reader)));
+        self
+    }
+
+    /// [`Save::tensor_from`] a file, of which any bytes can be had again.
+    pub(crate) fn tensor_in(
+        mut self,
+        name: &str,
+        dtype: DType,
+        shape: &[u64],
+        section: FileSection,
+    ) -> Self {
+        self.put_tensor(name, dtype, shape, Source::Section(section));
         self
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::body::{Item, Memory, Part, body_in_memory, body_of, check_length};
+use super::body::{Item, Memory, Part, body_of, body_of_memory, check_length};
 use super::ingest::Ingest;
 use super::intake::{Intake, Span};
 use super::manifest::{Body, Built, ManifestBuilder};
@@ -12,6 +12,9 @@ use crate::codec::Narrow;
 use crate::error::Result;
 use crate::format::{ChunkRef, KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
 use crate::tensor::DType;
+
+/// Bytes of a tensor that are looked at before all of them are.
+const PROBE: usize = 4 << 10;
 
 /// Takes all entries in.
 pub(super) fn take_in(
@@ -52,8 +55,8 @@ struct Copy<'i, 'e> {
     master: &'i Item<'e>,
 }
 
-/// Finds the tensors that are rounded copies of others, by their bytes. Only tensors in memory are
-/// looked at, and of those that share packs none.
+/// Finds the tensors that are rounded copies of others, by their bytes. Only tensors in memory or
+/// in files are looked at, and of those that share packs none.
 fn copies<'i, 'e>(
     intake: &mut Intake<'_, '_, 'e>,
     items: &'i [Item<'e>],
@@ -90,19 +93,47 @@ fn copies<'i, 'e>(
         {
             continue;
         }
-        let is_master = |master: &&&Item<'_>| {
-            let wide = master.memory();
-            wide.is_some_and(|wide| narrow.is_rounded(&raw, &[&wide]))
-        };
-        if let Some(master) = candidates.iter().find(is_master) {
-            found.push(Copy {
-                item,
-                narrow,
-                master,
-            });
+        for master in candidates {
+            let Some(wide) = master.memory() else {
+                continue;
+            };
+            if is_copy(narrow, (item.name, &raw), (master.name, &wide))? {
+                found.push(Copy {
+                    item,
+                    narrow,
+                    master,
+                });
+                break;
+            }
         }
     }
     Ok(found)
+}
+
+/// Whether some bytes are others, rounded; by pieces, as a file need not fit in memory. Most that
+/// are not differ in their first ones.
+fn is_copy(
+    narrow: Narrow,
+    (name, raw): (&str, &Memory<'_>),
+    (master, wide): (&str, &Memory<'_>),
+) -> Result<bool> {
+    if wide.len() != 2 * raw.len() {
+        return Ok(false);
+    }
+    let mut at = 0;
+    let mut bytes = PROBE;
+    while at < raw.len() {
+        let end = raw.len().min(at + bytes);
+        let (piece, of) = (
+            raw.part(name, at..end)?,
+            wide.part(master, 2 * at..2 * end)?,
+        );
+        if !narrow.is_rounded(&piece, &[&of]) {
+            return Ok(false);
+        }
+        (at, bytes) = (end, MAX_CHUNK_BYTES);
+    }
+    Ok(true)
 }
 
 fn tensor<'e>(item: &Item<'e>) -> Option<(DType, &'e [u64])> {
@@ -127,7 +158,7 @@ fn copies_in<'e>(
         };
         let master = copy.master;
         if !ready.contains_key(master.name)
-            && let Body::Large(chunks) = body_in_memory(intake, master.name, master.kind, &wide)?
+            && let Body::Large(chunks) = body_of_memory(intake, master.name, master.kind, &wide)?
         {
             ready.insert(master.name, chunks);
         }
@@ -161,13 +192,16 @@ fn copy_in<'e>(
         // As long as two chunks of the master, or what is left.
         let end = raw.len().min(at + MAX_CHUNK_BYTES);
         let pieces = (2 * at..2 * end).step_by(MAX_CHUNK_BYTES);
-        let wide = pieces.map(|start| wide.part(start..(2 * end).min(start + MAX_CHUNK_BYTES)));
+        let wide = pieces.map(|start| {
+            let range = start..(2 * end).min(start + MAX_CHUNK_BYTES);
+            wide.part(copy.master.name, range)
+        });
         let work = Work::Copy {
             narrow: copy.narrow,
-            wide: wide.collect(),
+            wide: wide.collect::<Result<_>>()?,
             masters: masters.to_vec(),
         };
-        let raw = raw.part(at..end);
+        let raw = raw.part(copy.item.name, at..end)?;
         chunks.add(intake.send(Task { raw, work })?);
     }
     ready.insert(copy.item.name, chunks);

@@ -8,7 +8,7 @@ use super::Stored;
 use crate::support::{vector, walk};
 
 /// Elements that are not closed.
-const VOID: [&str; 2] = ["meta", "!doctype"];
+const VOID: [&str; 3] = ["meta", "!doctype", "!--"];
 
 /// The elements of a page, in order, after a check that each is closed where it has to be.
 fn elements(html: &str) -> Vec<&str> {

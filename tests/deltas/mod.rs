@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ckptdb::interop::SafetensorsFile;
 use ckptdb::{Compression, DType, Error, Job, MemoryMedium, Options, Saved, Store, VerifyDepth};
 
 use crate::support::{noise, rounded, vector, walk};
@@ -185,6 +186,42 @@ fn a_rounded_copy_takes_no_bytes_beside_its_master_and_outlives_it() {
     assert!(found.read("w").unwrap() == copy);
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
     assert_eq!(store.stats().unwrap().chunks, 2, "the copy's own two");
+}
+
+#[test]
+fn a_rounded_copy_in_a_safetensors_file_takes_no_bytes_either() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store();
+    let job = store.job("NQ").unwrap();
+    // More than a chunk, so that copies have two masters and a rest.
+    let words = 700_000;
+    for iteration in 1..=2 {
+        let master = walk(1, iteration, words);
+        let copy = rounded(&master);
+        // One that begins like the master's and ends otherwise is none, in its last chunk.
+        let mut other = copy.clone();
+        let last = other.len() - 1;
+        other[last] ^= 1;
+        let path = folder.path().join(format!("{iteration}.safetensors"));
+        let tensors = [
+            ("copy", vector(DType::Bf16, &copy)),
+            ("master", vector(DType::F32, &master)),
+            ("other", vector(DType::Bf16, &other)),
+        ];
+        safetensors::serialize_to_file(tensors, None, &path).unwrap();
+        let file = SafetensorsFile::open(&path).unwrap();
+        let saved = file.add_to(job.save(iteration), "").commit().unwrap();
+        assert_eq!(saved.logical_bytes, 8 * words as u64);
+        let checkpoint = job.latest().unwrap().unwrap();
+        let storage = checkpoint.storage().unwrap();
+        let is_derived = |at: usize| storage[at].encodings.contains("derived");
+        assert_eq!([0, 1, 2].map(is_derived), [true, false, true]);
+        assert!(storage[0].stored_bytes < 200, "{}", storage[0].stored_bytes);
+        assert!(storage[2].encodings.len() > 1, "its last chunk is its own");
+        assert!(checkpoint.read("copy").unwrap() == copy);
+        assert!(checkpoint.read("other").unwrap() == other);
+    }
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
 }
 
 #[test]

@@ -426,3 +426,205 @@ fn the_command_line_says_what_it_understood_as_json_and_what_is_wrong_with_an_op
     let (code, _, said) = ckptdb(folder.path(), &["import", "old", "-s", "none.ckptdb"]);
     assert!(code == 10 && said.contains("hint"), "{said}");
 }
+
+#[test]
+fn no_file_takes_the_place_of_another_and_what_looks_like_a_checkpoint_is_no_companion() {
+    let (_folder, plan) = plan_of(&[
+        ("rl_1000_steps.zip", b"the model"),
+        ("rl_1000_steps_model.zip", b"another"),
+        ("rl_1000_steps-old.zip", b"an old one"),
+        ("rl_1000_steps_metadata.json", b"{}"),
+        ("rl_1000_steps.metadata.json", b"{ }"),
+        ("checkpoint-5/config.json", b"[5]"),
+        ("checkpoint-5_config.json", b"[6]"),
+        ("epoch=3-step=10.ckpt", b"one"),
+        ("epoch=3-step=20-val_loss=1e-05.ckpt", b"two"),
+    ]);
+    let files: BTreeMap<_, _> = plan
+        .checkpoints
+        .iter()
+        .map(|planned| {
+            let files = planned.files.iter();
+            let files = files.map(|(entry, path)| (entry.as_str(), path.to_str().unwrap()));
+            (planned.iteration, files.collect::<BTreeMap<_, _>>())
+        })
+        .collect();
+    assert_eq!(files[&1000]["model.zip"], "rl_1000_steps.zip");
+    assert_eq!(files[&1000].len(), 2, "{files:?}");
+    assert_eq!(files[&5]["config.json"], "checkpoint-5/config.json");
+    assert_eq!((files[&10].len(), files[&20].len()), (1, 1));
+    let left: Vec<_> = left(&plan).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(left.len(), 4, "{left:?}");
+    for path in [
+        "rl_1000_steps_model.zip",
+        "rl_1000_steps-old.zip",
+        "checkpoint-5_config.json",
+    ] {
+        assert!(left.contains(&path), "{path}: {left:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_can_not_be_read_keeps_nothing_else_out() {
+    let folder = TempDir::new().unwrap();
+    let old = folder.path().join("old");
+    write(&old.join("rl_1000_steps.zip"), "one");
+    write(&old.join("checkpoint-5/weights.bin"), "five");
+    for broken in ["rl_2000_steps.zip", "other.zip", "checkpoint-5/gone.bin"] {
+        std::os::unix::fs::symlink("nowhere", old.join(broken)).unwrap();
+    }
+    std::os::unix::fs::symlink("..", old.join("checkpoint-5/up")).unwrap();
+    let plan = Plan::of(&old, &ImportOptions::default()).unwrap();
+    let found: Vec<u64> = plan
+        .checkpoints
+        .iter()
+        .map(|planned| planned.iteration)
+        .collect();
+    let left: Vec<_> = left(&plan).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(found, [1000], "{left:?}");
+    for path in [
+        "rl_2000_steps.zip",
+        "other.zip",
+        "checkpoint-5",
+        "checkpoint-5/up",
+    ] {
+        assert!(left.contains(&path), "{path}: {left:?}");
+    }
+}
+
+#[test]
+fn a_file_that_was_changed_is_no_file_that_is_there_and_a_tag_moves_with_its_file() {
+    let folder = TempDir::new().unwrap();
+    let old = folder.path().join("old");
+    let store = Store::create(folder.path().join("runs.ckptdb")).unwrap();
+    let options = ImportOptions::default();
+    let import = || {
+        let plan = Plan::of(&old, &options).unwrap();
+        plan.run(&old, &store, &options, &mut |_, _| true).unwrap()
+    };
+    write(&old.join("rl_1000_steps.zip"), "one");
+    write(&old.join("best_model.zip"), "one");
+    assert_eq!(import().saved, 1);
+    write(&old.join("rl_2000_steps.zip"), "two");
+    write(&old.join("best_model.zip"), "two");
+    let done = import();
+    assert_eq!(
+        (done.saved, done.already, done.left.len()),
+        (1, 1, 0),
+        "{done:?}"
+    );
+    assert_eq!(store.resolve("old@tag:best_model").unwrap().iteration, 2000);
+    // As long as before, and later.
+    write(&old.join("rl_1000_steps.zip"), "ONE");
+    let changed = std::fs::File::options()
+        .write(true)
+        .open(old.join("rl_1000_steps.zip"));
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(100);
+    changed.unwrap().set_modified(later).unwrap();
+    let done = import();
+    assert_eq!((done.already, done.left.len()), (1, 1), "{done:?}");
+    assert!(done.left[0].why.contains("with other bytes"), "{done:?}");
+    // Only touched, it is the same.
+    write(&old.join("rl_1000_steps.zip"), "one");
+    let touched = std::fs::File::options()
+        .write(true)
+        .open(old.join("rl_1000_steps.zip"));
+    touched.unwrap().set_modified(later).unwrap();
+    assert_eq!(import().already, 2);
+}
+
+#[test]
+fn metadata_of_python_s_own_kind_are_read_and_odd_names_are_noted() {
+    let stem = "NQ_ts-0001000_evt-best_val_reward_val-+0.100_sharpe-+1.00_seed-7";
+    let metadata = br#"{"iteration": 1000, "step": 7, "val_reward": 0.1001, "sharpe": NaN,
+        "": 1, "seed": 8, "metrics": {"x y~": 1.0, "acc": 0.5}}"#;
+    let names = [".zip", "_metadata.json"].map(|end| format!("{stem}{end}"));
+    let (folder, plan) = plan_of(&[(&names[0], b"one"), (&names[1], metadata)]);
+    let [planned] = plan.checkpoints.as_slice() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(
+        planned.metrics["val_reward"].to_bits(),
+        0.1001_f64.to_bits()
+    );
+    assert_eq!(planned.metrics["acc"].to_bits(), 0.5_f64.to_bits());
+    assert_eq!(
+        (&planned.attributes["seed"], planned.notes.len()),
+        (&json!(8), 2)
+    );
+    let store = Store::in_memory().unwrap();
+    let (old, options) = (folder.path().join("old"), ImportOptions::default());
+    assert_eq!(
+        plan.run(&old, &store, &options, &mut |_, _| true)
+            .unwrap()
+            .saved,
+        1
+    );
+    // It goes out under the name that it came with.
+    let back = folder.path().join("back");
+    let saved = store.resolve("NQ@1000").unwrap();
+    write_named(&saved, &DEFAULT_TEMPLATE.parse().unwrap(), &back, false).unwrap();
+    assert!(all(&back) == all(&old));
+}
+
+#[test]
+fn an_export_in_which_two_would_be_one_file_writes_none() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::create(folder.path().join("runs.ckptdb")).unwrap();
+    for job in ["a", "b"] {
+        store
+            .job(job)
+            .unwrap()
+            .save(1)
+            .bytes("model.bin", job.as_bytes())
+            .commit()
+            .unwrap();
+    }
+    drop(store);
+    let export = |template: &str| {
+        let path = [
+            "-s",
+            "runs.ckptdb",
+            "-o",
+            "out",
+            "--force",
+            "--template",
+            template,
+        ];
+        ckptdb(
+            folder.path(),
+            &[&["export", "*", "--all"][..], &path].concat(),
+        )
+    };
+    let (code, _, said) = export("m_{iteration}.bin");
+    assert!(code == 1 && said.contains("would be one file"), "{said}");
+    assert!(!folder.path().join("out").exists());
+    let (code, _, said) = export("{job}_{iteration}.bin");
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(all(&folder.path().join("out")).len(), 2);
+    for arguments in [
+        &["report", "-o", "runs.ckptdb", "--force"][..],
+        &[
+            "export",
+            "a@1",
+            "--entry",
+            "model.bin",
+            "-o",
+            "runs.ckptdb",
+            "--force",
+        ],
+    ] {
+        let (code, _, said) = ckptdb(folder.path(), &[arguments, &["-s", "runs.ckptdb"]].concat());
+        assert!(code == 2 && said.contains("is the store"), "{said}");
+    }
+    std::fs::write(folder.path().join("mine.html"), "mine").unwrap();
+    let report = ["report", "-o", "mine.html", "-s", "runs.ckptdb"];
+    let (code, _, said) = ckptdb(folder.path(), &report);
+    assert!(code == 1 && said.contains("--force"), "{said}");
+    assert_eq!(
+        ckptdb(folder.path(), &[&report[..], &["--force"]].concat()).0,
+        0
+    );
+    assert_eq!(ckptdb(folder.path(), &report).0, 0, "a report is replaced");
+}

@@ -26,6 +26,17 @@ pub(crate) fn checkpoint(store: &Store, text: &str) -> Result<Checkpoint, Failur
     Ok(store.resolve(&reference.to_string())?)
 }
 
+/// Refuses a file to be written that is the store itself.
+pub(crate) fn check_not_store(store: &Store, output: &Path) -> Result<(), Failure> {
+    let real = |path: &Path| path.canonicalize().ok();
+    let own = real(store.path());
+    if own.is_some() && own == real(output) {
+        let message = format!("`{}` is the store", output.display());
+        return Err(Failure::usage(message).hint("write to another path"));
+    }
+    Ok(())
+}
+
 /// The job with this name.
 pub(crate) fn job(store: &Store, name: &str) -> Result<JobInfo, Failure> {
     let jobs = store.jobs()?;

@@ -33,7 +33,19 @@ fn look_into(
     depth: usize,
     found: &mut Found,
 ) -> Result<()> {
-    for path in platform::listing(&root.join(below))? {
+    let members = match platform::listing(&root.join(below)) {
+        Ok(members) => members,
+        // What can't be looked into is no reason to leave the rest.
+        Err(error) if depth > 0 => {
+            found.left.push(LeftAlone {
+                path: below.to_owned(),
+                why: error.to_string(),
+            });
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    for path in members {
         let Some(name) = path.file_name() else {
             continue;
         };
@@ -65,12 +77,19 @@ fn look_into(
     Ok(())
 }
 
-/// All files of a folder that is a checkpoint, by their names within it.
-pub(super) fn files_of(root: &Path, folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+/// A file, and the name that it has within its folder.
+type Within = (String, PathBuf);
+
+/// All files of a folder that is a checkpoint, by their names within it, and what is left of it.
+pub(super) fn files_of(root: &Path, folder: &Path) -> Result<(Vec<Within>, Vec<LeftAlone>)> {
     let found = look(&root.join(folder), &|_| false)?;
     let named = found.files.into_iter().filter_map(|path| {
         let name = path.to_str()?.to_owned();
         Some((name, folder.join(path)))
     });
-    Ok(named.collect())
+    let left = found.left.into_iter().map(|left| LeftAlone {
+        path: folder.join(left.path),
+        ..left
+    });
+    Ok((named.collect(), left.collect()))
 }

@@ -95,6 +95,11 @@ pub(super) fn named(
     fitting.or_else(|| if is_folder { None } else { by_pairs() })
 }
 
+fn is_version(part: &str) -> bool {
+    part.strip_prefix('v')
+        .is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
 /// What a name of Lightning's says; `step` is the iteration.
 fn lightning(name: &str) -> Option<BTreeMap<String, Field>> {
     let stem = name.strip_suffix(LIGHTNING)?;
@@ -106,12 +111,17 @@ fn lightning(name: &str) -> Option<BTreeMap<String, Field>> {
                 fields.insert(name.to_owned(), value.to_owned());
                 last = Some(name.to_owned());
             }
-            // A negative number, which begins with what parts the pairs.
-            (None, Some(name)) if fields.get(name).is_some_and(String::is_empty) => {
-                fields.insert(name.clone(), format!("-{part}"));
+            // A negative number or exponent, which begins with what parts the pairs.
+            (None, Some(name))
+                if fields
+                    .get(name)
+                    .is_some_and(|text| text.is_empty() || text.ends_with('e')) =>
+            {
+                let number = fields.remove(name).unwrap_or_default();
+                fields.insert(name.clone(), format!("{number}-{part}"));
             }
             // A second file of the same name has a version.
-            (None, Some(_)) if part.starts_with('v') => {}
+            (None, Some(_)) if is_version(part) => {}
             _ => return None,
         }
     }
@@ -153,6 +163,9 @@ mod tests {
         assert_eq!(lightning["epoch"], Field::Integer(3));
         assert_eq!(lightning["iteration"], Field::Integer(1000));
         assert_eq!(lightning["val_loss"], Field::Float(-0.31));
+        let small = read("epoch=3-step=1000-val_loss=1e-05.ckpt", false).unwrap();
+        assert_eq!(small["val_loss"], Field::Float(1e-5));
+        assert!(read("step=10-val-loss=0.3.ckpt", false).is_none());
     }
 
     #[test]

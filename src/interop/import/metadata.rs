@@ -7,12 +7,15 @@ use serde_json::{Map, Value};
 
 use super::Planned;
 use crate::error::Result;
+use crate::name::check_word;
 use crate::platform;
 
 /// Largest file that is looked into.
 const MOST_BYTES: usize = 16 << 20;
 /// Largest value that becomes an attribute, as JSON.
 const MOST_ATTRIBUTE: usize = 4 << 10;
+/// All of them together: less than a checkpoint may have.
+const MOST_ATTRIBUTES: usize = 32 << 10;
 /// Names that mean the iteration.
 const ITERATIONS: [&str; 6] = [
     "iteration",
@@ -31,32 +34,58 @@ pub(super) fn add(planned: &mut Planned, path: &Path) -> Result<Option<String>> 
         planned.notes.push(format!("{name} is no JSON object"));
         return Ok(None);
     };
+    let told: Vec<(&str, u64)> = ITERATIONS
+        .iter()
+        .filter_map(|name| Some((*name, object.get(*name)?.as_u64()?)))
+        .collect();
+    if let Some((name, number)) = told.first()
+        && !told.iter().any(|(_, number)| *number == planned.iteration)
+    {
+        let own = planned.iteration;
+        return Ok(Some(format!(
+            "its name says iteration {own}, its metadata {name} {number}"
+        )));
+    }
+    let mut left = MOST_ATTRIBUTES;
     for (name, value) in object {
-        if ITERATIONS.contains(&name.as_str()) {
-            if value
-                .as_u64()
-                .is_some_and(|number| number != planned.iteration)
-            {
-                return Ok(Some(format!(
-                    "its name says iteration {}, its metadata {name} {value}",
-                    planned.iteration
-                )));
-            }
+        if told
+            .iter()
+            .any(|(told, number)| *told == name && *number == planned.iteration)
+        {
             continue;
         }
         if let ("metrics", Value::Object(metrics)) = (name.as_str(), &value) {
             for (name, value) in metrics {
                 if let Some(number) = value.as_f64() {
-                    planned.metrics.insert(name.clone(), number);
+                    add_metric(planned, name, number);
                 }
             }
         } else if let (true, Some(number)) = (planned.metrics.contains_key(&name), value.as_f64()) {
             planned.metrics.insert(name, number);
-        } else if !value.is_null() && value.to_string().len() <= MOST_ATTRIBUTE {
-            planned.attributes.insert(name, value);
+        } else if !value.is_null() {
+            let bytes = name.len() + value.to_string().len();
+            let is_word = check_word("attribute", &name).is_ok();
+            if is_word && bytes <= MOST_ATTRIBUTE && bytes <= left {
+                left -= bytes;
+                planned.attributes.insert(name, value);
+            } else {
+                planned
+                    .notes
+                    .push(format!("`{name}` is in its metadata only"));
+            }
         }
     }
     Ok(None)
+}
+
+fn add_metric(planned: &mut Planned, name: &str, number: f64) {
+    if check_word("metric", name).is_ok() {
+        planned.metrics.insert(name.to_owned(), number);
+    } else {
+        planned
+            .notes
+            .push(format!("`{name}` can be no metric's name"));
+    }
 }
 
 /// Adds what Hugging Face's `trainer_state.json` logged at this step.
@@ -83,15 +112,57 @@ pub(super) fn add_trainer_state(planned: &mut Planned, path: &Path) -> Result<()
             }
         }
     }
-    planned.metrics.extend(logged);
+    for (name, number) in logged {
+        add_metric(planned, &name, number);
+    }
     Ok(())
 }
 
 fn object_of(path: &Path) -> Result<Option<Map<String, Value>>> {
     let bytes = platform::read_to_limit(path, MOST_BYTES)?;
-    let value = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let value = bytes.and_then(|bytes| serde_json::from_slice(&as_json(bytes)).ok());
     Ok(match value {
         Some(Value::Object(object)) => Some(object),
         _ => None,
     })
+}
+
+/// Python writes numbers that JSON has not; they become null.
+fn as_json(mut bytes: Vec<u8>) -> Vec<u8> {
+    let (mut at, mut is_text) = (0, false);
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let odd = [&b"-Infinity"[..], b"Infinity", b"NaN"];
+        let odd = odd
+            .iter()
+            .find(|word| rest.starts_with(word))
+            .filter(|_| !is_text);
+        if let Some(word) = odd {
+            let end = at + word.len();
+            bytes.splice(at..end, *b"null");
+            at += 4;
+            continue;
+        }
+        match rest.first() {
+            Some(b'\\') if is_text => at += 2,
+            Some(letter) => {
+                is_text ^= *letter == b'"';
+                at += 1;
+            }
+            None => break,
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_python_writes_for_no_number_is_null_and_text_stays() {
+        let text = br#"{"a": NaN, "b": [-Infinity, Infinity], "NaN \" NaN": "Infinity"}"#;
+        let found: Value = serde_json::from_slice(&as_json(text.to_vec())).unwrap();
+        let expected = serde_json::json!({"a": null, "b": [null, null], "NaN \" NaN": "Infinity"});
+        assert_eq!(found, expected);
+    }
 }

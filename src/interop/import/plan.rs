@@ -1,6 +1,8 @@
 //! What a folder is understood to hold.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,7 +12,7 @@ use super::super::template::{Field, ITERATION};
 use super::known::{Layout, layouts, named};
 use super::{IMPORTED_FROM, ImportOptions, LeftAlone, MODIFIED_AT, Plan, Planned};
 use super::{archive, folder, metadata};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::name;
 use crate::platform::{self, InputFile};
@@ -49,7 +51,7 @@ impl Plan {
         }
         let others = making.companions(others);
         making.describe()?;
-        making.unnumbered(others)?;
+        making.unnumbered(others);
         making.finish()
     }
 }
@@ -86,7 +88,10 @@ impl Making<'_> {
         let mut files = BTreeMap::new();
         if is_folder {
             match folder::files_of(self.root, path) {
-                Ok(found) => files.extend(found),
+                Ok((found, left)) => {
+                    files.extend(found);
+                    self.left.extend(left);
+                }
                 Err(error) => return self.leave(path, error.to_string()),
             }
         } else {
@@ -119,8 +124,7 @@ impl Making<'_> {
             .and_then(Path::file_name)
             .map(ToOwned::to_owned);
         let outer = || {
-            std::path::absolute(self.root)
-                .ok()?
+            platform::real_path(self.root)?
                 .file_name()
                 .map(ToOwned::to_owned)
         };
@@ -134,6 +138,10 @@ impl Making<'_> {
         let mut stems: HashMap<(PathBuf, String), usize> = HashMap::new();
         for (number, planned) in self.mains.iter().enumerate() {
             let folder = planned.path.parent().unwrap_or(Path::new("")).to_owned();
+            // A folder has its own files within it.
+            if !planned.files.values().any(|path| *path == planned.path) {
+                continue;
+            }
             if let Some(stem) = planned.path.file_stem().and_then(|stem| stem.to_str()) {
                 stems.insert((folder, stem.to_owned()), number);
             }
@@ -142,8 +150,21 @@ impl Making<'_> {
         for path in files {
             match self.owner(&path, &stems) {
                 Some((number, entry)) => {
-                    if let Some(planned) = self.mains.get_mut(number) {
-                        planned.files.insert(entry, path);
+                    let Some(planned) = self.mains.get_mut(number) else {
+                        continue;
+                    };
+                    match planned.files.entry(entry) {
+                        Entry::Vacant(place) => {
+                            place.insert(path);
+                        }
+                        Entry::Occupied(place) => {
+                            let why = format!(
+                                "`{}` of {} is another file already",
+                                place.key(),
+                                planned.path.display()
+                            );
+                            self.leave(&path, why);
+                        }
                     }
                 }
                 None => rest.push(path),
@@ -176,6 +197,10 @@ impl Making<'_> {
             .filter(|(_, letter)| JOINTS.contains(letter));
         ends.into_iter().find_map(|(at, _)| {
             let number = main_of(name.get(..at)?)?;
+            // What looks like a checkpoint's own file is one, under a name that is not understood.
+            if self.mains.get(number)?.path.extension() == path.extension() {
+                return None;
+            }
             let entry = name.get(at..)?.trim_start_matches(JOINTS);
             (!entry.is_empty()).then(|| (number, entry.to_owned()))
         })
@@ -187,7 +212,13 @@ impl Making<'_> {
             let mut why = None;
             for (entry, path) in &planned.files.clone() {
                 let full = self.root.join(path);
-                planned.bytes += InputFile::open(&full)?.len();
+                match InputFile::open(&full) {
+                    Ok(file) => planned.bytes += file.len(),
+                    Err(error) => {
+                        why = why.or(Some(error.to_string()));
+                        continue;
+                    }
+                }
                 if entry == "trainer_state.json" {
                     metadata::add_trainer_state(&mut planned, &full)?;
                 } else if entry.ends_with("metadata.json") {
@@ -211,42 +242,43 @@ impl Making<'_> {
 
     /// Files without an iteration in their names: one that is a checkpoint again is a name of it, a
     /// Stable-Baselines3 archive knows its own.
-    fn unnumbered(&mut self, files: Vec<PathBuf>) -> Result<()> {
+    fn unnumbered(&mut self, files: Vec<PathBuf>) {
         for path in files {
-            let full = self.root.join(&path);
-            let stem = path
-                .file_stem()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            if let Some(number) = self.same(&path)? {
-                if let Some(planned) = self.mains.get_mut(number)
-                    && name::check_tag(&stem).is_ok()
-                {
-                    planned.tags.push(stem);
-                }
-                continue;
+            if let Err(error) = self.unnumbered_one(&path) {
+                self.leave(&path, error.to_string());
             }
-            let Some(iteration) = archive::steps_of(&full)? else {
-                self.leave(&path, "no template fits its name");
-                continue;
-            };
-            let fields = BTreeMap::from([(ITERATION.to_owned(), Field::Integer(iteration))]);
-            let before = self.mains.len();
-            self.main(&path, &fields, false);
-            let job = self.only_job(&path, before);
-            if let Some(planned) = self.mains.get_mut(before) {
-                planned.bytes = InputFile::open(&full)?.len();
-                let from = path.to_string_lossy().into_owned();
-                planned
-                    .attributes
-                    .insert(IMPORTED_FROM.to_owned(), from.into());
-                if name::check_tag(&stem).is_ok() {
-                    planned.tags.push(stem.clone());
-                }
-                if self.options.job.is_none() {
-                    planned.job = job.unwrap_or(std::mem::take(&mut planned.job));
-                }
+        }
+    }
+
+    fn unnumbered_one(&mut self, path: &Path) -> Result<()> {
+        let full = self.root.join(path);
+        let bytes = InputFile::open(&full)?.len();
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        let tag = name::check_tag(&stem).is_ok().then(|| stem.into_owned());
+        if let Some(number) = self.same(path, bytes)? {
+            match (self.mains.get_mut(number), tag) {
+                (Some(planned), Some(tag)) => planned.tags.push(tag),
+                _ => self.leave(path, "it is another one's copy, and its name can be no tag"),
+            }
+            return Ok(());
+        }
+        let Some(iteration) = archive::steps_of(&full)? else {
+            self.leave(path, "no template fits its name");
+            return Ok(());
+        };
+        let fields = BTreeMap::from([(ITERATION.to_owned(), Field::Integer(iteration))]);
+        let before = self.mains.len();
+        self.main(path, &fields, false);
+        let job = self.only_job(path, before);
+        if let Some(planned) = self.mains.get_mut(before) {
+            planned.bytes = bytes;
+            let from = path.to_string_lossy().into_owned();
+            planned
+                .attributes
+                .insert(IMPORTED_FROM.to_owned(), from.into());
+            planned.tags.extend(tag);
+            if self.options.job.is_none() {
+                planned.job = job.unwrap_or(std::mem::take(&mut planned.job));
             }
         }
         Ok(())
@@ -261,19 +293,15 @@ impl Making<'_> {
         jobs.all(|job| job == first).then(|| first.clone())
     }
 
-    /// The checkpoint of which a file is another copy.
-    fn same(&self, path: &Path) -> Result<Option<usize>> {
-        let own = InputFile::open(&self.root.join(path))?.len();
+    /// The checkpoint of which a file of so many bytes is another copy.
+    fn same(&self, path: &Path, bytes: u64) -> Result<Option<usize>> {
         for (number, planned) in self.mains.iter().enumerate() {
             let is_near = planned.path.parent() == path.parent()
-                && planned.path.extension() == path.extension();
-            if !is_near || platform::is_folder(&self.root.join(&planned.path)) {
-                continue;
-            }
-            let other = self.root.join(&planned.path);
-            if InputFile::open(&other)?.len() == own
-                && hash_of(&other)? == hash_of(&self.root.join(path))?
-            {
+                && planned.path.extension() == path.extension()
+                && planned.files.values().any(|own| *own == planned.path);
+            let (own, other) = (self.root.join(path), self.root.join(&planned.path));
+            // One file is no more than all of a checkpoint's.
+            if is_near && planned.bytes >= bytes && is_same(&own, &other)? {
                 return Ok(Some(number));
             }
         }
@@ -291,14 +319,8 @@ impl Making<'_> {
                 all.insert(key, planned);
                 continue;
             };
-            if self.is_same_content(first, &planned)? {
-                first.events.extend(planned.events);
-                first.events.sort();
-                first.events.dedup();
-                first.tags.extend(planned.tags);
-                let path = planned.path.display();
-                first.notes.push(format!("{path} is the same"));
-            } else {
+            let main = |planned: &Planned| self.root.join(&planned.path);
+            if platform::is_folder(&main(&planned)) || !is_same(&main(first), &main(&planned))? {
                 let why = format!(
                     "{}@{} is {} already, and that has other bytes; --job can tell them apart",
                     planned.job,
@@ -306,7 +328,28 @@ impl Making<'_> {
                     first.path.display()
                 );
                 self.leave(&planned.path, why);
+                continue;
             }
+            // The files beside it may say other things of it: the first ones are taken.
+            for (entry, path) in &planned.files {
+                let same = match first.files.get(entry) {
+                    _ if *path == planned.path => true,
+                    Some(own) => is_same(&self.root.join(own), &self.root.join(path))?,
+                    None => false,
+                };
+                if !same {
+                    self.left.push(LeftAlone {
+                        path: path.clone(),
+                        why: format!("it belongs to a copy of {}", first.path.display()),
+                    });
+                }
+            }
+            first.events.extend(planned.events);
+            first.events.sort();
+            first.events.dedup();
+            first.tags.extend(planned.tags);
+            let path = planned.path.display();
+            first.notes.push(format!("{path} is the same"));
         }
         self.left.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(Plan {
@@ -314,25 +357,29 @@ impl Making<'_> {
             left: self.left,
         })
     }
-
-    fn is_same_content(&self, one: &Planned, other: &Planned) -> Result<bool> {
-        if !one.files.keys().eq(other.files.keys()) || one.bytes != other.bytes {
-            return Ok(false);
-        }
-        for (one, other) in one.files.values().zip(other.files.values()) {
-            if hash_of(&self.root.join(one))? != hash_of(&self.root.join(other))? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
 }
 
-fn hash_of(path: &Path) -> Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    let read = hasher.update_reader(InputFile::open(path)?.whole());
-    read.map_err(|error| platform::io_error("reading", path, error))?;
-    Ok(hasher.finalize())
+/// Whether two files have the same bytes. Most that have not differ early.
+fn is_same(one: &Path, other: &Path) -> Result<bool> {
+    const BLOCK: u64 = 1 << 16;
+    let (first, second) = (InputFile::open(one)?, InputFile::open(other)?);
+    if first.len() != second.len() {
+        return Ok(false);
+    }
+    let read = |file: &InputFile, path: &Path, at: u64| {
+        let mut bytes = Vec::new();
+        let read = file.section(at, BLOCK).read_to_end(&mut bytes);
+        read.map_err(|error| platform::io_error("reading", path, error))?;
+        Ok::<_, Error>(bytes)
+    };
+    let mut at = 0;
+    while at < first.len() {
+        if read(&first, one, at)? != read(&second, other, at)? {
+            return Ok(false);
+        }
+        at += BLOCK;
+    }
+    Ok(true)
 }
 
 /// The entry that a checkpoint's own file becomes.

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use super::{IMPORTED_FROM, ImportOptions, Imported, LeftAlone, Plan, Planned};
+use super::{IMPORTED_FROM, ImportOptions, Imported, LeftAlone, MODIFIED_AT, Plan, Planned};
 use crate::error::{Error, Result};
 use crate::metric::Direction;
-use crate::platform::InputFile;
+use crate::platform::{InputFile, io_error};
 use crate::store::{Checkpoint, Job, Store};
 
 /// The metrics of the default template, and which way they are better.
@@ -87,10 +87,14 @@ fn import(
             .attributes
             .get(IMPORTED_FROM)
             .map(ToString::to_string);
-        if there.attributes.get(IMPORTED_FROM) == from.as_ref() && has_all(&there, planned)? {
+        if there.attributes.get(IMPORTED_FROM) == from.as_ref() && has_all(root, &there, planned)? {
+            set_tags(&there, &planned.tags)?;
             return Ok(None);
         }
-        let what = format!("{}@{} is there already", planned.job, planned.iteration);
+        let what = format!(
+            "{}@{} is there already, with other bytes",
+            planned.job, planned.iteration
+        );
         return Err(Error::conflict(what, "import it as another job: --job"));
     }
     declare(&job, planned, options)?;
@@ -104,23 +108,56 @@ fn import(
     for (name, value) in &planned.attributes {
         save = save.attribute(name, value);
     }
-    for tag in &planned.tags {
-        save = save.tag(tag);
-    }
     for (entry, path) in &planned.files {
         save = save.file(entry, InputFile::open(&root.join(path))?.whole());
     }
     if let Some(compression) = options.compression {
         save = save.compression(compression);
     }
-    Ok(Some(save.commit()?.new_bytes))
+    let saved = save.commit()?;
+    if let Some(there) = job.at(planned.iteration)? {
+        set_tags(&there, &planned.tags)?;
+    }
+    Ok(Some(saved.new_bytes))
 }
 
-/// Whether a checkpoint has the entries that are planned.
-fn has_all(there: &Checkpoint, planned: &Planned) -> Result<bool> {
+/// Gives a checkpoint its names. One that another imported checkpoint has moves on with the file
+/// that bears it; one that somebody gave stays where it is.
+fn set_tags(checkpoint: &Checkpoint, tags: &[String]) -> Result<()> {
+    for tag in tags {
+        let holder = checkpoint.store().job(&checkpoint.job)?.tagged(tag)?;
+        let is_given = |holder: &Checkpoint| !holder.attributes.contains_key(IMPORTED_FROM);
+        if holder.as_ref().is_some_and(is_given) {
+            tracing::warn!(tag, "another checkpoint has this tag, and keeps it");
+            continue;
+        }
+        checkpoint.set_tag(tag, true)?;
+    }
+    Ok(())
+}
+
+/// Whether a checkpoint has what is planned: its bytes are only read if its file was changed since.
+fn has_all(root: &Path, there: &Checkpoint, planned: &Planned) -> Result<bool> {
     let entries = there.entries()?;
     let names = entries.iter().map(|entry| &entry.name);
-    Ok(names.eq(planned.files.keys()) && there.logical_bytes == planned.bytes)
+    if !names.eq(planned.files.keys()) || there.logical_bytes != planned.bytes {
+        return Ok(false);
+    }
+    let modified = planned.attributes.get(MODIFIED_AT).map(ToString::to_string);
+    if there.attributes.get(MODIFIED_AT) == modified.as_ref() {
+        return Ok(true);
+    }
+    for (entry, path) in &planned.files {
+        let (mut own, mut its) = (blake3::Hasher::new(), blake3::Hasher::new());
+        there.copy_to(entry, &mut own)?;
+        let path = root.join(path);
+        its.update_reader(InputFile::open(&path)?.whole())
+            .map_err(|error| io_error("reading", &path, error))?;
+        if own.finalize() != its.finalize() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Says which way its metrics are better, as far as that is known.

@@ -12,7 +12,7 @@ use super::spans::{bytes_unknown, differing};
 use super::sums::ValueDiff;
 use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::Result;
-use crate::format::{ChunkRef, Content, EntryRecord, MAX_CHUNK_BYTES};
+use crate::format::{ChunkRef, Content, EntryRecord, KindRecord, MAX_CHUNK_BYTES};
 use crate::storage::{load_chunk, unless_of_another};
 use crate::store::fill::chunks_of;
 use crate::store::read::{self, check_entries, info_of};
@@ -205,6 +205,13 @@ impl Sides<'_> {
         let is_alike = old.record.kind == new.record.kind;
         if old.is_large() && new.is_large() {
             return self.large(old, new, is_alike, diff);
+        }
+        let is_document = |entry: &Listed| entry.record.kind == KindRecord::Document;
+        let both_are_documents = is_document(old) && is_document(new);
+        if (old.is_large() || new.is_large()) && !both_are_documents {
+            // Neither has what the other has, and they have not as many numbers.
+            diff.change = Change::Changed;
+            return Ok(Vec::new());
         }
         let is_same = is_alike && same_place(old, new);
         let (before, after) = if is_same {

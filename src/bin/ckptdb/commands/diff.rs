@@ -94,7 +94,7 @@ pub(crate) fn print_layers(
 fn both(args: &Args, global: &Global, store: &Store) -> Result<(Checkpoint, Checkpoint), Failure> {
     let first = lookup::checkpoint(store, &args.before)?;
     let Some(after) = &args.after else {
-        let Some(parent) = first.parent else {
+        let Some(parent) = first.parent.or(first.forked_from) else {
             let message = format!("{} has no parent", human::labelled(&first));
             return Err(Failure::usage(message).hint("name the two that are to be compared"));
         };

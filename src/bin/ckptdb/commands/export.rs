@@ -1,5 +1,6 @@
 //! `export`: a checkpoint's entries become files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ckptdb::interop::{self, Exported, NameTemplate};
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         return named(args, template, store, style);
     }
     let checkpoint = lookup::checkpoint(store, &args.reference)?;
+    lookup::check_not_store(store, &args.output)?;
     check_free(&args.output, args.force)?;
     check_selection(args, &checkpoint)?;
     let progress = Progress::start("exporting");
@@ -72,6 +74,39 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     ))
 }
 
+/// Before anything is written: no two checkpoints are one file, and nothing is written over.
+fn check_names(
+    checkpoints: &[Checkpoint],
+    template: &NameTemplate,
+    args: &Args,
+) -> Result<(), Failure> {
+    let mut taken: BTreeMap<PathBuf, &Checkpoint> = BTreeMap::new();
+    for checkpoint in checkpoints {
+        for (_, path) in interop::named_files(checkpoint, template)? {
+            let full = args.output.join(&path);
+            if full.exists() && !args.force {
+                let message = format!("`{}` exists already", full.display());
+                return Err(Failure::new(Exit::Failed, message)
+                    .hint("write over it with --force, or choose another path"));
+            }
+            if let Some(other) = taken
+                .insert(path, checkpoint)
+                .filter(|o| o.id != checkpoint.id)
+            {
+                let message = format!(
+                    "{} and {} would be one file: `{}`",
+                    human::labelled(other),
+                    human::labelled(checkpoint),
+                    full.display()
+                );
+                return Err(Failure::new(Exit::Failed, message)
+                    .hint("a template with {job} and {iteration} keeps them apart"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Writes one or all checkpoints under the names that a template makes.
 fn named(
     args: &Args,
@@ -88,6 +123,7 @@ fn named(
     } else {
         checkpoints.push(lookup::checkpoint(store, &args.reference)?);
     }
+    check_names(&checkpoints, template, args)?;
     let progress = Progress::start("exporting");
     let total = checkpoints
         .iter()

@@ -1,5 +1,6 @@
 //! `import`: folders of checkpoints that other programs have left.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -80,6 +81,10 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
     let progress = Progress::start("looking");
     let plan = Plan::of(&args.folder, &options)?;
     drop(progress);
+    check_metrics(args, &plan)?;
+    if plan.checkpoints.is_empty() {
+        style.note("no checkpoint was understood; say how they are named with --template");
+    }
     let done = match &store {
         None => None,
         Some(store) => {
@@ -101,9 +106,24 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
         count => {
             let what = human::count(count as u64, "checkpoint", "checkpoints");
             let message = format!("{what} could not be saved");
-            Err(Failure::new(Exit::Failed, message).hint("all others are; run it again afterwards"))
+            Err(Failure::new(Exit::Failed, message).hint("all others are in the store"))
         }
     }
+}
+
+/// A direction of a metric that no checkpoint has is a slip.
+fn check_metrics(args: &Args, plan: &Plan) -> Result<(), Failure> {
+    let known: BTreeSet<&String> = plan
+        .checkpoints
+        .iter()
+        .flat_map(|one| one.metrics.keys())
+        .collect();
+    let Some((unknown, _)) = args.metric.iter().find(|(name, _)| !known.contains(name)) else {
+        return Ok(());
+    };
+    let names: Vec<String> = known.iter().take(8).map(|name| printable(name)).collect();
+    let message = format!("no checkpoint has a metric `{}`", printable(unknown));
+    Err(Failure::usage(message).hint(format!("there are: {}", names.join(", "))))
 }
 
 fn open(args: &Args, global: &Global, style: &Style) -> Result<Store, Failure> {
@@ -144,7 +164,7 @@ fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Re
         for left in left.iter().take(shown) {
             table.row(vec![
                 printable(&left.path.to_string_lossy()).into(),
-                printable(&left.why).into(),
+                plain(&left.why).into(),
             ]);
         }
         table.write(&mut out, style)?;
@@ -178,6 +198,12 @@ fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Re
             },
         )),
     }
+}
+
+/// Text of any length in one line.
+fn plain(text: &str) -> String {
+    let shown = |letter: char| if letter.is_control() { '?' } else { letter };
+    text.chars().map(shown).collect()
 }
 
 fn cells(planned: &Planned) -> Vec<crate::output::Cell> {

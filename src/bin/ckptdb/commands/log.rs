@@ -35,8 +35,8 @@ pub(crate) struct Args {
 struct Shown {
     checkpoint: Checkpoint,
     continues: Option<CheckpointId>,
-    /// How many between the two are gone.
-    is_direct: bool,
+    /// Whether its parent was deleted.
+    is_orphan: bool,
 }
 
 /// Lists all lines, the abandoned too.
@@ -141,7 +141,9 @@ fn with_parents(store: &Store, checkpoints: Vec<Checkpoint>) -> Vec<Shown> {
             None => None,
         };
         shown.push(Shown {
-            is_direct: continues == parent,
+            is_orphan: checkpoint.parent.is_some_and(|parent| {
+                !listed.contains(&parent) && store.resolve(&parent.to_string()).is_err()
+            }),
             continues,
             checkpoint,
         });
@@ -167,7 +169,7 @@ fn text_of(shown: &Shown, marks: &Marks, style: &Style) -> String {
     parts.push(notes(checkpoint, marks, style).text().to_owned());
     if let Some(from) = checkpoint.forked_from {
         parts.push(format!("forked from {from}"));
-    } else if let (Some(parent), false) = (checkpoint.parent, shown.is_direct) {
+    } else if let (Some(parent), true) = (checkpoint.parent, shown.is_orphan) {
         parts.push(format!("{parent} before it is gone"));
     }
     parts.retain(|part| !part.is_empty());

@@ -9,15 +9,20 @@ mod page;
 mod storage;
 mod thin;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use ckptdb::interop::write_bytes;
 use ckptdb::{JobInfo, Store};
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Progress, Style, human};
+
+/// What every report begins with.
+const PREFIX: &str = page::BEGIN;
 
 /// Options of `report`.
 #[derive(Debug, clap::Args)]
@@ -27,6 +32,9 @@ pub(crate) struct Args {
     /// Where to.
     #[arg(short, long, value_name = "PATH", default_value = "report.html")]
     output: PathBuf,
+    /// Replace a file that is no report.
+    #[arg(short, long)]
+    force: bool,
     /// Bytes of tensors that are read to see how layers drift; 0 for none.
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     #[arg(value_parser = ckptdb::config::size)]
@@ -36,6 +44,7 @@ pub(crate) struct Args {
 /// Gathers, draws and writes.
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
     let jobs = lookup::jobs(store, args.job.as_deref())?;
+    check_output(store, args)?;
     let bytes = write(store, &jobs, args.drift, &args.output)?;
     if style.json {
         return style.document(
@@ -48,6 +57,25 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         );
     }
     style.line(told(&args.output, bytes, jobs.len()))
+}
+
+/// Refuses to write over the store, and over what is no report unless that is wanted.
+#[expect(clippy::disallowed_methods, reason = "what is there is looked at")]
+fn check_output(store: &Store, args: &Args) -> Result<(), Failure> {
+    lookup::check_not_store(store, &args.output)?;
+    let mut begin = Vec::new();
+    let is_report = match File::open(&args.output) {
+        Ok(file) => {
+            file.take(PREFIX.len() as u64).read_to_end(&mut begin)?;
+            begin == PREFIX.as_bytes()
+        }
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if is_report || args.force {
+        return Ok(());
+    }
+    let message = format!("`{}` is no report", args.output.display());
+    Err(Failure::new(Exit::Failed, message).hint("replace it with --force, or write elsewhere"))
 }
 
 /// What was written, in words.

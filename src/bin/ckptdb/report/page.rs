@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
 
+/// What a page begins with, by which a later one knows that it may take its place.
+pub(super) const BEGIN: &str = "<!doctype html>\n<!-- ckptdb report -->\n";
+
 /// Text, for between tags and within attributes.
 pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -78,7 +81,7 @@ pub(super) fn facts(facts: &[(&str, String)]) -> String {
 /// The page, of sections with a heading and a body each.
 pub(super) fn page(title: &str, head: &str, sections: &[(String, String)]) -> String {
     let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+        "{BEGIN}<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>{title}</title><style>{STYLE}</style></head><body><header><h1>{title}</h1>{head}\
          </header>",

@@ -76,8 +76,17 @@ impl Row {
 
     /// How far it comes up: by what its values tell, else by its bytes.
     pub(super) fn weight(&self) -> (f64, u64) {
-        let values = self.values.as_ref().map_or(0.0, ValueDiff::relative_l2);
-        (values, self.changed_bytes)
+        let weight = |values: &ValueDiff| {
+            let odd = |place: usize| values.nan[place] + values.infinite[place];
+            // What has become no number is worse than any distance.
+            let is_worse = odd(1) > odd(0) || values.relative_l2().is_nan();
+            if is_worse {
+                f64::INFINITY
+            } else {
+                values.relative_l2()
+            }
+        };
+        (self.values.as_ref().map_or(0.0, weight), self.changed_bytes)
     }
 
     pub(super) fn cells(self) -> Vec<Cell> {

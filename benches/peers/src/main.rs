@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use ckptdb::{Backend, Direction, FileMedium, Job, Medium, Options, Store};
+use ckptdb::{Backend, Direction, FileMedium, Job, Locks, Medium, Options, Store};
 use redb::{Database, TableDefinition};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
@@ -170,7 +170,7 @@ struct CountedBackend(Box<dyn Backend>, Arc<AtomicU64>);
 
 fn ours(path: &Path, syncs: &Arc<AtomicU64>) -> (Store, Job) {
     Store::create(path).unwrap().close();
-    let medium = CountedMedium(FileMedium::new(path), Arc::clone(syncs));
+    let medium = CountedMedium(FileMedium::shared(path), Arc::clone(syncs));
     let store = Store::open_in(Arc::new(medium), Options::default()).unwrap();
     let job = store.job("agent").unwrap();
     job.declare_metric("reward", Direction::Max).unwrap();
@@ -184,6 +184,12 @@ impl Medium for CountedMedium {
     }
     fn path(&self) -> &Path {
         self.0.path()
+    }
+    fn locks(&self) -> std::io::Result<Option<Box<dyn Locks>>> {
+        self.0.locks()
+    }
+    fn free(&self) -> std::io::Result<Option<(u64, u64)>> {
+        self.0.free()
     }
 }
 

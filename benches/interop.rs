@@ -4,11 +4,12 @@
 //! ```console
 //! cargo bench --bench interop -- diff 2048
 //! cargo bench --bench interop -- import 100 50
+//! cargo bench --bench interop -- report 10000 1000000
 //! ```
 //!
 //! The number is that of MiB of a checkpoint, of which a tenth differs; or those of files and of
-//! MiB of each. Medians of three rounds in turn. Files go to `CKPTDB_BENCH_DIR`, or the system's
-//! temporary folder, and are removed.
+//! MiB of each; or of checkpoints and of points. Medians of three rounds in turn. Files go to
+//! `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are removed.
 
 #![expect(
     clippy::unwrap_used,
@@ -24,10 +25,12 @@
 mod noise;
 
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ckptdb::interop::{ImportOptions, Plan};
-use ckptdb::{Change, Compression, DType, Store, TensorSlice};
+use ckptdb::telemetry::Batch;
+use ckptdb::{Change, Compression, DType, Direction, Store, TensorSlice};
 use noise::noise;
 
 const ROUNDS: usize = 3;
@@ -50,8 +53,9 @@ fn main() {
     match arguments.first().map_or("", String::as_str) {
         "import" => import(folder.path(), number(1, 20), number(2, 50)),
         "diff" => diff(folder.path(), number(1, 512)),
+        "report" => report(folder.path(), number(1, 1_000), number(2, 100_000)),
         // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
-        _ => println!("say what to measure: diff, or import"),
+        _ => println!("say what to measure: diff, import, or report"),
     }
 }
 
@@ -161,6 +165,54 @@ fn import(folder: &Path, files: u64, mib: u64) {
             ratio(copy, took)
         );
     }
+}
+
+fn report(folder: &Path, checkpoints: u64, points: u64) {
+    let path = folder.join("report.ckptdb");
+    let store = Store::create(&path).unwrap();
+    let job = store.job("agent").unwrap();
+    job.declare_metric("reward", Direction::Max).unwrap();
+    let value = |at: u64| f64::from(u32::try_from(at % 1_000).unwrap()).sin();
+    for first in (0..points).step_by(50_000) {
+        let mut batch = Batch::default();
+        for at in first..points.min(first + 50_000) {
+            batch.log(at, [("loss", value(at))]).unwrap();
+        }
+        job.append(&batch).unwrap();
+    }
+    for number in 1..=checkpoints {
+        let state = number.to_le_bytes();
+        let save = job
+            .save(number * points / checkpoints)
+            .bytes("state", &state);
+        save.metric("reward", value(number)).commit().unwrap();
+    }
+    drop((job, store));
+    let output = folder.join("report.html");
+    let (mut lists, mut reports) = (Vec::new(), Vec::new());
+    let program = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ckptdb"));
+        let done = command
+            .args(arguments)
+            .arg("-s")
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{done:?}");
+    };
+    for _ in 0..ROUNDS {
+        timed(&mut lists, || program(&["ls", "--all"]));
+        timed(&mut reports, || {
+            program(&["report", "-o", output.to_str().unwrap()]);
+        });
+    }
+    let (list, report) = (median(lists), median(reports));
+    let bytes = output.metadata().unwrap().len();
+    println!("{checkpoints} checkpoints, {points} points");
+    println!(
+        "  ls --all {list:?}, report {report:?}: {:.2}, {bytes} bytes",
+        ratio(report, list)
+    );
 }
 
 fn ratio(one: Duration, other: Duration) -> f64 {

@@ -81,7 +81,7 @@ fn main() {
     let series = folder.map_or_else(Vec::new, |folder| files(&folder));
     let mut times = Times::default();
     for round in 0..rounds {
-        // Each comes first, second and last in turn: what was written before costs what comes after.
+        // Each comes first, second and last in turn: what is written before costs the next.
         for turn in 0..3 {
             settle();
             match (round + turn) % 3 {

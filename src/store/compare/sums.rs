@@ -4,6 +4,8 @@ use crate::tensor::Values;
 
 /// Numbers that are compared at a time.
 const BLOCK: usize = 1024;
+/// Of these, so many side by side.
+const LANES: usize = 8;
 
 /// How the values of two tensors differ, over the chunks that are not the same in both. All that is
 /// summed up is so over pairs of finite numbers; of complex numbers each half is one.
@@ -85,6 +87,20 @@ impl ValueDiff {
     }
 
     fn add(&mut self, before: &[f64], after: &[f64]) {
+        let (old, old_rest) = before.as_chunks::<LANES>();
+        let (new, new_rest) = after.as_chunks::<LANES>();
+        match Lanes::of(old, new) {
+            // Nearly always.
+            Some(lanes) => {
+                *self = self.and(lanes);
+                self.add_each(old_rest, new_rest);
+            }
+            None => self.add_each(before, after),
+        }
+    }
+
+    /// One by one, whatever they are.
+    fn add_each(&mut self, before: &[f64], after: &[f64]) {
         for (&old, &new) in before.iter().zip(after) {
             self.compared += 1;
             let is_same = old.total_cmp(&new).is_eq() || (old.is_nan() && new.is_nan());
@@ -103,6 +119,48 @@ impl ValueDiff {
                 self.infinite[place] += u64::from(value.is_infinite());
             }
         }
+    }
+}
+
+/// Sums that the processor adds up side by side.
+#[derive(Default)]
+struct Lanes {
+    changed: [u64; LANES],
+    max_abs: [f64; LANES],
+    difference: [f64; LANES],
+    before: [f64; LANES],
+    after: [f64; LANES],
+    product: [f64; LANES],
+}
+
+impl Lanes {
+    /// The sums of numbers that are finite, as theirs are; else none.
+    fn of(before: &[[f64; LANES]], after: &[[f64; LANES]]) -> Option<ValueDiff> {
+        let mut sums = Self::default();
+        for (old, new) in before.iter().zip(after) {
+            for lane in 0..LANES {
+                let (old, new) = (old[lane], new[lane]);
+                let difference = new - old;
+                sums.changed[lane] += u64::from(old.to_bits() != new.to_bits());
+                sums.max_abs[lane] = sums.max_abs[lane].max(difference.abs());
+                sums.difference[lane] += difference * difference;
+                sums.before[lane] += old * old;
+                sums.after[lane] += new * new;
+                sums.product[lane] += old * new;
+            }
+        }
+        let of = |lanes: [f64; LANES]| lanes.iter().sum::<f64>();
+        let found = ValueDiff {
+            compared: (before.len().min(after.len()) * LANES) as u64,
+            changed: sums.changed.iter().sum(),
+            max_abs: sums.max_abs.iter().copied().fold(0.0, f64::max),
+            squared_difference: of(sums.difference),
+            squares: [of(sums.before), of(sums.after)],
+            product: of(sums.product),
+            ..ValueDiff::default()
+        };
+        let all = found.squared_difference + found.squares[0] + found.squares[1] + found.product;
+        all.is_finite().then_some(found)
     }
 }
 
@@ -146,6 +204,24 @@ mod tests {
         let halves =
             of_f32(&[nan, 1.0], &[nan, inf]).and(of_f32(&[inf, nan, 2.0], &[-inf, 3.0, 4.0]));
         assert_eq!(halves, diff);
+    }
+
+    #[test]
+    fn a_number_that_is_none_among_many_is_counted_and_the_others_are_summed() {
+        let before: Vec<f32> = (0..3001_u16).map(f32::from).collect();
+        let mut after: Vec<f32> = before.iter().map(|value| value + 1.0).collect();
+        let diff = of_f32(&before, &after);
+        assert_eq!(
+            (diff.compared, diff.changed, diff.nan),
+            (3001, 3001, [0, 0])
+        );
+        assert_eq!(diff.squared_difference.to_bits(), 3001_f64.to_bits());
+        after[1500] = f32::NAN;
+        after[2] = f32::NEG_INFINITY;
+        let diff = of_f32(&before, &after);
+        assert_eq!((diff.compared, diff.changed), (3001, 3001));
+        assert_eq!((diff.nan, diff.infinite), ([0, 1], [0, 1]));
+        assert_eq!(diff.squared_difference.to_bits(), 2999_f64.to_bits());
     }
 
     #[test]

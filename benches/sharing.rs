@@ -134,7 +134,6 @@ fn save_large(store: &Store, mib: u64) {
     job.save(1).bytes("state", &bytes).commit().unwrap();
 }
 
-/// How long whoever reads waits while another process saves.
 /// What the command line does beside a save, in processes of its own.
 const COMMANDS: [&[&str]; 4] = [
     &["ls"],
@@ -151,6 +150,7 @@ fn program(arguments: &[&str], path: &Path) {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// How long whoever reads waits while another process saves.
 fn beside(path: &Path, mib: u64) {
     let store = Store::create(path).unwrap();
     let job = store.job("small").unwrap();

@@ -282,11 +282,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(market) = arguments.next() {
         return report(&Store::open(&path)?, &market, last);
     }
-    let store = if path.exists() {
-        Store::open(&path)?
-    } else {
-        Store::create(&path)?
-    };
+    let store = Store::open_or_create(&path)?;
     train_all(&path, last)?;
     for market in MARKETS {
         let job = store.job(&format!("market/{market}"))?;

@@ -261,8 +261,8 @@ impl Error {
             ),
             Self::Newer { .. } => Some("update ckptdb; the file was left as it is".to_owned()),
             Self::Busy { holder: None, .. } => Some(
-                "it has the file for itself alone; close it, or have it share the store \
-                 (Sharing::Local)"
+                "it has only just begun, or has the file for itself alone (Sharing::Alone, or a \
+                 tool of the engine's): repeat it, or close that program"
                     .to_owned(),
             ),
             Self::Busy { .. } => Some(

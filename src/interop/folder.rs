@@ -176,7 +176,7 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<()> {
     file.finish()
 }
 
-fn prepare(folder: &Path, relative: &Path) -> Result<PathBuf> {
+pub(super) fn prepare(folder: &Path, relative: &Path) -> Result<PathBuf> {
     let path = folder.join(relative);
     if let Some(parent) = path.parent() {
         platform::create_directory(parent)?;
@@ -184,7 +184,7 @@ fn prepare(folder: &Path, relative: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn same_file(one: &str, other: &str) -> Error {
+pub(super) fn same_file(one: &str, other: &str) -> Error {
     let what = format!(
         "entries `{}` and `{}` would be one file",
         printable(one),

@@ -1,4 +1,4 @@
-//! Files that others read and write: safetensors, folders.
+//! Files that others read and write: safetensors, folders, checkpoints of other programs.
 
 mod folder;
 mod import;
@@ -10,7 +10,7 @@ pub use folder::{add_path, write_bytes, write_entry, write_folder};
 pub use import::{
     DEFAULT_TEMPLATE, IMPORTED_FROM, ImportOptions, Imported, LeftAlone, MODIFIED_AT, Plan, Planned,
 };
-pub use named::{named_files, write_named};
+pub use named::{named_files, write_files, write_named};
 pub use safetensors::{SafetensorsFile, write_safetensors};
 pub use template::{Field, NameTemplate};
 

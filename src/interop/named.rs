@@ -5,13 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::folder::{safe_component, safe_path, write_entry};
-use super::template::{Field, ITERATION, NameTemplate};
+use super::folder::{prepare, safe_component, safe_path, same_file, write_entry};
+use super::template::{EVENT, Field, ITERATION, NameTemplate};
 use super::{Exported, IMPORTED_FROM, MODEL_ENTRY};
 use crate::checkpoint::CheckpointInfo;
 use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::name::printable;
 use crate::platform;
 use crate::store::Checkpoint;
 
@@ -33,20 +32,33 @@ pub fn write_named(
     folder: &Path,
     force: bool,
 ) -> Result<Exported> {
+    let files = named_files(checkpoint, template)?;
+    let paths = files.iter().map(|(_, path)| folder.join(path));
+    if let Some(taken) = paths
+        .filter(|_| !force)
+        .find(|path| platform::is_taken(path))
+    {
+        let what = format!("`{}` is there already", taken.display());
+        return Err(Error::conflict(
+            what,
+            "write over it with --force, or elsewhere",
+        ));
+    }
+    write_files(checkpoint, &files, folder)
+}
+
+/// Writes these entries to these files below a folder, over what is there.
+///
+/// # Errors
+/// As the reads of [`Checkpoint`]; from the disk.
+pub fn write_files(
+    checkpoint: &Checkpoint,
+    files: &[(String, PathBuf)],
+    folder: &Path,
+) -> Result<Exported> {
     let mut done = Exported::default();
-    for (entry, path) in named_files(checkpoint, template)? {
-        let path = folder.join(path);
-        if !force && platform::is_taken(&path) {
-            let what = format!("`{}` is there already", path.display());
-            return Err(Error::conflict(
-                what,
-                "write over it with --force, or elsewhere",
-            ));
-        }
-        if let Some(parent) = path.parent() {
-            platform::create_directory(parent)?;
-        }
-        done.bytes += write_entry(checkpoint, &entry, &path)?.bytes;
+    for (entry, path) in files {
+        done.bytes += write_entry(checkpoint, entry, &prepare(folder, path)?)?.bytes;
         done.files += 1;
     }
     Ok(done)
@@ -69,12 +81,7 @@ pub fn named_files(
     for name in names(checkpoint, template)? {
         for (entry, path) in places(&entries, template, &name)? {
             if let Some(other) = taken.insert(path.clone(), entry) {
-                let what = format!(
-                    "entries `{}` and `{}` would be one file",
-                    printable(entry),
-                    printable(other)
-                );
-                return Err(Error::conflict(what, "export them one by one: --entry"));
+                return Err(same_file(entry, other));
             }
             found.push((entry.clone(), path));
         }
@@ -85,7 +92,7 @@ pub fn named_files(
 /// The names of a checkpoint: one, or one for each event.
 fn names(checkpoint: &CheckpointInfo, template: &NameTemplate) -> Result<BTreeSet<String>> {
     let imported = imported_name(checkpoint, template);
-    let is_one = !template.fields().any(|name| name == "event") || checkpoint.events.len() <= 1;
+    let is_one = !template.fields().any(|name| name == EVENT) || checkpoint.events.len() <= 1;
     if let (Some(name), true) = (&imported, is_one) {
         return Ok(BTreeSet::from([name.clone()]));
     }
@@ -133,7 +140,7 @@ fn field_of(checkpoint: &CheckpointInfo, event: Option<&Event>, name: &str) -> O
     };
     match name {
         ITERATION => i64::try_from(checkpoint.iteration).ok().map(Field::Integer),
-        "event" => event.map(|event| Field::Text(word_of(event))),
+        EVENT => event.map(|event| Field::Text(word_of(event))),
         _ => {
             let metric = checkpoint.metrics.get(name).copied().map(Field::Float);
             let job =

@@ -9,6 +9,8 @@ use crate::name::printable;
 
 /// The name of the field that is a checkpoint's iteration.
 pub(super) const ITERATION: &str = "iteration";
+/// The name of the field that is a reason to save.
+pub(super) const EVENT: &str = "event";
 /// Digits that a number may be written with.
 const MOST_DIGITS: usize = 100;
 

@@ -283,8 +283,8 @@ pub(crate) struct FileSection {
 
 impl FileSection {
     /// How many bytes of it are left, if the file has not become shorter.
-    pub(crate) const fn len(&self) -> u64 {
-        self.left
+    pub(crate) fn len(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(usize::MAX)
     }
 
     /// These bytes of what is left.

@@ -13,12 +13,10 @@ use crate::store::OwnedSave;
 use crate::telemetry::Batch;
 
 /// What became of a save that was handed over.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Handed {
     /// It will be done.
     Queued,
-    /// It is left out: another one runs.
-    Skipped(Box<Order>),
     /// It will be done, and the one of this iteration, which waited, will not; its points are taken
     /// along.
     Replaced(u64),
@@ -44,6 +42,13 @@ struct State {
     busy: bool,
     closing: bool,
     reports: Vec<Report>,
+}
+
+impl State {
+    /// Whether something is done, or waits to be.
+    const fn is_taken(&self) -> bool {
+        self.busy || self.queued.is_some()
+    }
 }
 
 impl Shared {
@@ -91,15 +96,13 @@ impl Background {
             let waits = state.queued.as_ref();
             waits.is_none_or(|(waits, _)| waits.is_periodic())
         };
-        let is_taken = |state: &State| state.busy || state.queued.is_some();
         let mut answer = Handed::Queued;
         match overlap {
             Overlap::Wait => {
-                while is_taken(&state) {
+                while state.is_taken() {
                     state = self.shared.wait(state);
                 }
             }
-            Overlap::Skip if is_taken(&state) => return Handed::Skipped(Box::new(order)),
             Overlap::Replace => {
                 while !is_replaceable(&state) {
                     state = self.shared.wait(state);
@@ -110,6 +113,7 @@ impl Background {
                     answer = Handed::Replaced(old.iteration);
                 }
             }
+            // Who skips has asked before, and nobody else hands anything over.
             Overlap::Skip => {}
         }
         order.waited += elapsed().saturating_sub(began);
@@ -130,8 +134,7 @@ impl Background {
         if !self.is_own() {
             return false;
         }
-        let state = self.shared.lock();
-        state.busy || state.queued.is_some()
+        self.shared.lock().is_taken()
     }
 
     /// Waits until everything that was handed over is done.
@@ -140,7 +143,7 @@ impl Background {
             return;
         }
         let mut state = self.shared.lock();
-        while state.busy || state.queued.is_some() {
+        while state.is_taken() {
             state = self.shared.wait(state);
         }
     }

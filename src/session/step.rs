@@ -336,7 +336,9 @@ impl Session {
             && background.is_busy()
         {
             // Nothing is copied for it.
-            return self.handed_over(Handed::Skipped(Box::new(order)));
+            self.keep_points(order.telemetry);
+            self.left_out(order.iteration);
+            return SaveState::LeftOut;
         }
         // It is copied: to be sent to the thread, or to be tried twice.
         // What may be the last save does not wait for a pass.
@@ -374,11 +376,6 @@ impl Session {
     fn handed_over(&mut self, handed: Handed) -> SaveState {
         match handed {
             Handed::Queued => SaveState::Queued,
-            Handed::Skipped(order) => {
-                self.keep_points(order.telemetry);
-                self.left_out(order.iteration);
-                SaveState::LeftOut
-            }
             Handed::Replaced(iteration) => {
                 self.left_out(iteration);
                 SaveState::Queued

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::backend::Medium;
 use super::bundles::open_bundle;
-use super::handle::{Durability, EngineOptions, Handle};
+use super::handle::{Durability, EngineOptions, Handle, noted};
 use super::ledger::{Fate, Ledger};
 use super::room::Room;
 use super::rows::{Rows, Writes};
@@ -41,6 +41,24 @@ pub(crate) struct Engine {
     openings: AtomicU64,
     ledger: Ledger,
     share: Arc<Share>,
+}
+
+/// Keeps all others from changing a store as long as this lives, without opening it.
+pub(crate) struct Withheld(Share);
+
+impl Withheld {
+    /// Waits for the turn of whoever has it.
+    pub(crate) fn of(medium: &dyn Medium, options: EngineOptions) -> Result<Self> {
+        let share = Engine::share_of(medium)?;
+        share.begin_write(options.wait)?;
+        Ok(Self(share))
+    }
+}
+
+impl Drop for Withheld {
+    fn drop(&mut self) {
+        self.0.decline();
+    }
 }
 
 impl Engine {
@@ -489,13 +507,6 @@ impl Drop for Engine {
             return;
         }
         noted(self.close());
-    }
-}
-
-/// A failure to close harms nothing that was committed.
-fn noted(closed: Result<()>) {
-    if let Err(error) = closed {
-        tracing::warn!(%error, "closing the store's database failed");
     }
 }
 

@@ -61,9 +61,7 @@ impl Handle {
             Ok(store) => Ok((handle, store)),
             Err(error) => {
                 // Closing a damaged database may fail too; the first error says more.
-                if let Err(error) = handle.close() {
-                    tracing::warn!(%error, "closing a database that is no store failed");
-                }
+                noted(handle.close());
                 Err(error)
             }
         }
@@ -280,5 +278,12 @@ impl Handle {
         let unknown = || io::Error::other("the engine could not close it");
         let source = context.condition.take_error().unwrap_or_else(unknown);
         Err(context.io("closing", source))
+    }
+}
+
+/// A failure to close harms nothing that was committed.
+pub(super) fn noted(closed: Result<()>) {
+    if let Err(error) = closed {
+        tracing::warn!(%error, "closing the store's database failed");
     }
 }

@@ -45,7 +45,7 @@ pub(crate) use bundles::{each_frame, is_bundle, remove_frame};
 pub(crate) use chunks::{
     NewChunk, chunk_row, count_chunk, lose_chunk, put_chunk, replace_chunk, sweep_chunk,
 };
-pub(crate) use engine::Engine;
+pub(crate) use engine::{Engine, Withheld};
 pub use file::FileMedium;
 pub(crate) use handle::{Durability, EngineOptions};
 pub(crate) use load::{load_chunk, load_chunk_into, load_chunk_to, load_encoded};

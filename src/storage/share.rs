@@ -24,6 +24,7 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The same after one was not waited for.
 const LITTLE_PATIENCE: Duration = Duration::from_millis(5);
+
 /// This handle's part in it.
 #[derive(Debug)]
 pub(super) struct Share {

@@ -77,6 +77,11 @@ impl Standing {
         if self.is_overtaken() {
             return Ok(false);
         }
+        if self.share.is_held() || !self.is_behind(backend)? {
+            return Ok(true);
+        }
+        // Another thread may have begun its turn, and published a state, in between; it keeps the
+        // turn as long as somebody reads the one before.
         Ok(self.share.is_held() || !self.is_behind(backend)?)
     }
 

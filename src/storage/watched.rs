@@ -10,14 +10,14 @@ use super::backend::{Backend, Medium};
 use super::file::FileMedium;
 use super::locks::Locks;
 
-/// A store in a file that is shared, and what is to happen with what its handles write.
+/// A store in a file that is shared, and what is to happen when its handles read and write.
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
     file: FileMedium,
     pub(super) watch: Arc<Watch>,
 }
 
-/// Is told of each write, sync and change of the length before it is made.
+/// Is told of calls before they are made.
 pub(super) type Told = Box<dyn FnMut() + Send>;
 
 /// What is known of the calls of a [`Watched`].
@@ -27,8 +27,9 @@ pub(super) struct Watch {
     pub(super) calls: AtomicU64,
     /// From now on syncs fail.
     pub(super) fails: AtomicBool,
+    /// Is told of writes, syncs and changes of the length.
     pub(super) told: Mutex<Option<Told>>,
-    /// Is told of each read before it is made.
+    /// Is told of reads.
     pub(super) told_of_reads: Mutex<Option<Told>>,
 }
 

@@ -306,6 +306,7 @@ impl<'s> Parent<'s> {
             if let Some(entry) = entry {
                 let mut start = 0;
                 let read = store.read(|rows| {
+                    (start, chunks) = (0, Vec::new());
                     each_chunk(rows, entry, &mut |chunk| {
                         chunks.push((start, *chunk));
                         start += u64::from(chunk.raw_len);

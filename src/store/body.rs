@@ -56,18 +56,18 @@ pub(super) struct Item<'e> {
 /// Bytes of which any can be had at any time: the caller's, made when they are asked for, or in a
 /// file.
 #[derive(Clone)]
-pub(super) enum Memory<'e> {
+pub(super) enum Reachable<'e> {
     Lent(&'e [u8]),
     Made(Arc<Vec<u8>>),
     Filed(FileSection),
 }
 
-impl<'e> Memory<'e> {
+impl<'e> Reachable<'e> {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Lent(bytes) => bytes.len(),
             Self::Made(bytes) => bytes.len(),
-            Self::Filed(section) => usize::try_from(section.len()).unwrap_or(usize::MAX),
+            Self::Filed(section) => section.len(),
         }
     }
 
@@ -105,20 +105,20 @@ impl<'e> Item<'e> {
     pub(super) fn len(&self) -> Option<u64> {
         match self.data {
             Data::Bytes(bytes) => Some(bytes.len() as u64),
-            Data::Section(section) => Some(section.len()),
+            Data::Section(section) => Some(section.len() as u64),
             Data::View(_) | Data::Reader(_) => self.bytes,
         }
     }
 
     /// Its bytes, if any can be had at any time.
-    pub(super) fn memory(&self) -> Option<Memory<'e>> {
+    pub(super) fn reachable(&self) -> Option<Reachable<'e>> {
         match self.data {
-            Data::Bytes(bytes) => Some(Memory::Lent(bytes)),
+            Data::Bytes(bytes) => Some(Reachable::Lent(bytes)),
             Data::View(view) => Some(match view.data() {
-                Cow::Borrowed(bytes) => Memory::Lent(bytes),
-                Cow::Owned(bytes) => Memory::Made(Arc::new(bytes)),
+                Cow::Borrowed(bytes) => Reachable::Lent(bytes),
+                Cow::Owned(bytes) => Reachable::Made(Arc::new(bytes)),
             }),
-            Data::Section(section) => Some(Memory::Filed(section.clone())),
+            Data::Section(section) => Some(Reachable::Filed(section.clone())),
             Data::Reader(_) => None,
         }
     }
@@ -130,8 +130,8 @@ pub(super) fn body_of<'e>(
     item: Item<'e>,
     buffer: &mut Vec<u8>,
 ) -> Result<Body> {
-    if let Some(bytes) = item.memory() {
-        return body_of_memory(intake, item.name, item.kind, &bytes);
+    if let Some(bytes) = item.reachable() {
+        return body_of_reachable(intake, item.name, item.kind, &bytes);
     }
     let Data::Reader(reader) = item.data else {
         return Ok(Body::Small(Vec::new()));
@@ -165,11 +165,11 @@ pub(super) fn body_of<'e>(
 }
 
 /// [`body_of`] for bytes of which any can be had.
-pub(super) fn body_of_memory<'e>(
+pub(super) fn body_of_reachable<'e>(
     intake: &mut Intake<'_, '_, 'e>,
     name: &str,
     kind: &KindRecord,
-    bytes: &Memory<'e>,
+    bytes: &Reachable<'e>,
 ) -> Result<Body> {
     if bytes.len() < SMALL_ENTRY_BYTES {
         return Ok(Body::Small(bytes.part(name, 0..bytes.len())?.to_vec()));
@@ -235,7 +235,7 @@ fn read_up_to(reader: &mut dyn Read, buffer: &mut Vec<u8>, len: usize) -> io::Re
     reader.take(missing as u64).read_to_end(buffer).map(drop)
 }
 
-/// An error of a caller's reader.
+/// An error of what an entry's bytes are read from.
 pub(super) fn reading(name: &str, source: io::Error) -> Error {
     Error::Io {
         operation: "reading the bytes of entry".to_owned(),

@@ -74,7 +74,7 @@ impl Checkpoint {
         }
     }
 
-    pub(crate) const fn store(&self) -> &Store {
+    pub(super) const fn store(&self) -> &Store {
         &self.store
     }
 

@@ -1,9 +1,7 @@
 //! Chunks into the buffers that they belong to, with several threads where there is much to load.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use super::source::{Source, reading};
-use super::threads::{BESIDE_BYTES, MOST_THREADS, beside};
+use super::threads::{BESIDE_BYTES, each};
 use super::walk::each_chunk;
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, EntryRecord};
@@ -70,35 +68,13 @@ pub(super) fn slots<'b>(chunks: &[ChunkRef], mut out: &'b mut [u8]) -> Vec<Slot<
 pub(super) fn fill(checkpoint: Source<'_>, slots: Vec<Slot<'_>>) -> Result<()> {
     let bytes: usize = slots.iter().map(|slot| slot.out.len()).sum();
     let threads = match checkpoint.store.options().threads {
-        _ if bytes < BESIDE_BYTES || cfg!(ckptdb_schedules) => 1,
+        _ if bytes < BESIDE_BYTES => 1,
         threads => threads.min(slots.len()),
     };
-    let left = Mutex::new(slots.into_iter().enumerate());
-    let failed = Mutex::new(None);
-    let work = || {
-        while let Some((number, mut slot)) = { locked(&left).next() } {
-            if let Err(error) = load(checkpoint, &mut slot) {
-                // Nobody goes on.
-                locked(&left).by_ref().for_each(drop);
-                let mut failed = locked(&failed);
-                if failed.as_ref().is_none_or(|(first, _)| number < *first) {
-                    *failed = Some((number, error));
-                }
-            }
-        }
-    };
-    beside(threads.min(MOST_THREADS).saturating_sub(1), work, work);
-    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some((_, error)) => Err(error),
-        None => Ok(()),
-    }
+    each(threads, slots.into_iter(), |slot| load(checkpoint, slot))
 }
 
-fn load(checkpoint: Source<'_>, slot: &mut Slot<'_>) -> Result<()> {
+fn load(checkpoint: Source<'_>, slot: Slot<'_>) -> Result<()> {
     let Slot { chunk, out } = slot;
-    unless_of_another(|| reading(checkpoint, |rows| load_chunk_into(rows, chunk, out)))
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    unless_of_another(|| reading(checkpoint, |rows| load_chunk_into(rows, &chunk, out)))
 }

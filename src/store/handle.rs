@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity};
 use crate::id::StoreId;
 use crate::platform::{self, Temporary};
-use crate::storage::{Change, Durability, Engine, Medium, MemoryMedium, Room, Rows};
+use crate::storage::{Change, Durability, Engine, Medium, MemoryMedium, Room, Rows, Withheld};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -79,15 +79,20 @@ impl Store {
         }
         let made = Temporary::beside(path).and_then(|temporary| {
             let medium = options.medium(temporary.path());
-            Self::fill(medium, options.clone())?.engine().close()?;
-            temporary.link_to(path)
+            Self::fill(Arc::clone(&medium), options.clone())?
+                .engine()
+                .close()?;
+            // Whoever finds the name at once saves nothing before it lasts.
+            let withheld = Withheld::of(medium.as_ref(), options.engine())?;
+            temporary.link_to(path).map(|()| withheld)
         });
-        made.map_err(|error| named(error, path))?;
+        let withheld = made.map_err(|error| named(error, path))?;
         if let Err(error) = platform::sync_parent(path) {
             // A name that may not last is none.
             platform::remove_quietly(path);
             return Err(error);
         }
+        drop(withheld);
         Self::open_with(path, options)
     }
 
@@ -314,15 +319,20 @@ impl Store {
     /// Reads one consistent state. `run` begins anew if others publish several while it reads, as
     /// they do if it takes longer than they wait; in the end they wait for its turn.
     pub(super) fn read<T>(&self, mut run: impl FnMut(&dyn Rows) -> Result<T>) -> Result<T> {
+        self.beside_others(|engine| engine.read(&mut run))
+    }
+
+    /// [`Store::read`] of whatever the engine tells.
+    pub(super) fn beside_others<T>(&self, mut run: impl FnMut(&Engine) -> Result<T>) -> Result<T> {
         for _ in 0..READS_BESIDE_OTHERS {
-            match self.engine().read(&mut run) {
+            match run(self.engine()) {
                 Err(Error::Overtaken { .. }) => {}
                 done => return done,
             }
         }
-        // Who may not have it reads once more as it comes.
+        // Who can't have it reads once more as it comes.
         let _turn = self.turn();
-        self.engine().read(run)
+        run(self.engine())
     }
 }
 

@@ -64,7 +64,7 @@ pub struct Options {
     /// who it is.
     pub wait: Duration,
     /// Threads that encode the chunks of a large save, beside the one that saves, and threads that
-    /// load or copy large entries. 1 or less leaves all to the one that calls.
+    /// load, copy or compare large entries. 1 or less leaves all to the one that calls.
     pub threads: usize,
     /// Dates checkpoints.
     pub clock: Arc<dyn Clock>,

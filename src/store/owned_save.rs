@@ -132,8 +132,8 @@ fn taken_from<'p>(name: &str, part: &'p mut Part<'_>) -> Result<Taken<'p>> {
         Source::Bytes(Cow::Borrowed(bytes)) => Cow::Borrowed(*bytes),
         Source::View(view) => view.data(),
         Source::Section(section) => {
-            let len = usize::try_from(section.len()).unwrap_or(usize::MAX);
-            Cow::Owned(section.part(0..len).map_err(|error| reading(name, error))?)
+            let bytes = section.part(0..section.len());
+            Cow::Owned(bytes.map_err(|error| reading(name, error))?)
         }
         Source::Reader(reader) => {
             // One byte more than fits is enough to notice; an endless reader must end.

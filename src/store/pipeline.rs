@@ -247,16 +247,15 @@ impl<'s> Worker<'s> {
     ) -> Result<NewChunk> {
         // What is read from a file may have changed since its chunks were named.
         let is_read_again = |wide: &&Raw<'_>| matches!(wide, Raw::Own(_));
-        let is_other = wide
+        let mut read_again = wide
             .iter()
             .zip(masters)
-            .filter(|(wide, _)| is_read_again(wide))
-            .any(|(wide, id)| blake3::hash(wide).as_bytes() != id.as_bytes());
-        if is_other {
-            return self.encode(chunk, raw, Texture::of(DType::Bf16), None);
-        }
+            .filter(|(wide, _)| is_read_again(wide));
+        let are_masters =
+            read_again.all(|(wide, id)| blake3::hash(wide).as_bytes() == id.as_bytes());
         let wide: Vec<&[u8]> = wide.iter().map(|wide| &**wide).collect();
-        match Encoder::derive(narrow, raw, &wide, masters) {
+        let derived = are_masters.then(|| Encoder::derive(narrow, raw, &wide, masters));
+        match derived.flatten() {
             Some(encoded) => Ok(NewChunk {
                 id: chunk.chunk(),
                 raw_len: chunk.raw_len,

@@ -18,9 +18,19 @@ use crate::storage::{Rows, load_chunk, load_chunk_to};
 use crate::tensor::DType;
 
 /// An entry with what it takes to read it.
-struct Located {
-    record: EntryRecord,
-    pack: Option<ChunkRef>,
+pub(super) struct Located {
+    pub(super) record: EntryRecord,
+    pub(super) pack: Option<ChunkRef>,
+}
+
+impl Located {
+    /// Whether it has chunks of its own.
+    pub(super) fn is_large(&self) -> bool {
+        matches!(
+            self.record.content,
+            Content::Chunks(_) | Content::Tree { .. }
+        )
+    }
 }
 
 fn locate(rows: &dyn Rows, checkpoint: Source<'_>, name: &str) -> Result<Option<Located>> {
@@ -132,7 +142,7 @@ pub(super) fn into(checkpoint: Source<'_>, name: &str, out: &mut [u8]) -> Result
             why,
         ));
     }
-    if let Content::Chunks(_) | Content::Tree { .. } = &located.record.content {
+    if located.is_large() {
         let chunks = chunks_of(checkpoint, &located.record)?;
         return fill(checkpoint, slots(&chunks, out));
     }
@@ -244,10 +254,14 @@ pub(super) fn check_entries(checkpoint: Source<'_>, found: usize) -> Result<()> 
     Ok(())
 }
 
-fn bytes_of(checkpoint: Source<'_>, located: &Located, range: Range<u64>) -> Result<Bytes> {
+/// Some of an entry's bytes; all of a large one's with several threads.
+pub(super) fn bytes_of(
+    checkpoint: Source<'_>,
+    located: &Located,
+    range: Range<u64>,
+) -> Result<Bytes> {
     let record = &located.record;
-    let is_large = matches!(record.content, Content::Chunks(_) | Content::Tree { .. });
-    if is_large && range == (0..record.bytes) {
+    if located.is_large() && range == (0..record.bytes) {
         let chunks = chunks_of(checkpoint, record)?;
         let mut data = buffer(record)?;
         fill(checkpoint, slots(&chunks, &mut data))?;

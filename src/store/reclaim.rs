@@ -16,8 +16,9 @@ use crate::telemetry;
 /// Rows of telemetry that are dropped in one transaction.
 const TELEMETRY_ROWS: usize = 256;
 
-/// For so long others wait for a reclaim, and for one checkpoint more: turns of one checkpoint
-/// each, behind others' saves, would not keep up with trainers that save without a pause.
+/// For so long others wait for a reclaim, for one checkpoint more, and until what it has freed is
+/// swept: turns of one checkpoint each, behind others' saves, would not keep up with trainers that
+/// save without a pause.
 const RECLAIM_TURN: Duration = Duration::from_millis(100);
 
 /// What a reclaim did.
@@ -209,9 +210,10 @@ impl<'s> Work<'s> {
         let clock = &store.options().clock;
         let began = clock.elapsed();
         for (row, _) in deleted.into_iter().filter(|(_, is_due)| *is_due) {
-            if self.stay.contains(&row.id) || !self.tries(row)? {
+            if self.stay.contains(&row.id) {
                 continue;
             }
+            self.try_to_drop(row)?;
             if gives_way(clock.elapsed().saturating_sub(began)) {
                 self.sweep()?;
                 return Ok(false);
@@ -220,7 +222,7 @@ impl<'s> Work<'s> {
         let unreadable = std::mem::take(&mut self.unreadable);
         let unread = unreadable
             .into_iter()
-            .try_for_each(|row| self.drop_sound(row).map(drop));
+            .try_for_each(|row| self.drop_sound(row));
         store.forget_removed()?;
         self.sweep()?;
         if self.done.chunks > 0 && !store.engine().has_ballast() {
@@ -236,13 +238,13 @@ impl<'s> Work<'s> {
         unread.map(|()| true)
     }
 
-    /// Whether a checkpoint is gone. One that the disk can't read must not keep the others.
-    fn tries(&mut self, row: IndexKey) -> Result<bool> {
+    /// Drops a checkpoint. One that the disk can't read must not keep the others.
+    fn try_to_drop(&mut self, row: IndexKey) -> Result<()> {
         match self.drop_sound(row) {
             Err(Error::Io { .. }) if self.store.engine().suspects().has_unreadable_nodes() => {
                 self.stay.insert(row.id);
                 self.unreadable.push(row);
-                Ok(false)
+                Ok(())
             }
             tried => tried,
         }
@@ -250,20 +252,17 @@ impl<'s> Work<'s> {
 
     /// Drops a deleted checkpoint, unless what it refers to is damaged: damage is local, and the
     /// others are reclaimed.
-    fn drop_sound(&mut self, row: IndexKey) -> Result<bool> {
+    fn drop_sound(&mut self, row: IndexKey) -> Result<()> {
         match self.store.drop_for_good(row) {
-            Ok(()) => {
-                self.done.checkpoints += 1;
-                Ok(true)
-            }
+            Ok(()) => self.done.checkpoints += 1,
             Err(Error::Corrupt { what, why }) => {
                 tracing::warn!(id = row.id, what, why, "a deleted checkpoint stays");
                 self.stay.insert(row.id);
                 self.done.damaged += 1;
-                Ok(false)
             }
-            Err(error) => Err(error),
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     fn sweep(&mut self) -> Result<()> {

@@ -22,7 +22,7 @@ impl Source<'_> {
     }
 }
 
-/// Runs reads of a checkpoint, once more if others have changed the store for too long meanwhile.
+/// Runs reads of a checkpoint, anew if others have changed the store for too long meanwhile.
 /// What fails because it was reclaimed says so.
 pub(super) fn reading<T>(
     checkpoint: Source<'_>,

@@ -8,7 +8,7 @@ use super::reclaim::deleted_ids;
 use crate::error::Result;
 use crate::format::{ChunkRow, FORMAT_VERSION};
 use crate::id::StoreId;
-use crate::storage::Records;
+use crate::storage::{Engine, Records};
 use crate::store::Store;
 
 /// What a store holds.
@@ -55,7 +55,7 @@ impl Store {
     /// From the disk, or [`Error::Corrupt`](crate::Error::Corrupt).
     pub fn stats(&self) -> Result<Stats> {
         let per_job = self.jobs()?;
-        let (file_bytes, allocated_bytes) = self.engine().size()?;
+        let (file_bytes, allocated_bytes) = self.beside_others(Engine::size)?;
         self.read(|rows| {
             let head = Records(rows).head()?;
             let (chunks, nodes) = rows.counts()?;

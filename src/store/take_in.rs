@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::body::{Item, Memory, Part, body_of, body_of_memory, check_length};
+use super::body::{Item, Part, Reachable, body_of, body_of_reachable, check_length};
 use super::ingest::Ingest;
 use super::intake::{Intake, Span};
 use super::manifest::{Body, Built, ManifestBuilder};
@@ -84,7 +84,7 @@ fn copies<'i, 'e>(
         if candidates.is_empty() || item.len().is_none_or(|len| len < SMALL_ENTRY_BYTES as u64) {
             continue;
         }
-        let Some(raw) = item.memory() else {
+        let Some(raw) = item.reachable() else {
             continue;
         };
         if intake
@@ -94,7 +94,7 @@ fn copies<'i, 'e>(
             continue;
         }
         for master in candidates {
-            let Some(wide) = master.memory() else {
+            let Some(wide) = master.reachable() else {
                 continue;
             };
             if is_copy(narrow, (item.name, &raw), (master.name, &wide))? {
@@ -114,8 +114,8 @@ fn copies<'i, 'e>(
 /// are not differ in their first ones.
 fn is_copy(
     narrow: Narrow,
-    (name, raw): (&str, &Memory<'_>),
-    (master, wide): (&str, &Memory<'_>),
+    (name, raw): (&str, &Reachable<'_>),
+    (master, wide): (&str, &Reachable<'_>),
 ) -> Result<bool> {
     if wide.len() != 2 * raw.len() {
         return Ok(false);
@@ -152,13 +152,13 @@ fn copies_in<'e>(
     // One behind the masters: a copy waits for the names of its master's chunks.
     let mut due = None;
     for copy in copies {
-        let both = copy.item.memory().zip(copy.master.memory());
+        let both = copy.item.reachable().zip(copy.master.reachable());
         let Some((raw, wide)) = both else {
             continue;
         };
         let master = copy.master;
         if !ready.contains_key(master.name)
-            && let Body::Large(chunks) = body_of_memory(intake, master.name, master.kind, &wide)?
+            && let Body::Large(chunks) = body_of_reachable(intake, master.name, master.kind, &wide)?
         {
             ready.insert(master.name, chunks);
         }
@@ -177,7 +177,7 @@ fn copy_in<'e>(
     intake: &mut Intake<'_, '_, 'e>,
     ready: &mut BTreeMap<&'e str, Span>,
     copy: &Copy<'_, 'e>,
-    (raw, wide): (&Memory<'e>, &Memory<'e>),
+    (raw, wide): (&Reachable<'e>, &Reachable<'e>),
 ) -> Result<()> {
     let Some(master) = ready.get(copy.master.name) else {
         return Ok(());

@@ -1,7 +1,10 @@
-//! When a save or a load starts threads, how many at most, and how much a save has in hand.
+//! When saves, loads and comparisons start threads, how many at most, and how much a save has in
+//! hand.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::error::Result;
 use crate::format::MAX_CHUNK_BYTES;
 
 /// For fewer bytes other threads would not be worth their start.
@@ -43,4 +46,41 @@ pub(super) fn beside<T>(others: usize, work: impl Fn() + Sync, here: impl FnOnce
         }
         here()
     })
+}
+
+/// Does `work` on each item, on so many threads at most, and waits for all. After a failure nobody
+/// begins another one; of several failures, that of the first item is told.
+pub(super) fn each<I: Send>(
+    threads: usize,
+    items: impl Iterator<Item = I> + Send,
+    work: impl Fn(I) -> Result<()> + Sync,
+) -> Result<()> {
+    let left = Mutex::new(items.enumerate());
+    let failed = Mutex::new(None);
+    let run = || {
+        while let Some((number, item)) = { locked(&left).next() } {
+            if let Err(error) = work(item) {
+                locked(&left).by_ref().for_each(drop);
+                let mut failed = locked(&failed);
+                if failed.as_ref().is_none_or(|(first, _)| number < *first) {
+                    *failed = Some((number, error));
+                }
+            }
+        }
+    };
+    let threads = if cfg!(ckptdb_schedules) {
+        1
+    } else {
+        threads.min(MOST_THREADS)
+    };
+    beside(threads.saturating_sub(1), run, run);
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// What is locked, whatever became of another thread that had it.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

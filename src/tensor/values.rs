@@ -42,46 +42,20 @@ impl Values {
     pub(crate) fn put(&self, bytes: &[u8], out: &mut Vec<f64>) {
         out.clear();
         match self.dtype {
-            DType::F64 => out.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
-            DType::F32 | DType::C64 => {
-                let words = bytes.as_chunks().0.iter();
-                out.extend(words.map(|word| f64::from(f32::from_le_bytes(*word))));
-            }
-            DType::Bf16 => {
-                let words = bytes.as_chunks().0.iter();
-                let wide = |word: u16| f32::from_bits(u32::from(word) << 16);
-                out.extend(words.map(|word| f64::from(wide(u16::from_le_bytes(*word)))));
-            }
-            DType::F16 => {
-                let words = bytes.as_chunks().0.iter();
-                out.extend(words.map(|word| half(u32::from(u16::from_le_bytes(*word)))));
-            }
-            DType::I16 => {
-                let words = bytes.as_chunks().0.iter();
-                out.extend(words.map(|word| f64::from(i16::from_le_bytes(*word))));
-            }
-            DType::U16 => {
-                let words = bytes.as_chunks().0.iter();
-                out.extend(words.map(|word| f64::from(u16::from_le_bytes(*word))));
-            }
-            DType::I32 => {
-                let words = bytes.as_chunks().0.iter();
-                out.extend(words.map(|word| f64::from(i32::from_le_bytes(*word))));
-            }
-            DType::U32 => {
-                let words = bytes.as_chunks().0.iter();
-                out.extend(words.map(|word| f64::from(u32::from_le_bytes(*word))));
-            }
+            DType::F64 => put(bytes, out, f64::from_le_bytes),
+            DType::F32 | DType::C64 => put(bytes, out, |b| f32::from_le_bytes(b).into()),
+            DType::Bf16 => put(bytes, out, |[low, high]| {
+                f32::from_le_bytes([0, 0, low, high]).into()
+            }),
+            DType::F16 => put(bytes, out, |b| half(u16::from_le_bytes(b).into())),
+            DType::I16 => put(bytes, out, |b| i16::from_le_bytes(b).into()),
+            DType::U16 => put(bytes, out, |b| u16::from_le_bytes(b).into()),
+            DType::I32 => put(bytes, out, |b| i32::from_le_bytes(b).into()),
+            DType::U32 => put(bytes, out, |b| u32::from_le_bytes(b).into()),
             #[expect(clippy::cast_precision_loss, reason = "as it says")]
-            DType::I64 => {
-                let words = bytes.as_chunks().0.iter();
-                out.extend(words.map(|word| i64::from_le_bytes(*word) as f64));
-            }
+            DType::I64 => put(bytes, out, |b| i64::from_le_bytes(b) as f64),
             #[expect(clippy::cast_precision_loss, reason = "as it says")]
-            DType::U64 => {
-                let words = bytes.as_chunks().0.iter();
-                out.extend(words.map(|word| u64::from_le_bytes(*word) as f64));
-            }
+            DType::U64 => put(bytes, out, |b| u64::from_le_bytes(b) as f64),
             _ => self.put_short(bytes, out),
         }
     }
@@ -101,6 +75,11 @@ impl Values {
             _ => out.extend(bytes.iter().map(|byte| value(u32::from(*byte)))),
         }
     }
+}
+
+/// A number for each word of so many bytes.
+fn put<const N: usize>(bytes: &[u8], out: &mut Vec<f64>, number: impl Fn([u8; N]) -> f64) {
+    out.extend(bytes.as_chunks().0.iter().map(|word| number(*word)));
 }
 
 /// What a pattern of up to 8 bits stands for: floats of 8 bits by the OCP's OFP8 specification 1.0

@@ -1,4 +1,4 @@
-//! The command line on stores that are damaged: what it says, its JSON, and its exit codes.
+//! The command line: what it says, its JSON, and its exit codes, on damaged stores too.
 
 mod lines;
 mod manual;

@@ -1,8 +1,6 @@
 //! What differs between two checkpoints, beside what a comparison of all bytes says.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use ckptdb::{
@@ -12,7 +10,7 @@ use ckptdb::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::support::{CountingMedium, noise, vector, walk};
+use crate::support::{CountingMedium, ckptdb, noise, vector, walk};
 
 /// An entry: its kind, and which of a few contents of a few lengths it has.
 type Made = (u8, usize, u64);
@@ -231,21 +229,6 @@ fn another_type_or_shape_is_compared_by_its_values_and_another_size_is_not() {
         panic!("{diff:?}");
     };
     assert_eq!(shape, [2, 2]);
-}
-
-fn ckptdb(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ckptdb"));
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .env_remove("CKPTDB_STORE");
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
-    )
 }
 
 /// Two checkpoints in one store, and one in another.

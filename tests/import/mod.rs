@@ -4,7 +4,6 @@ mod archive;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use ckptdb::interop::{DEFAULT_TEMPLATE, ImportOptions, NameTemplate, Plan, write_named};
 use ckptdb::{Error, Event, Store, VerifyDepth};
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use self::archive::{agent, zip};
+use crate::support::ckptdb;
 
 fn write(path: &Path, bytes: impl AsRef<[u8]>) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -37,21 +37,6 @@ fn all(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         }
     }
     found
-}
-
-fn ckptdb(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ckptdb"));
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .env_remove("CKPTDB_STORE");
-    let output = command.output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(output.stdout),
-        text(output.stderr),
-    )
 }
 
 /// What a run of an agent leaves each 1,000 steps: its archive, statistics, and, for two of three,

@@ -1,12 +1,13 @@
 //! Finding what the user named: jobs, ids, events, and names by pattern.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ckptdb::name::{matches_pattern, printable};
 use ckptdb::reference::Reference;
-use ckptdb::{Checkpoint, CheckpointId, Event, JobInfo, Store};
+use ckptdb::{Checkpoint, CheckpointId, CheckpointInfo, Event, JobInfo, Store, Telemetry};
 
 use crate::failure::{Exit, Failure};
+use crate::output::human;
 
 /// How many names an error message lists.
 const LISTED: usize = 8;
@@ -15,26 +16,55 @@ const LISTED: usize = 8;
 /// names another must not be taken for one of this.
 pub(crate) fn checkpoint(store: &Store, text: &str) -> Result<Checkpoint, Failure> {
     let mut reference: Reference = text.parse()?;
-    if let Some(named) = reference.store.take() {
-        let real = |path: &Path| path.canonicalize().ok();
-        if real(Path::new(&named)) != real(store.path()) {
-            let message = format!("`{}` is about another store", printable(text));
-            let hint = format!("name the store with -s {}", printable(&named));
-            return Err(Failure::usage(message).hint(hint));
-        }
+    if let Some(named) = reference.store.take()
+        && real(Path::new(&named)) != real(store.path())
+    {
+        let message = format!("`{}` is about another store", printable(text));
+        let hint = format!("name the store with -s {}", printable(&named));
+        return Err(Failure::usage(message).hint(hint));
     }
     Ok(store.resolve(&reference.to_string())?)
 }
 
 /// Refuses a file to be written that is the store itself.
 pub(crate) fn check_not_store(store: &Store, output: &Path) -> Result<(), Failure> {
-    let real = |path: &Path| path.canonicalize().ok();
     let own = real(store.path());
     if own.is_some() && own == real(output) {
         let message = format!("`{}` is the store", output.display());
         return Err(Failure::usage(message).hint("write to another path"));
     }
     Ok(())
+}
+
+/// Where a path leads to, if to anything.
+fn real(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
+
+/// Whether a name is selected: by no pattern, each is; by several, what any of them matches.
+pub(crate) fn selects(patterns: &[String], name: &str) -> bool {
+    patterns.is_empty()
+        || patterns
+            .iter()
+            .any(|pattern| matches_pattern(pattern, name))
+}
+
+/// None of a checkpoint's entries is selected by these.
+pub(crate) fn no_entry(checkpoint: &CheckpointInfo, patterns: &[String]) -> Failure {
+    let message = format!("no entry matches `{}`", patterns.join("`, `"));
+    let hint = format!("ckptdb show {} --entries", human::reference(checkpoint));
+    Failure::new(Exit::NotFound, message).hint(hint)
+}
+
+/// How a series goes: the means of so many parts of it.
+pub(crate) fn trend(
+    telemetry: &Telemetry,
+    name: &str,
+    last: u64,
+    parts: usize,
+) -> Result<Vec<f64>, Failure> {
+    let buckets = telemetry.downsample(name, 0..=last, parts)?;
+    Ok(buckets.iter().map(|bucket| bucket.mean).collect())
 }
 
 /// The job with this name.

@@ -72,11 +72,7 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
                 Command::Verify(_) => commands::verify::unopened(failure, style),
                 _ => failure,
             })?;
-            let result = match command {
-                // It may open another one.
-                Command::Diff(args) => commands::diff::run(args, &cli.global, &store, style),
-                command => run_on(&store, command, style),
-            };
+            let result = run_on(&store, cli, style);
             store.close();
             result
         }
@@ -102,14 +98,13 @@ fn reference_of(command: &Command) -> Option<&str> {
 }
 
 /// Runs a command that needs an open store.
-fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure> {
-    match command {
+fn run_on(store: &Store, cli: &Cli, style: &Style) -> Result<(), Failure> {
+    match &cli.command {
         Command::Init(_)
         | Command::Save(_)
         | Command::Import(_)
         | Command::Salvage(_)
         | Command::Demo(_)
-        | Command::Diff(_)
         | Command::Config(_)
         | Command::Completions(_)
         | Command::Man(_)
@@ -123,6 +118,8 @@ fn run_on(store: &Store, command: &Command, style: &Style) -> Result<(), Failure
             Some(JobsAction::Delete(args)) => commands::jobs_delete::run(args, store, style),
         },
         Command::Show(args) => commands::show::run(args, store, style),
+        // It may open another one.
+        Command::Diff(args) => commands::diff::run(args, &cli.global, store, style),
         Command::Latest(args) => commands::latest::run(args, store, style),
         Command::Best(args) => commands::best::run(args, store, style),
         Command::Tag(args) => commands::tag::run(args, store, style),

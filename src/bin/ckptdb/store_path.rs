@@ -8,6 +8,7 @@ use ckptdb::{Error, Store};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
+use crate::output::Style;
 
 /// The extension by which a store is found.
 pub(crate) const EXTENSION: &str = "ckptdb";
@@ -28,17 +29,19 @@ pub(crate) fn open_for(global: &Global, reference: Option<&str>) -> Result<Store
     }
 }
 
-/// Opens it, or creates it if nothing is at a path that was named. The flag says whether it was
-/// created.
-pub(crate) fn open_or_create(global: &Global) -> Result<(Store, bool), Failure> {
-    let options = global.options();
-    match named(global) {
-        Some(path) => match Store::create_with(&path, options.clone()) {
-            // It was there, or another process has just made it.
-            Err(Error::Exists { .. }) => Ok((Store::open_with(path, options)?, false)),
-            created => Ok((created?, true)),
-        },
-        None => Ok((Store::open_with(find(global)?, options)?, false)),
+/// Opens it; if wanted, one that is not at the path that was named is made, and that is said.
+pub(crate) fn open_or(create: bool, global: &Global, style: &Style) -> Result<Store, Failure> {
+    let Some(path) = named(global).filter(|_| create) else {
+        return open(global);
+    };
+    match Store::create_with(&path, global.options()) {
+        // It was there, or another process has just made it.
+        Err(Error::Exists { .. }) => Ok(Store::open_with(path, global.options())?),
+        created => {
+            let store = created?;
+            style.note(format_args!("created {}", store.path().display()));
+            Ok(store)
+        }
     }
 }
 

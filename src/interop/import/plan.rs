@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::super::MODEL_ENTRY;
-use super::super::template::{Field, ITERATION};
+use super::super::template::{EVENT, Field, ITERATION};
 use super::known::{Layout, layouts, named};
 use super::{IMPORTED_FROM, ImportOptions, LeftAlone, MODIFIED_AT, Plan, Planned};
 use super::{archive, folder, metadata};
@@ -17,8 +17,6 @@ use crate::event::Event;
 use crate::name;
 use crate::platform::{self, InputFile};
 
-/// The field, and the name, of a reason to save.
-const EVENT: &str = "event";
 /// What ends a checkpoint's name in that of a file which belongs to it.
 const JOINTS: [char; 3] = ['_', '.', '-'];
 

@@ -88,7 +88,7 @@ fn import(
             .get(IMPORTED_FROM)
             .map(ToString::to_string);
         if there.attributes.get(IMPORTED_FROM) == from.as_ref() && has_all(root, &there, planned)? {
-            set_tags(&there, &planned.tags)?;
+            set_tags(&job, &there, &planned.tags)?;
             return Ok(None);
         }
         let what = format!(
@@ -116,16 +116,16 @@ fn import(
     }
     let saved = save.commit()?;
     if let Some(there) = job.at(planned.iteration)? {
-        set_tags(&there, &planned.tags)?;
+        set_tags(&job, &there, &planned.tags)?;
     }
     Ok(Some(saved.new_bytes))
 }
 
 /// Gives a checkpoint its names. One that another imported checkpoint has moves on with the file
 /// that bears it; one that somebody gave stays where it is.
-fn set_tags(checkpoint: &Checkpoint, tags: &[String]) -> Result<()> {
+fn set_tags(job: &Job, checkpoint: &Checkpoint, tags: &[String]) -> Result<()> {
     for tag in tags {
-        let holder = checkpoint.store().job(&checkpoint.job)?.tagged(tag)?;
+        let holder = job.tagged(tag)?;
         let is_given = |holder: &Checkpoint| !holder.attributes.contains_key(IMPORTED_FROM);
         if holder.as_ref().is_some_and(is_given) {
             tracing::warn!(tag, "another checkpoint has this tag, and keeps it");

@@ -3,8 +3,8 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use super::super::handle::Handle;
-use super::{Engine, noted};
+use super::super::handle::{Handle, noted};
+use super::Engine;
 use crate::error::Result;
 
 impl Engine {
@@ -109,6 +109,7 @@ mod tests {
     use super::super::super::room::Room;
     use super::super::super::testing::{OPTIONS, engine_in};
     use super::super::super::watched::{Watch, Watched};
+    use super::super::Withheld;
     use super::*;
     use crate::error::Error;
     use crate::format::TableCode;
@@ -205,6 +206,22 @@ mod tests {
         let told = reader.join().unwrap();
         assert!(matches!(told, Err(Error::Overtaken { .. })), "{told:?}");
         assert_eq!(record(&two, 59).unwrap().len(), 2002);
+    }
+
+    #[test]
+    fn a_store_that_is_withheld_is_read_and_not_changed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [one, two] = engines(file.path());
+        put(&one, 1..2, 3000);
+        let withheld = Withheld::of(&FileMedium::shared(file.path()), OPTIONS).unwrap();
+        for engine in [&one, &two] {
+            assert_eq!(record(engine, 1).unwrap().len(), 3000);
+            let refused = engine.begin_turn_within(Duration::ZERO);
+            assert!(matches!(refused, Err(Error::Busy { .. })), "{refused:?}");
+        }
+        drop(withheld);
+        put(&two, 1..2, 2000);
+        assert_eq!(record(&one, 1).unwrap().len(), 2000);
     }
 
     #[test]

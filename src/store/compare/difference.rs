@@ -21,6 +21,9 @@ pub enum Change {
 }
 
 impl Change {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Identical, Self::Changed, Self::Added, Self::Removed];
+
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 
@@ -10,50 +10,36 @@ use super::difference::{Change, Diff, EntryDiff};
 use super::documents::{DocumentChange, changes};
 use super::spans::{bytes_unknown, differing};
 use super::sums::ValueDiff;
-use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::Result;
-use crate::format::{ChunkRef, Content, EntryRecord, KindRecord, MAX_CHUNK_BYTES};
+use crate::format::{ChunkRef, Content, KindRecord, MAX_CHUNK_BYTES};
 use crate::storage::{load_chunk, unless_of_another};
 use crate::store::fill::chunks_of;
-use crate::store::read::{self, check_entries, info_of};
+use crate::store::read::{Located, bytes_of, check_entries, info_of, within};
 use crate::store::source::{Source, reading};
-use crate::store::threads::{MOST_THREADS, beside};
+use crate::store::threads::{each, locked};
 use crate::store::walk::each_group;
-use crate::tensor::Values;
+use crate::tensor::{DType, Values};
 
 /// Bytes that a thread compares before it asks for more: whole chunks, so that none is loaded
 /// twice.
 const PIECE: u64 = 2 * MAX_CHUNK_BYTES as u64;
 
-/// An entry, and the pack that it may lie in.
-struct Listed {
-    record: EntryRecord,
-    pack: Option<ChunkRef>,
+/// An entry of either, or of both.
+type Pair<'l> = (Option<&'l Located>, Option<&'l Located>);
+
+/// The numbers of an entry of both that are to be compared.
+struct Compared<'l> {
+    before: &'l Located,
+    after: &'l Located,
+    values: (Values, Values),
+    numbers: Vec<Range<u64>>,
 }
 
-impl Listed {
-    fn is_large(&self) -> bool {
-        matches!(
-            self.record.content,
-            Content::Chunks(_) | Content::Tree { .. }
-        )
-    }
-}
-
-/// Numbers of an entry that are to be compared.
-struct Piece {
+/// As many of them as are compared at a time, of the entry of this place.
+struct Piece<'c> {
     entry: usize,
+    of: &'c Compared<'c>,
     numbers: Range<u64>,
-    bytes: u64,
-}
-
-/// What comes of it, piece by piece.
-#[derive(Default)]
-struct Work {
-    next: usize,
-    done: u64,
-    sums: Vec<ValueDiff>,
-    failed: Option<(usize, crate::error::Error)>,
 }
 
 pub(super) fn compare(
@@ -67,14 +53,16 @@ pub(super) fn compare(
         before: Side::of(before),
         after: Side::of(after),
     };
-    let (mut entries, mut pieces) = (Vec::new(), Vec::new());
-    for (old, new) in paired(&old, &new) {
-        let number = entries.len();
-        let (entry, spans) = sides.entry(old, new)?;
-        pieces.extend(spans.into_iter().flat_map(|span| cut(number, span, &entry)));
+    let (mut entries, mut compared) = (Vec::new(), Vec::new());
+    for pair in paired(&old, &new) {
+        let (entry, numbers) = sides.entry(pair)?;
         entries.push(entry);
+        compared.push(numbers);
     }
-    let sums = add_up(before, after, &entries, &pieces, progress)?;
+    let compared = compared.iter().enumerate();
+    let compared = compared.filter_map(|(entry, of)| Some((entry, of.as_ref()?)));
+    let pieces: Vec<Piece<'_>> = compared.flat_map(|(entry, of)| of.pieces(entry)).collect();
+    let sums = add_up((before, after), &pieces, progress)?;
     // In the order of the pieces, so that the sums are the same with any number of threads.
     for (piece, sum) in pieces.iter().zip(sums) {
         if let Some(entry) = entries.get_mut(piece.entry) {
@@ -84,13 +72,13 @@ pub(super) fn compare(
     Ok(Diff { entries })
 }
 
-fn listed(checkpoint: Source<'_>, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Listed>> {
+fn listed(checkpoint: Source<'_>, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Located>> {
     reading(checkpoint, |rows| {
         let (mut found, mut count) = (Vec::new(), 0);
         each_group(rows, &checkpoint.record.saved.manifest, &mut |group| {
             count += group.entries.len();
             let named = group.entries.iter().filter(|entry| wanted(&entry.name));
-            found.extend(named.map(|record| Listed {
+            found.extend(named.map(|record| Located {
                 record: record.clone(),
                 pack: group.pack,
             }));
@@ -102,10 +90,7 @@ fn listed(checkpoint: Source<'_>, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<L
 }
 
 /// Entries of the same name, and those that have none beside them; both lists are sorted.
-fn paired<'l>(
-    mut old: &'l [Listed],
-    mut new: &'l [Listed],
-) -> Vec<(Option<&'l Listed>, Option<&'l Listed>)> {
+fn paired<'l>(mut old: &'l [Located], mut new: &'l [Located]) -> Vec<Pair<'l>> {
     let mut found = Vec::new();
     loop {
         let pair = (old.first(), new.first());
@@ -134,26 +119,21 @@ impl<'s> Side<'s> {
     }
 
     /// The bytes of an entry.
-    fn bytes(&mut self, entry: &Listed) -> Result<Bytes> {
+    fn bytes(&mut self, entry: &Located) -> Result<Bytes> {
         let source = self.source;
-        let (offset, pack) = match (&entry.record.content, entry.pack) {
-            (Content::Inline(bytes), _) => return Ok(Bytes::copy_from_slice(bytes)),
-            (Content::Packed(offset), Some(pack)) => (*offset, pack),
-            _ => return read::whole(source, &entry.record.name).map(|(_, bytes)| bytes),
+        let bytes = entry.record.bytes;
+        let (Content::Packed(offset), Some(pack)) = (&entry.record.content, entry.pack) else {
+            return bytes_of(source, entry, 0..bytes);
         };
         if self.pack.as_ref().is_none_or(|(id, _)| *id != pack.id) {
             let load = || reading(source, |rows| load_chunk(rows, &pack));
             self.pack = Some((pack.id, Bytes::from(unless_of_another(load)?)));
         }
-        let bytes = self.pack.as_ref().map(|(_, bytes)| bytes.clone());
-        read::within(
-            &bytes.unwrap_or_default(),
-            u64::from(offset),
-            entry.record.bytes,
-        )
+        let all = self.pack.as_ref().map(|(_, bytes)| bytes.clone());
+        within(&all.unwrap_or_default(), u64::from(*offset), bytes)
     }
 
-    fn chunks(&self, entry: &Listed) -> Result<Vec<ChunkRef>> {
+    fn chunks(&self, entry: &Located) -> Result<Vec<ChunkRef>> {
         chunks_of(self.source, &entry.record)
     }
 }
@@ -165,114 +145,117 @@ struct Sides<'s> {
 }
 
 impl Sides<'_> {
-    /// How an entry differs, but for the values of these numbers of it.
-    fn entry(
-        &mut self,
-        old: Option<&Listed>,
-        new: Option<&Listed>,
-    ) -> Result<(EntryDiff, Vec<Range<u64>>)> {
-        let [before, after] = [old, new].map(|entry| entry.map(|entry| info_of(&entry.record)));
+    /// How an entry differs, but for the values that are to be compared.
+    fn entry<'l>(&mut self, pair: Pair<'l>) -> Result<(EntryDiff, Option<Compared<'l>>)> {
+        let [before, after] =
+            [pair.0, pair.1].map(|entry| entry.map(|entry| info_of(&entry.record)));
         let of = after.as_ref().or(before.as_ref());
         let mut diff = EntryDiff {
             name: of.map(|info| info.name.clone()).unwrap_or_default(),
-            change: Change::Identical,
+            change: Change::Changed,
             changed_bytes: of.map_or(0, |info| info.bytes),
             before,
             after,
             values: None,
             document: Vec::new(),
         };
-        let spans = match (old, new) {
-            (Some(old), Some(new)) => self.both(old, new, &mut diff)?,
+        let compared = match pair {
+            (Some(old), Some(new)) if old.is_large() && new.is_large() => {
+                self.large(old, new, &mut diff)?
+            }
+            (Some(old), Some(new)) => {
+                self.small(old, new, &mut diff)?;
+                None
+            }
             (old, _) => {
                 diff.change = if old.is_some() {
                     Change::Removed
                 } else {
                     Change::Added
                 };
-                Vec::new()
+                None
             }
         };
-        Ok((diff, spans))
+        Ok((diff, compared))
     }
 
-    fn both(
-        &mut self,
-        old: &Listed,
-        new: &Listed,
-        diff: &mut EntryDiff,
-    ) -> Result<Vec<Range<u64>>> {
+    /// An entry of which one at least has no chunks of its own.
+    fn small(&mut self, old: &Located, new: &Located, diff: &mut EntryDiff) -> Result<()> {
         let is_alike = old.record.kind == new.record.kind;
-        if old.is_large() && new.is_large() {
-            return self.large(old, new, is_alike, diff);
+        if is_alike && same_place(old, new) {
+            identical(diff);
+            return Ok(());
         }
-        let is_document = |entry: &Listed| entry.record.kind == KindRecord::Document;
-        let both_are_documents = is_document(old) && is_document(new);
-        if (old.is_large() || new.is_large()) && !both_are_documents {
+        if (old.is_large() || new.is_large()) && !are_documents(old, new) {
             // Neither has what the other has, and they have not as many numbers.
-            diff.change = Change::Changed;
-            return Ok(Vec::new());
+            return Ok(());
         }
-        let is_same = is_alike && same_place(old, new);
-        let (before, after) = if is_same {
-            (Bytes::new(), Bytes::new())
-        } else {
-            (self.before.bytes(old)?, self.after.bytes(new)?)
-        };
-        if is_same || (is_alike && before == after) {
-            diff.changed_bytes = 0;
-            return Ok(Vec::new());
+        let (before, after) = (self.before.bytes(old)?, self.after.bytes(new)?);
+        if is_alike && before == after {
+            identical(diff);
+            return Ok(());
         }
-        diff.change = Change::Changed;
-        if let Some((old, new)) = numbers(diff) {
+        if let Some((old, new)) = values_of(old, new) {
             diff.values = Some(ValueDiff::of((&old, &before), (&new, &after)));
         }
-        diff.document = document(diff, &before, &after);
-        Ok(Vec::new())
+        if are_documents(old, new) {
+            diff.document = within_document(&before, &after);
+        }
+        Ok(())
     }
 
-    fn large(
+    /// An entry that has chunks of its own in both.
+    fn large<'l>(
         &mut self,
-        old: &Listed,
-        new: &Listed,
-        is_alike: bool,
+        old: &'l Located,
+        new: &'l Located,
         diff: &mut EntryDiff,
-    ) -> Result<Vec<Range<u64>>> {
+    ) -> Result<Option<Compared<'l>>> {
+        let is_alike = old.record.kind == new.record.kind;
         if is_alike && old.record.content == new.record.content {
-            diff.changed_bytes = 0;
-            return Ok(Vec::new());
+            identical(diff);
+            return Ok(None);
         }
         let (before, after) = (self.before.chunks(old)?, self.after.chunks(new)?);
         if is_alike && before == after {
-            diff.changed_bytes = 0;
-            return Ok(Vec::new());
+            identical(diff);
+            return Ok(None);
         }
-        diff.change = Change::Changed;
-        let spans = differing(&before, &after);
-        let Some((values, other)) = numbers(diff) else {
+        let Some(values) = values_of(old, new) else {
             diff.changed_bytes = bytes_unknown(&before, &after);
-            let is_document = |info: &Option<EntryInfo>| {
-                let kind = info.as_ref().map(|info| &info.kind);
-                kind == Some(&EntryKind::Document)
-            };
-            if is_document(&diff.before) && is_document(&diff.after) {
+            if are_documents(old, new) {
                 let (before, after) = (self.before.bytes(old)?, self.after.bytes(new)?);
-                diff.document = document(diff, &before, &after);
+                diff.document = within_document(&before, &after);
             }
-            return Ok(Vec::new());
+            return Ok(None);
         };
         diff.values = Some(ValueDiff::default());
-        let all = new.record.bytes * 8 / other.bits() as u64;
-        if values.dtype() != other.dtype() {
-            return Ok(std::iter::once(0..all).collect());
-        }
-        diff.changed_bytes = spans.iter().map(|span| span.end - span.start).sum();
-        Ok(whole_numbers(&spans, values.bits() as u64, all))
+        let bits = values.1.bits() as u64;
+        let all = new.record.bytes * 8 / bits;
+        let numbers = if values.0.dtype() == values.1.dtype() {
+            let spans = differing(&before, &after);
+            diff.changed_bytes = spans.iter().map(|span| span.end - span.start).sum();
+            whole_numbers(&spans, bits, all)
+        } else {
+            std::iter::once(0..all).collect()
+        };
+        Ok(Some(Compared {
+            before: old,
+            after: new,
+            values,
+            numbers,
+        }))
     }
 }
 
+/// Nothing of it is another's.
+fn identical(diff: &mut EntryDiff) {
+    diff.change = Change::Identical;
+    diff.changed_bytes = 0;
+}
+
 /// Whether two entries that are not large lie in the same bytes.
-fn same_place(old: &Listed, new: &Listed) -> bool {
+fn same_place(old: &Located, new: &Located) -> bool {
     match (&old.record.content, &new.record.content) {
         (Content::Packed(old_at), Content::Packed(new_at)) => {
             let packs = old.pack.zip(new.pack);
@@ -283,30 +266,28 @@ fn same_place(old: &Listed, new: &Listed) -> bool {
     }
 }
 
-/// How the numbers of an entry are to be read before and after, if it has as many.
-fn numbers(diff: &EntryDiff) -> Option<(Values, Values)> {
-    let (Some(before), Some(after)) = (&diff.before, &diff.after) else {
-        return None;
+fn are_documents(old: &Located, new: &Located) -> bool {
+    [old, new]
+        .iter()
+        .all(|entry| entry.record.kind == KindRecord::Document)
+}
+
+/// How the numbers of two entries are to be read, if both are tensors of as many.
+fn values_of(old: &Located, new: &Located) -> Option<(Values, Values)> {
+    let of = |entry: &Located| {
+        let KindRecord::Tensor { dtype, .. } = &entry.record.kind else {
+            return None;
+        };
+        let values = Values::of(DType::from_code(*dtype)?);
+        let count = entry.record.bytes * 8 / values.bits() as u64;
+        Some((values, count))
     };
-    let (EntryKind::Tensor { dtype: old, .. }, EntryKind::Tensor { dtype: new, .. }) =
-        (&before.kind, &after.kind)
-    else {
-        return None;
-    };
-    let (old, new) = (Values::of(*old), Values::of(*new));
-    let count = |values: &Values, info: &EntryInfo| info.bytes * 8 / values.bits() as u64;
-    (count(&old, before) == count(&new, after)).then_some((old, new))
+    let ((old, old_count), (new, new_count)) = (of(old)?, of(new)?);
+    (old_count == new_count).then_some((old, new))
 }
 
 /// What differs in a document. One that is no JSON any more is damaged, which loading it says.
-fn document(diff: &EntryDiff, before: &[u8], after: &[u8]) -> Vec<DocumentChange> {
-    let is_document = |info: &Option<EntryInfo>| {
-        info.as_ref()
-            .is_some_and(|info| info.kind == EntryKind::Document)
-    };
-    if !is_document(&diff.before) || !is_document(&diff.after) {
-        return Vec::new();
-    }
+fn within_document(before: &[u8], after: &[u8]) -> Vec<DocumentChange> {
     match (
         serde_json::from_slice(before),
         serde_json::from_slice(after),
@@ -327,105 +308,72 @@ fn whole_numbers(spans: &[Range<u64>], bits: u64, all: u64) -> Vec<Range<u64>> {
     numbers.filter(|numbers| !numbers.is_empty()).collect()
 }
 
-/// A span in pieces.
-fn cut(number: usize, span: Range<u64>, entry: &EntryDiff) -> Vec<Piece> {
-    let bits = numbers(entry).map_or(8, |(_, values)| values.bits() as u64);
-    let mut pieces = Vec::new();
-    let mut from = span.start;
-    while from < span.end {
-        let to = span.end.min(from + PIECE / bits * 8);
-        pieces.push(Piece {
-            entry: number,
-            numbers: from..to,
-            bytes: (to - from) * bits / 8,
-        });
-        from = to;
+impl Compared<'_> {
+    /// All of it, for the entry of this place.
+    fn pieces(&self, entry: usize) -> Vec<Piece<'_>> {
+        let most = PIECE / self.values.1.bits() as u64 * 8;
+        let mut pieces = Vec::new();
+        for span in &self.numbers {
+            let mut from = span.start;
+            while from < span.end {
+                let to = span.end.min(from + most);
+                pieces.push(Piece {
+                    entry,
+                    of: self,
+                    numbers: from..to,
+                });
+                from = to;
+            }
+        }
+        pieces
     }
-    pieces
+}
+
+impl Piece<'_> {
+    /// How many bytes of the later checkpoint it has.
+    fn bytes(&self) -> u64 {
+        let count = self.numbers.end - self.numbers.start;
+        count * self.of.values.1.bits() as u64 / 8
+    }
+
+    fn sum(&self, (before, after): (Source<'_>, Source<'_>)) -> Result<ValueDiff> {
+        let Compared {
+            before: old,
+            after: new,
+            values: (old_values, new_values),
+            ..
+        } = self.of;
+        let bytes = |source: Source<'_>, entry: &Located, values: &Values| {
+            let at = |number: u64| number * values.bits() as u64 / 8;
+            let range = at(self.numbers.start)..at(self.numbers.end);
+            unless_of_another(|| bytes_of(source, entry, range.clone()))
+        };
+        let old_bytes = bytes(before, old, old_values)?;
+        let new_bytes = bytes(after, new, new_values)?;
+        Ok(ValueDiff::of(
+            (old_values, &old_bytes),
+            (new_values, &new_bytes),
+        ))
+    }
 }
 
 /// The sums of all pieces, with as many threads as the later checkpoint's store may have.
 fn add_up(
-    before: Source<'_>,
-    after: Source<'_>,
-    entries: &[EntryDiff],
-    pieces: &[Piece],
+    both: (Source<'_>, Source<'_>),
+    pieces: &[Piece<'_>],
     progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Vec<ValueDiff>> {
-    let total = pieces.iter().map(|piece| piece.bytes).sum();
-    let work = Mutex::new(Work {
-        sums: vec![ValueDiff::default(); pieces.len()],
-        ..Work::default()
-    });
-    let progress = Mutex::new(progress);
-    let run = || {
-        loop {
-            let number = {
-                let mut work = locked(&work);
-                work.next += 1;
-                work.next - 1
-            };
-            let Some(piece) = pieces.get(number) else {
-                return;
-            };
-            let sum = entries
-                .get(piece.entry)
-                .map_or(Ok(ValueDiff::default()), |entry| {
-                    of_piece(before, after, entry, piece)
-                });
-            let mut work = locked(&work);
-            match sum {
-                Ok(sum) => {
-                    if let Some(place) = work.sums.get_mut(number) {
-                        *place = sum;
-                    }
-                    work.done += piece.bytes;
-                    (*locked(&progress))(work.done, total);
-                }
-                Err(error) => {
-                    // Nobody goes on. Of several failures, that of the first piece is told.
-                    work.next = pieces.len();
-                    if work
-                        .failed
-                        .as_ref()
-                        .is_none_or(|(first, _)| number < *first)
-                    {
-                        work.failed = Some((number, error));
-                    }
-                }
-            }
-        }
-    };
-    let threads = match after.store.options().threads {
-        _ if cfg!(ckptdb_schedules) => 1,
-        threads => threads.min(pieces.len()).min(MOST_THREADS),
-    };
-    beside(threads.saturating_sub(1), run, run);
-    let work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match work.failed {
-        Some((_, error)) => Err(error),
-        None => Ok(work.sums),
-    }
-}
-
-fn of_piece(
-    before: Source<'_>,
-    after: Source<'_>,
-    entry: &EntryDiff,
-    piece: &Piece,
-) -> Result<ValueDiff> {
-    let Some((old, new)) = numbers(entry) else {
-        return Ok(ValueDiff::default());
-    };
-    let bytes = |source: Source<'_>, values: &Values| {
-        let at = |number: u64| number * values.bits() as u64 / 8;
-        let range = at(piece.numbers.start)..at(piece.numbers.end);
-        unless_of_another(|| read::range(source, &entry.name, range.clone()))
-    };
-    let (old_bytes, new_bytes) = (bytes(before, &old)?, bytes(after, &new)?);
-    Ok(ValueDiff::of((&old, &old_bytes), (&new, &new_bytes)))
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    let total = pieces.iter().map(Piece::bytes).sum();
+    let mut sums = vec![ValueDiff::default(); pieces.len()];
+    let told = Mutex::new((0, progress));
+    let threads = both.1.store.options().threads.min(pieces.len());
+    each(threads, pieces.iter().zip(&mut sums), |(piece, sum)| {
+        *sum = piece.sum(both)?;
+        let mut told = locked(&told);
+        told.0 += piece.bytes();
+        let done = told.0;
+        (told.1)(done, total);
+        Ok(())
+    })?;
+    Ok(sums)
 }

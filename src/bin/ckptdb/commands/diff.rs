@@ -5,14 +5,14 @@ mod rows;
 
 use std::io::Write;
 
-use ckptdb::name::{matches_pattern, printable};
+use ckptdb::name::printable;
 use ckptdb::reference::Reference;
 use ckptdb::{Change, Checkpoint, Diff, EntryDiff, Store};
 use serde_json::Value;
 
 use self::facts::{cut, document, facts};
 use self::rows::{Row, grouped};
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::global::Global;
 use crate::lookup;
 use crate::output::{Progress, Style, Table, human};
@@ -47,17 +47,13 @@ pub(crate) fn run(
 ) -> Result<(), Failure> {
     let (before, after) = both(args, global, store)?;
     let progress = Progress::start("comparing");
-    let wanted = |name: &str| {
-        args.only.is_empty() || args.only.iter().any(|only| matches_pattern(only, name))
-    };
+    let wanted = |name: &str| lookup::selects(&args.only, name);
     let diff = before.diff_with(&after, &wanted, &mut |done, total| {
         progress.set(done, total);
     })?;
     drop(progress);
     if diff.entries.is_empty() && !args.only.is_empty() {
-        let message = format!("no entry matches `{}`", args.only.join("`, `"));
-        let hint = format!("ckptdb show {} --entries", human::reference(&after));
-        return Err(Failure::new(Exit::NotFound, message).hint(hint));
+        return Err(lookup::no_entry(&after, &args.only));
     }
     let rows = if args.group {
         grouped(&diff)

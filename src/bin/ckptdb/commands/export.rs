@@ -74,24 +74,24 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     ))
 }
 
-/// Before anything is written: no two checkpoints are one file, and nothing is written over.
-fn check_names(
+/// The files of each checkpoint. Before anything is written: no two checkpoints are one file, and
+/// nothing is written over.
+fn files_of(
     checkpoints: &[Checkpoint],
     template: &NameTemplate,
     args: &Args,
-) -> Result<(), Failure> {
+) -> Result<Vec<Vec<(String, PathBuf)>>, Failure> {
     let mut taken: BTreeMap<PathBuf, &Checkpoint> = BTreeMap::new();
+    let mut all = Vec::new();
     for checkpoint in checkpoints {
-        for (_, path) in interop::named_files(checkpoint, template)? {
-            let full = args.output.join(&path);
+        let files = interop::named_files(checkpoint, template)?;
+        for (_, path) in &files {
+            let full = args.output.join(path);
             if full.exists() && !args.force {
-                let message = format!("`{}` exists already", full.display());
-                return Err(Failure::new(Exit::Failed, message)
-                    .hint("write over it with --force, or choose another path"));
+                return Err(exists(&full));
             }
-            if let Some(other) = taken
-                .insert(path, checkpoint)
-                .filter(|o| o.id != checkpoint.id)
+            if let Some(other) = taken.insert(path.clone(), checkpoint)
+                && other.id != checkpoint.id
             {
                 let message = format!(
                     "{} and {} would be one file: `{}`",
@@ -103,8 +103,9 @@ fn check_names(
                     .hint("a template with {job} and {iteration} keeps them apart"));
             }
         }
+        all.push(files);
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Writes one or all checkpoints under the names that a template makes.
@@ -123,16 +124,16 @@ fn named(
     } else {
         checkpoints.push(lookup::checkpoint(store, &args.reference)?);
     }
-    check_names(&checkpoints, template, args)?;
+    let files = files_of(&checkpoints, template, args)?;
     let progress = Progress::start("exporting");
     let total = checkpoints
         .iter()
         .map(|checkpoint| checkpoint.logical_bytes)
         .sum();
     let (mut done, mut bytes) = (Exported::default(), 0);
-    for checkpoint in &checkpoints {
+    for (checkpoint, files) in checkpoints.iter().zip(&files) {
         progress.set(bytes, total);
-        let written = interop::write_named(checkpoint, template, &args.output, args.force)?;
+        let written = interop::write_files(checkpoint, files, &args.output)?;
         done.files += written.files;
         done.bytes += written.bytes;
         bytes += checkpoint.logical_bytes;
@@ -160,7 +161,7 @@ fn named(
 }
 
 fn write(args: &Args, checkpoint: &Checkpoint) -> Result<Exported, Failure> {
-    let only = |name: &str| selects(&args.only, name);
+    let only = |name: &str| lookup::selects(&args.only, name);
     let target = &args.output;
     Ok(match &args.entry {
         Some(entry) => interop::write_entry(checkpoint, entry, target)?,
@@ -171,29 +172,19 @@ fn write(args: &Args, checkpoint: &Checkpoint) -> Result<Exported, Failure> {
     })
 }
 
-/// No pattern selects everything; several select what any of them matches.
-fn selects(patterns: &[String], name: &str) -> bool {
-    patterns.is_empty()
-        || patterns
-            .iter()
-            .any(|pattern| ckptdb::name::matches_pattern(pattern, name))
-}
-
 /// A pattern that matches nothing is a mistake: an empty file would hide it.
 fn check_selection(args: &Args, checkpoint: &Checkpoint) -> Result<(), Failure> {
     if args.only.is_empty() {
         return Ok(());
     }
     let entries = checkpoint.entries()?;
-    if entries.iter().any(|entry| selects(&args.only, &entry.name)) {
+    if entries
+        .iter()
+        .any(|entry| lookup::selects(&args.only, &entry.name))
+    {
         return Ok(());
     }
-    let reference = human::reference(checkpoint);
-    Err(Failure::new(
-        Exit::NotFound,
-        format!("no entry matches `{}`", args.only.join("`, `")),
-    )
-    .hint(format!("ckptdb show {reference} --entries")))
+    Err(lookup::no_entry(checkpoint, &args.only))
 }
 
 /// Fails if something would be written over. An empty folder holds nothing.
@@ -204,10 +195,12 @@ fn check_free(path: &Path, force: bool) -> Result<(), Failure> {
     if force || !path.exists() || is_empty_folder {
         return Ok(());
     }
-    Err(
-        Failure::new(Exit::Failed, format!("`{}` exists already", path.display()))
-            .hint("write over it with --force, or choose another path"),
-    )
+    Err(exists(path))
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::new(Exit::Failed, format!("`{}` exists already", path.display()))
+        .hint("write over it with --force, or choose another path")
 }
 
 fn note_skipped(skipped: &[String], style: &Style) {

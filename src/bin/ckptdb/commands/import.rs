@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use ckptdb::interop::{ImportOptions, Imported, LeftAlone, NameTemplate, Plan, Planned};
 use ckptdb::name::printable;
-use ckptdb::{Compression, Direction, Event, Store};
+use ckptdb::{Compression, Direction, Event};
 use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
     let store = if args.dry_run {
         None
     } else {
-        Some(open(args, global, style)?)
+        Some(store_path::open_or(args.create, global, style)?)
     };
     let progress = Progress::start("looking");
     let plan = Plan::of(&args.folder, &options)?;
@@ -126,32 +126,16 @@ fn check_metrics(args: &Args, plan: &Plan) -> Result<(), Failure> {
     Err(Failure::usage(message).hint(format!("there are: {}", names.join(", "))))
 }
 
-fn open(args: &Args, global: &Global, style: &Style) -> Result<Store, Failure> {
-    if !args.create {
-        return store_path::open(global);
-    }
-    let (store, is_new) = store_path::open_or_create(global)?;
-    if is_new {
-        style.note(format_args!("created {}", store.path().display()));
-    }
-    Ok(store)
-}
-
 fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Result<(), Failure> {
     let mut out = style.out();
-    let shown = if done.is_some() {
-        0
-    } else {
-        plan.checkpoints.len()
-    };
-    if shown > 0 {
+    if done.is_none() && !plan.checkpoints.is_empty() {
         let mut table = Table::new(0).wrapped("FILE").left("JOB").right("ITERATION");
         table = table
             .left("EVENTS")
             .left("METRICS")
             .left("ENTRIES")
             .left("NOTES");
-        for planned in plan.checkpoints.iter().take(shown) {
+        for planned in &plan.checkpoints {
             table.row(cells(planned));
         }
         table.write(&mut out, style)?;
@@ -208,10 +192,6 @@ fn plain(text: &str) -> String {
 
 fn cells(planned: &Planned) -> Vec<crate::output::Cell> {
     let events: Vec<String> = planned.events.iter().map(Event::to_string).collect();
-    let metric = |(name, value): (&String, &f64)| {
-        format!("{}={}", printable(name), human::metric_short(*value))
-    };
-    let metrics: Vec<String> = planned.metrics.iter().map(metric).collect();
     let entries: Vec<String> = planned.files.keys().map(|name| printable(name)).collect();
     let tags = planned
         .tags
@@ -232,7 +212,7 @@ fn cells(planned: &Planned) -> Vec<crate::output::Cell> {
         printable(&planned.job).into(),
         human::thousands(planned.iteration).into(),
         printable(&events.join(", ")).into(),
-        metrics.join(" ").into(),
+        human::metrics(planned.metrics.iter()).into(),
         entries.into(),
         notes.join(", ").into(),
     ]

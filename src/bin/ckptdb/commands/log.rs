@@ -62,16 +62,15 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     Ok(out.flush()?)
 }
 
-/// The graph of a job's newest checkpoints, and how many there are in all.
+/// The graph of a job's checkpoints, which come newest first.
 pub(crate) fn graph(
     store: &Store,
     job: &JobInfo,
-    limit: usize,
+    checkpoints: Vec<Checkpoint>,
     style: &Style,
-) -> Result<(Vec<String>, usize), Failure> {
-    let (shown, total) = newest(store, Some(&job.name), Some(limit))?;
-    let jobs = std::slice::from_ref(job);
-    Ok((lines(store, jobs, &shown, true, style)?, total))
+) -> Result<Vec<String>, Failure> {
+    let shown = with_parents(store, checkpoints);
+    lines(store, std::slice::from_ref(job), &shown, true, style)
 }
 
 /// The newest checkpoints, and how many there are in all.
@@ -161,11 +160,7 @@ fn text_of(shown: &Shown, marks: &Marks, style: &Style) -> String {
         style.strong(&name)
     };
     let mut parts = vec![name, style.when(checkpoint.saved_at), events(checkpoint)];
-    let metric = |(name, value): (&String, &f64)| {
-        format!("{}={}", printable(name), human::metric_short(*value))
-    };
-    let metrics: Vec<String> = checkpoint.metrics.iter().map(metric).collect();
-    parts.push(metrics.join(" "));
+    parts.push(human::metrics(checkpoint.metrics.iter()));
     parts.push(notes(checkpoint, marks, style).text().to_owned());
     if let Some(from) = checkpoint.forked_from {
         parts.push(format!("forked from {from}"));

@@ -88,14 +88,7 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
         .iter()
         .map(|text| Source::find(text))
         .collect::<Result<Vec<_>, _>>()?;
-    let (store, created) = if args.create {
-        store_path::open_or_create(global)?
-    } else {
-        (store_path::open(global)?, false)
-    };
-    if created {
-        style.note(format_args!("created {}", store.path().display()));
-    }
+    let store = store_path::open_or(args.create, global, style)?;
     let saved = save(args, &store, &sources)?;
     store.close();
     report(&saved, style)

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::failure::Failure;
 use crate::lookup;
-use crate::output::{Style, Table, human, json};
+use crate::output::{Style, Table, extend, human, json};
 
 /// Entries that are shown unless asked otherwise.
 const ENTRIES: usize = 20;
@@ -106,11 +106,6 @@ fn facts(
     );
     facts.push(("content", checkpoint.content.to_string()));
     Ok(facts)
-}
-
-fn extend(facts: &mut Vec<(&'static str, String)>, label: &'static str, lines: Vec<String>) {
-    let labels = std::iter::once(label).chain(std::iter::repeat(""));
-    facts.extend(labels.zip(lines));
 }
 
 fn sizes(checkpoint: &Checkpoint) -> String {

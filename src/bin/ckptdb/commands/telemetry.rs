@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
+use ckptdb::Store;
 use ckptdb::name::printable;
 use ckptdb::telemetry::{Bucket, Summary};
-use ckptdb::{Store, Telemetry};
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         );
         table.row(vec![
             printable(name).into(),
-            trend(&telemetry, name, summary)?.into(),
+            sparkline(&lookup::trend(&telemetry, name, summary.last.0, BLOCKS)?).into(),
             human::thousands(summary.count).into(),
             format!("{first}..{last}").into(),
             human::metric_short(summary.first.1).into(),
@@ -100,13 +100,6 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     let mut out = style.out();
     table.write(&mut out, style)?;
     Ok(out.flush()?)
-}
-
-/// How a series goes, in a few blocks.
-fn trend(telemetry: &Telemetry, name: &str, summary: &Summary) -> Result<String, Failure> {
-    let buckets = telemetry.downsample(name, 0..=summary.last.0, BLOCKS)?;
-    let means: Vec<f64> = buckets.iter().map(|bucket| bucket.mean).collect();
-    Ok(sparkline(&means))
 }
 
 fn series(metric: &str, buckets: &[Bucket], style: &Style) -> Result<(), Failure> {

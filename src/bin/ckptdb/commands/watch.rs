@@ -225,12 +225,11 @@ fn series(job: &Job, saves: &[Checkpoint]) -> Result<Vec<Series>, Failure> {
     let telemetry = job.telemetry()?;
     let mut all = Vec::new();
     for (name, summary) in telemetry.summaries()? {
-        let buckets = telemetry.downsample(&name, 0..=summary.last.0, BLOCKS)?;
         all.push(Series {
             last: summary.last,
             least: summary.min,
             most: summary.max,
-            values: buckets.iter().map(|bucket| bucket.mean).collect(),
+            values: lookup::trend(&telemetry, &name, summary.last.0, BLOCKS)?,
             name,
         });
     }

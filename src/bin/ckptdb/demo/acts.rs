@@ -144,7 +144,7 @@ pub(super) fn inspect(
     killed: &Killed,
 ) -> Result<Found, Failure> {
     let begun = Instant::now();
-    let store = Store::open_with(&plan.store, plan.options.clone())?;
+    let store = plan.open()?;
     let opened = begun.elapsed();
     let stored = equal_to(reference, &store)?;
     for iteration in &killed.acknowledged {

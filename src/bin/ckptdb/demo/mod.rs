@@ -15,8 +15,6 @@ mod worker;
 
 use std::path::Path;
 
-use ckptdb::Store;
-
 use self::acts::{compare, inspect, reference, resume, train_and_kill};
 use self::plan::Plan;
 use self::story::Story;
@@ -66,7 +64,7 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
     if args.worker {
         return worker::run(&plan, style);
     }
-    target::prepare(&plan, args.force)?;
+    target::prepare(&plan)?;
     perform(&plan, style)
 }
 
@@ -84,7 +82,7 @@ fn perform(plan: &Plan, style: &Style) -> Result<(), Failure> {
     tell.found(&killed, &found)?;
     let resumed = busy("training on", || resume(plan, &found))?;
     tell.resumed(&resumed)?;
-    let store = Store::open_with(&plan.store, plan.options.clone())?;
+    let store = plan.open()?;
     let ended = busy("loading every checkpoint", || {
         compare(plan, &reference, &store)
     })?;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use ckptdb::Options;
+use ckptdb::{Options, Store};
 
 use crate::failure::Failure;
 
@@ -26,6 +26,11 @@ pub(super) struct Plan {
 impl Plan {
     /// Fewer saves leave no room for one that is acknowledged, and one that is killed.
     const FEWEST_SAVES: u64 = 2;
+
+    /// Opens its store.
+    pub(super) fn open(&self) -> ckptdb::Result<Store> {
+        Store::open_with(&self.store, self.options.clone())
+    }
 
     /// Whether the iteration ends with a save; the last one always does.
     pub(super) fn saves_at(&self, iteration: u64) -> bool {

@@ -6,15 +6,15 @@ use super::plan::Plan;
 use super::worker::{JOB, MADE_BY};
 use crate::failure::{Exit, Failure};
 
-/// Makes an empty store for the plan. What is there already stays, unless `force` is set and it is
-/// the store of an earlier demo: a mistyped path must not cost anybody their checkpoints.
-pub(super) fn prepare(plan: &Plan, force: bool) -> Result<(), Failure> {
+/// Makes an empty store for the plan. What is there already stays, unless the plan replaces it and
+/// it is the store of an earlier demo: a mistyped path must not cost anybody their checkpoints.
+pub(super) fn prepare(plan: &Plan) -> Result<(), Failure> {
     match Store::create_with(&plan.store, plan.options.clone()) {
         Ok(store) => {
             store.close();
             Ok(())
         }
-        Err(Error::Exists { .. }) if force => empty(plan),
+        Err(Error::Exists { .. }) if plan.replaces => empty(plan),
         Err(error @ Error::Exists { .. }) => Err(Failure::from(error)
             .hint("--force replaces it if an earlier demo made it; --store PATH writes elsewhere")),
         Err(error) => Err(error.into()),
@@ -24,7 +24,7 @@ pub(super) fn prepare(plan: &Plan, force: bool) -> Result<(), Failure> {
 /// Removes an earlier demo from its store.
 fn empty(plan: &Plan) -> Result<(), Failure> {
     let path = &plan.store;
-    let store = Store::open_with(path, plan.options.clone())?;
+    let store = plan.open()?;
     for job in store.jobs()? {
         if job.name != JOB || !is_made_by_demo(&store)? {
             let message = format!("`{}` holds job `{}`", path.display(), job.name);

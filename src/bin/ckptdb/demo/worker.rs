@@ -21,7 +21,7 @@ const PROGRESS: &str = "progress";
 
 /// Trains from wherever the store stands to the end of the plan.
 pub(super) fn run(plan: &Plan, style: &Style) -> std::result::Result<(), Failure> {
-    let store = Store::open_with(&plan.store, plan.options.clone())?;
+    let store = plan.open()?;
     train(&store, plan, style)?;
     store.close();
     // Whoever started it says when it may end.

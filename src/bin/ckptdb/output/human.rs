@@ -112,6 +112,13 @@ pub(crate) fn metric_short(value: f64) -> String {
     metric_column(&[Some(value)]).concat()
 }
 
+/// `val_loss=0.291 lr=0.001`.
+pub(crate) fn metrics<'m>(metrics: impl Iterator<Item = (&'m String, &'m f64)>) -> String {
+    let metric =
+        |(name, value): (&String, &f64)| format!("{}={}", printable(name), metric_short(*value));
+    metrics.map(metric).collect::<Vec<_>>().join(" ")
+}
+
 /// A column of metric values with one number of decimals, so that they compare by eye: about
 /// five significant digits of the largest. Values that this would show as zero turn the column
 /// to exponents.

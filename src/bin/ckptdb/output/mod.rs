@@ -14,5 +14,5 @@ pub(crate) use graph::Graph;
 pub(crate) use progress::Progress;
 pub(crate) use spark::{sparkline, spread};
 pub(crate) use style::Style;
-pub(crate) use summary::summary;
+pub(crate) use summary::{extend, summary};
 pub(crate) use table::{Cell, Table, Tone};

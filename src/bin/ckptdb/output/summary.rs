@@ -1,7 +1,6 @@
-//! A checkpoint on one line that begins with its reference.
+//! What is known of a checkpoint in few lines.
 
 use ckptdb::CheckpointInfo;
-use ckptdb::name::printable;
 
 use super::{Style, human};
 
@@ -10,11 +9,7 @@ use super::{Style, human};
 pub(crate) fn summary(info: &CheckpointInfo, first: Option<&str>, style: &Style) -> String {
     let mut metrics: Vec<_> = info.metrics.iter().collect();
     metrics.sort_by_key(|(name, _)| first != Some(name.as_str()));
-    let metrics = metrics
-        .iter()
-        .map(|(name, value)| format!("{}={}", printable(name), human::metric_short(**value)))
-        .collect::<Vec<_>>()
-        .join(" ");
+    let metrics = human::metrics(metrics.into_iter());
     let ago = style.faint(&style.ago(info.saved_at));
     let reference = style.strong(&human::reference(info));
     let parts = [reference, metrics, ago];
@@ -23,4 +18,14 @@ pub(crate) fn summary(info: &CheckpointInfo, first: Option<&str>, style: &Style)
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join("  ")
+}
+
+/// Adds lines under a label, which stands before the first of them only.
+pub(crate) fn extend(
+    facts: &mut Vec<(&'static str, String)>,
+    label: &'static str,
+    lines: Vec<String>,
+) {
+    let labels = std::iter::once(label).chain(std::iter::repeat(""));
+    facts.extend(labels.zip(lines));
 }

@@ -22,6 +22,16 @@ pub(super) enum Look {
     Faint,
 }
 
+impl Look {
+    const fn class(self) -> &'static str {
+        match self {
+            Self::First => "one",
+            Self::Second => "two",
+            Self::Faint => "faint",
+        }
+    }
+}
+
 /// What a mark says; each has a shape of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
@@ -161,11 +171,7 @@ impl Chart {
             self.across
         );
         for curve in &self.curves {
-            let class = match curve.look {
-                Look::First => "one",
-                Look::Second => "two",
-                Look::Faint => "faint",
-            };
+            let class = curve.look.class();
             if !curve.band.is_empty() {
                 let upper = curve.band.iter().map(|(at, _, most)| (*at, *most));
                 let lower = curve.band.iter().rev().map(|(at, least, _)| (*at, *least));
@@ -191,11 +197,7 @@ impl Chart {
         let mut items = Vec::new();
         if self.curves.len() > 1 {
             for curve in &self.curves {
-                let class = match curve.look {
-                    Look::First => "one",
-                    Look::Second => "two",
-                    Look::Faint => "faint",
-                };
+                let class = curve.look.class();
                 items.push(format!(
                     "<li><svg viewBox=\"0 0 24 12\" aria-hidden=\"true\">\
                      <path class=\"line {class}\" d=\"M0 6H24\"/></svg>{}</li>",

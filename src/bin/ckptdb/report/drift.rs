@@ -56,19 +56,14 @@ pub(super) fn figure_of(
         rows.len()
     );
     let shown = |value: &Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2e}"));
-    let table = Table {
-        caption: caption.clone(),
-        columns: std::iter::once(("layer".to_owned(), false))
-            .chain(columns.iter().map(|at| (human::thousands(*at), true)))
-            .collect(),
-        rows: rows
-            .iter()
-            .map(|(layer, row)| {
-                let cells = row.iter().map(shown);
-                std::iter::once(printable(layer)).chain(cells).collect()
-            })
-            .collect(),
-    };
+    let headings: Vec<String> = columns.iter().map(|at| human::thousands(*at)).collect();
+    let headings = headings.iter().map(|heading| (heading.as_str(), true));
+    let headings: Vec<_> = std::iter::once(("layer", false)).chain(headings).collect();
+    let in_numbers = rows.iter().map(|(layer, row)| {
+        let cells = row.iter().map(shown);
+        std::iter::once(printable(layer)).chain(cells).collect()
+    });
+    let table = Table::new(caption.clone(), &headings, in_numbers);
     Ok(figure(
         title,
         &svg(&rows, &columns, number, &caption),
@@ -80,7 +75,7 @@ pub(super) fn figure_of(
 type Layers = BTreeMap<String, Vec<Option<f64>>>;
 
 /// How far each layer moved from one to the next, and the iterations of these.
-fn moved(chosen: &[Checkpoint]) -> Result<(Layers, Vec<u64>), Failure> {
+fn moved(chosen: &[&Checkpoint]) -> Result<(Layers, Vec<u64>), Failure> {
     let (mut layers, mut columns) = (Layers::new(), Vec::new());
     for pair in chosen.windows(2) {
         let [before, after] = pair else { continue };
@@ -107,18 +102,12 @@ fn moved(chosen: &[Checkpoint]) -> Result<(Layers, Vec<u64>), Failure> {
 }
 
 /// Evenly chosen checkpoints whose bytes are few enough.
-fn chosen(line: &[Checkpoint], most_bytes: u64) -> Vec<Checkpoint> {
-    for count in (2..=MOST).rev() {
-        let chosen = thinned(line, count);
-        let bytes: u64 = chosen
-            .iter()
-            .map(|checkpoint| checkpoint.logical_bytes)
-            .sum();
-        if bytes <= most_bytes {
-            return chosen;
-        }
-    }
-    Vec::new()
+fn chosen(line: &[Checkpoint], most_bytes: u64) -> Vec<&Checkpoint> {
+    let line: Vec<&Checkpoint> = line.iter().collect();
+    let of = |count| thinned(&line, count);
+    let bytes = |chosen: &Vec<&Checkpoint>| chosen.iter().map(|one| one.logical_bytes).sum::<u64>();
+    let few = |chosen: &Vec<&Checkpoint>| bytes(chosen) <= most_bytes;
+    (2..=MOST).rev().map(of).find(few).unwrap_or_default()
 }
 
 fn svg(

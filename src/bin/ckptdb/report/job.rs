@@ -24,18 +24,16 @@ pub(super) fn section(
     number: usize,
     drift_bytes: u64,
 ) -> Result<String, Failure> {
-    let job = store.job(&info.name)?;
-    let known = Known::read(store, &info.name)?;
-    let mut html = head(&known, &job.sessions()?);
-    let telemetry = job.telemetry()?.summaries()?;
+    let known = Known::read(store, info)?;
+    let mut html = head(&known, &known.job.sessions()?);
     let saved = known
         .line
         .iter()
         .flat_map(|checkpoint| checkpoint.metrics.keys());
-    let names: BTreeSet<&String> = telemetry.keys().chain(saved).collect();
+    let names: BTreeSet<&String> = known.series.keys().chain(saved).collect();
     let total = names.len();
     for (place, name) in names.into_iter().take(METRICS).enumerate() {
-        html += &metric::figure_of(store, info, &known, name, &format!("j{number}m{place}"))?;
+        html += &metric::figure_of(&known, name, &format!("j{number}m{place}"))?;
     }
     if total > METRICS {
         let more = total - METRICS;
@@ -46,9 +44,11 @@ pub(super) fn section(
     }
     html += &storage::figures(&known.line, number);
     html += &drift::figure_of(&known.line, number, drift_bytes)?;
-    let (lines, total) = commands::log::graph(store, info, ROWS, &Style::page())?;
+    let mut newest = known.newest();
+    let more = newest.len().saturating_sub(ROWS);
+    newest.truncate(ROWS);
+    let lines = commands::log::graph(store, info, newest, &Style::page())?;
     if !lines.is_empty() {
-        let more = total.saturating_sub(ROWS);
         let rest = if more > 0 {
             format!("\n...  {more} more")
         } else {
@@ -61,7 +61,7 @@ pub(super) fn section(
 }
 
 /// The job in numbers.
-fn head(known: &Known, sessions: &SessionStats) -> String {
+fn head(known: &Known<'_>, sessions: &SessionStats) -> String {
     let span = match (known.line.first(), known.line.last()) {
         (Some(first), Some(last)) => format!(
             "{} to {}, iterations {} to {}",

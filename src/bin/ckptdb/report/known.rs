@@ -1,39 +1,59 @@
-//! The checkpoints of a job, by what became of them.
+//! What is known of a job.
 
-use ckptdb::{Checkpoint, Filter, Store};
+use std::collections::BTreeMap;
+
+use ckptdb::telemetry::Summary;
+use ckptdb::{Checkpoint, Filter, Job, JobInfo, Store, Telemetry};
 
 use crate::failure::Failure;
 
-/// What is known of a job.
-pub(super) struct Known {
+/// A job, its series, and its checkpoints by what became of them.
+pub(super) struct Known<'i> {
+    pub(super) info: &'i JobInfo,
+    pub(super) job: Job,
+    pub(super) telemetry: Telemetry,
+    pub(super) series: BTreeMap<String, Summary>,
     /// On its line, oldest first.
     pub(super) line: Vec<Checkpoint>,
     /// On lines that a rollback left behind.
     pub(super) abandoned: Vec<Checkpoint>,
-    /// Deleted, and not reclaimed yet.
+    /// Deleted, and not reclaimed yet. What is damaged of these has no place in a picture.
     pub(super) deleted: Vec<Checkpoint>,
 }
 
-impl Known {
-    pub(super) fn read(store: &Store, job: &str) -> Result<Self, Failure> {
-        let list = |deleted| {
-            let filter = Filter {
-                job: Some(job.to_owned()),
+impl<'i> Known<'i> {
+    pub(super) fn read(store: &Store, info: &'i JobInfo) -> Result<Self, Failure> {
+        let listed = |deleted| {
+            store.list(&Filter {
+                job: Some(info.name.clone()),
                 abandoned: true,
                 deleted,
                 ..Filter::default()
-            };
-            // What is damaged has no place in a picture; verify names it.
-            let listed = store.list(&filter)?.filter_map(Result::ok);
-            let mut found: Vec<Checkpoint> = listed.collect();
-            found.sort_by_key(|checkpoint| checkpoint.id);
-            Ok::<_, Failure>(found)
+            })
         };
-        let (abandoned, line) = list(false)?.into_iter().partition(|found| found.abandoned);
+        let mut live = listed(false)?.collect::<Result<Vec<_>, _>>()?;
+        let mut deleted: Vec<Checkpoint> = listed(true)?.filter_map(Result::ok).collect();
+        for found in [&mut live, &mut deleted] {
+            found.sort_by_key(|checkpoint| checkpoint.id);
+        }
+        let (abandoned, line) = live.into_iter().partition(|found| found.abandoned);
+        let job = store.job(&info.name)?;
+        let telemetry = job.telemetry()?;
         Ok(Self {
+            series: telemetry.summaries()?,
+            info,
+            job,
+            telemetry,
             line,
             abandoned,
-            deleted: list(true)?,
+            deleted,
         })
+    }
+
+    /// Those that are not deleted, newest first.
+    pub(super) fn newest(&self) -> Vec<Checkpoint> {
+        let mut all: Vec<&Checkpoint> = self.line.iter().chain(&self.abandoned).collect();
+        all.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.id));
+        all.into_iter().cloned().collect()
     }
 }

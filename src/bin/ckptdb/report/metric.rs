@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use ckptdb::name::printable;
-use ckptdb::{Checkpoint, CheckpointId, Event, JobInfo, Store};
+use ckptdb::{Checkpoint, CheckpointId, Event};
 
 use super::chart::{Chart, Curve, Look, Mark, Unit};
 use super::known::Known;
 use super::page::{Table, figure};
-use super::thin::{exact, thinned};
+use super::thin::{as_f64, thinned};
 use crate::failure::Failure;
 use crate::output::human;
 
@@ -19,17 +19,11 @@ const MARKS: usize = 300;
 const ROWS: usize = 60;
 
 /// A metric's curve: what was logged, else what checkpoints say, with a mark for each.
-pub(super) fn figure_of(
-    store: &Store,
-    info: &JobInfo,
-    known: &Known,
-    name: &str,
-    id: &str,
-) -> Result<String, Failure> {
-    let job = store.job(&info.name)?;
-    let curves = curves(store, info, known, name)?;
+pub(super) fn figure_of(known: &Known<'_>, name: &str, id: &str) -> Result<String, Failure> {
+    let curves = curves(known, name)?;
+    let info = known.info;
     let best = if info.metrics.contains_key(name) {
-        job.best(name)?.map(|best| best.id)
+        known.job.best(name)?.map(|best| best.id)
     } else {
         None
     };
@@ -56,35 +50,31 @@ pub(super) fn figure_of(
 }
 
 /// What was logged, else what checkpoints say; and what rollbacks left behind.
-fn curves(store: &Store, info: &JobInfo, known: &Known, name: &str) -> Result<Vec<Curve>, Failure> {
+fn curves(known: &Known<'_>, name: &str) -> Result<Vec<Curve>, Failure> {
     let value = |found: &Checkpoint| found.metrics.get(name).copied();
-    let at = |found: &Checkpoint| exact(found.iteration);
+    let at = |found: &Checkpoint| as_f64(found.iteration);
     let points = |found: &[Checkpoint]| -> Vec<(f64, f64)> {
         found
             .iter()
             .filter_map(|found| Some((at(found), value(found)?)))
             .collect()
     };
-    let telemetry = store.job(&info.name)?.telemetry()?;
-    let logged = telemetry
-        .summaries()?
-        .get(name)
-        .map(|summary| summary.last.0);
+    let logged = known.series.get(name).map(|summary| summary.last.0);
     let mut curves = Vec::new();
     match logged {
         Some(last) => {
-            let buckets = telemetry.downsample(name, 0..=last, POINTS)?;
+            let buckets = known.telemetry.downsample(name, 0..=last, POINTS)?;
             curves.push(Curve {
                 name: "logged (mean, and the range around it)".to_owned(),
                 look: Look::First,
                 points: buckets
                     .iter()
-                    .map(|one| (exact(one.first), one.mean))
+                    .map(|one| (as_f64(one.first), one.mean))
                     .collect(),
                 band: buckets
                     .iter()
                     .filter(|one| one.count > 0)
-                    .map(|one| (exact(one.first), one.min, one.max))
+                    .map(|one| (as_f64(one.first), one.min, one.max))
                     .collect(),
             });
         }
@@ -108,9 +98,9 @@ fn curves(store: &Store, info: &JobInfo, known: &Known, name: &str) -> Result<Ve
 }
 
 /// Where checkpoints are on a curve.
-fn marks(known: &Known, name: &str, best: Option<CheckpointId>) -> Vec<(f64, f64, Mark)> {
+fn marks(known: &Known<'_>, name: &str, best: Option<CheckpointId>) -> Vec<(f64, f64, Mark)> {
     let of = |found: &Checkpoint, mark: Mark| {
-        Some((exact(found.iteration), *found.metrics.get(name)?, mark))
+        Some((as_f64(found.iteration), *found.metrics.get(name)?, mark))
     };
     let saved: Vec<_> = known
         .line
@@ -208,17 +198,15 @@ fn table(line: &[Checkpoint], name: &str, best: Option<CheckpointId>) -> Table {
             notes.join(", "),
         ]
     };
-    Table {
-        caption: format!("{} of {} checkpoints", shown.len(), with.len()),
-        columns: [
+    Table::new(
+        format!("{} of {} checkpoints", shown.len(), with.len()),
+        &[
             ("iteration", true),
             (name, true),
             ("saved", false),
             ("events", false),
             ("notes", false),
-        ]
-        .map(|(heading, is_number)| (heading.to_owned(), is_number))
-        .to_vec(),
-        rows: shown.values().map(row).collect(),
-    }
+        ],
+        shown.values().map(row),
+    )
 }

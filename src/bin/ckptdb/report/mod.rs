@@ -21,9 +21,6 @@ use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Progress, Style, human};
 
-/// What every report begins with.
-const PREFIX: &str = page::BEGIN;
-
 /// Options of `report`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -66,8 +63,9 @@ fn check_output(store: &Store, args: &Args) -> Result<(), Failure> {
     let mut begin = Vec::new();
     let is_report = match File::open(&args.output) {
         Ok(file) => {
-            file.take(PREFIX.len() as u64).read_to_end(&mut begin)?;
-            begin == PREFIX.as_bytes()
+            file.take(page::BEGIN.len() as u64)
+                .read_to_end(&mut begin)?;
+            begin == page::BEGIN.as_bytes()
         }
         Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     };

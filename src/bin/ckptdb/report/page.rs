@@ -27,13 +27,26 @@ pub(super) fn escaped(text: &str) -> String {
 
 /// A table of text and, right of it, numbers.
 pub(super) struct Table {
-    pub(super) caption: String,
+    caption: String,
     /// Headings, and whether the column is of numbers.
-    pub(super) columns: Vec<(String, bool)>,
-    pub(super) rows: Vec<Vec<String>>,
+    columns: Vec<(String, bool)>,
+    rows: Vec<Vec<String>>,
 }
 
 impl Table {
+    pub(super) fn new(
+        caption: String,
+        columns: &[(&str, bool)],
+        rows: impl Iterator<Item = Vec<String>>,
+    ) -> Self {
+        let column = |(heading, is_number): &(&str, bool)| ((*heading).to_owned(), *is_number);
+        Self {
+            caption,
+            columns: columns.iter().map(column).collect(),
+            rows: rows.collect(),
+        }
+    }
+
     pub(super) fn html(&self) -> String {
         let class = |is_number: bool| if is_number { " class=\"n\"" } else { "" };
         let mut html = format!(

@@ -4,7 +4,7 @@ use ckptdb::Checkpoint;
 
 use super::chart::{Chart, Curve, Look, Unit};
 use super::page::{Table, figure};
-use super::thin::{exact, thinned};
+use super::thin::{as_f64, thinned};
 use crate::output::human;
 
 /// Points of a curve, and rows of a table, at most.
@@ -29,7 +29,7 @@ pub(super) fn figures(line: &[Checkpoint], number: usize) -> String {
         look,
         points: shown
             .iter()
-            .map(|sum| (exact(sum.0), exact(of(sum))))
+            .map(|sum| (as_f64(sum.0), as_f64(of(sum))))
             .collect(),
         band: Vec::new(),
     };
@@ -61,13 +61,11 @@ pub(super) fn figures(line: &[Checkpoint], number: usize) -> String {
                 human::size(new),
             ]
         });
-    let table = Table {
-        caption: format!("{} of {} checkpoints", ROWS.min(line.len()), line.len()),
-        columns: [("iteration", true), ("bytes", true), ("new", true)]
-            .map(|(heading, is_number)| (heading.to_owned(), is_number))
-            .to_vec(),
-        rows: rows.collect(),
-    };
+    let table = Table::new(
+        format!("{} of {} checkpoints", ROWS.min(line.len()), line.len()),
+        &[("iteration", true), ("bytes", true), ("new", true)],
+        rows,
+    );
     figure("Storage", &sizes.svg(), &table) + &times(line, number)
 }
 
@@ -83,7 +81,7 @@ fn times(line: &[Checkpoint], number: usize) -> String {
             ))
         })
         .collect();
-    let seconds = |millis: i64| exact(millis.unsigned_abs()) / 1000.0;
+    let seconds = |millis: i64| as_f64(millis.unsigned_abs()) / 1000.0;
     let mut sorted: Vec<i64> = gaps.iter().map(|(_, gap)| *gap).collect();
     sorted.sort_unstable();
     let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
@@ -97,7 +95,7 @@ fn times(line: &[Checkpoint], number: usize) -> String {
             look: Look::First,
             points: thinned(&gaps, POINTS)
                 .into_iter()
-                .map(|(iteration, gap)| (exact(iteration), seconds(gap)))
+                .map(|(iteration, gap)| (as_f64(iteration), seconds(gap)))
                 .collect(),
             band: Vec::new(),
         }],
@@ -107,14 +105,11 @@ fn times(line: &[Checkpoint], number: usize) -> String {
     };
     let rows = thinned(&gaps, ROWS).into_iter();
     let rows = rows.map(|(iteration, gap)| vec![human::thousands(iteration), human::duration(gap)]);
-    let table = Table {
-        caption: format!("{} of {} saves", ROWS.min(gaps.len()), gaps.len()),
-        columns: vec![
-            ("iteration".to_owned(), true),
-            ("since the save before".to_owned(), true),
-        ],
-        rows: rows.collect(),
-    };
+    let table = Table::new(
+        format!("{} of {} saves", ROWS.min(gaps.len()), gaps.len()),
+        &[("iteration", true), ("since the save before", true)],
+        rows,
+    );
     figure("Time between saves", &chart.svg(), &table)
 }
 

@@ -14,7 +14,7 @@ pub(super) fn thinned<T: Clone>(all: &[T], most: usize) -> Vec<T> {
 
 /// A number of iterations or bytes, as far as `f64` has it.
 #[expect(clippy::cast_precision_loss, reason = "a picture has fewer digits")]
-pub(super) fn exact(number: u64) -> f64 {
+pub(super) fn as_f64(number: u64) -> f64 {
     number as f64
 }
 

@@ -7,7 +7,7 @@ use ckptdb::{Change, Checkpoint, Diff};
 use serde_json::{Map, Value, json};
 
 use super::rows::Row;
-use crate::output::{human, json};
+use crate::output::{extend, human, json};
 
 /// Label and value, a line each.
 pub(super) fn facts(
@@ -15,14 +15,8 @@ pub(super) fn facts(
     diff: &Diff,
 ) -> Vec<(&'static str, String)> {
     let count = |change: Change| format!("{} {change}", human::thousands(diff.count(change)));
-    let counts = [
-        Change::Identical,
-        Change::Changed,
-        Change::Added,
-        Change::Removed,
-    ];
     let all = human::thousands(diff.entries.len() as u64);
-    let entries = format!("{all}: {}", counts.map(count).join(", "));
+    let entries = format!("{all}: {}", Change::ALL.map(count).join(", "));
     let present = diff.entries.iter().filter_map(|entry| entry.after.as_ref());
     let bytes: u64 = present.map(|info| info.bytes).sum();
     let differ = diff.changed_bytes();
@@ -84,11 +78,6 @@ fn union<'n>(
     one.chain(other).collect()
 }
 
-fn extend(facts: &mut Vec<(&'static str, String)>, label: &'static str, lines: Vec<String>) {
-    let labels = std::iter::once(label).chain(std::iter::repeat(""));
-    facts.extend(labels.zip(lines));
-}
-
 pub(super) fn document(
     (before, after): (&Checkpoint, &Checkpoint),
     diff: &Diff,
@@ -134,17 +123,11 @@ pub(super) fn document(
         (entry.name.clone(), changes.collect())
     });
     let counted = |change: Change| (change.to_string(), diff.count(change).into());
-    let all = [
-        Change::Identical,
-        Change::Changed,
-        Change::Added,
-        Change::Removed,
-    ];
     let name = if is_grouped { "layers" } else { "entries" };
     json!({
         "before": json::checkpoint(before),
         "after": json::checkpoint(after),
-        "counts": all.map(counted).into_iter().collect::<Map<String, Value>>(),
+        "counts": Change::ALL.map(counted).into_iter().collect::<Map<String, Value>>(),
         "changed_bytes": diff.changed_bytes(),
         "metrics": metrics,
         "attributes": attributes,

@@ -118,6 +118,10 @@ fn other_actions() -> Vec<Action> {
             head: Some(33),
             reason: text("gone"),
         },
+        Action::RenameJob {
+            job: 34,
+            name: text("NQ.2024"),
+        },
     ]
 }
 

@@ -93,6 +93,8 @@ pub(crate) enum Action {
         head: Option<u64>,
         reason: String,
     },
+    /// A job got another name.
+    RenameJob { job: u32, name: String },
 }
 
 /// A row of the log.

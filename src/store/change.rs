@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::{Action, AttributeRow, CheckpointRecord, MAX_ATTRIBUTE_BYTES};
 use crate::id::CheckpointId;
 use crate::metric::Direction;
-use crate::name::{check_tag, check_word, printable};
+use crate::name::{check_job, check_tag, check_word, printable};
 use crate::storage::{Change, Records};
 use crate::store::{Checkpoint, JobInfo, Store};
 
@@ -25,6 +25,57 @@ impl Store {
         infos.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(infos)
     }
+
+    /// Gives a job another name: its checkpoints, tags, metrics and telemetry are found by that
+    /// from then on. Who has the job open by the old name would begin a new one with its next save,
+    /// so that one with a session is renamed only by force; a session that vanished counts as one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Conflict`] when another job has the name, or a session runs;
+    /// [`Error::Invalid`] when the name can't be one.
+    pub fn rename_job(&self, name: &str, to: &str, force: bool) -> Result<()> {
+        let _turn = self.turn()?;
+        self.change(|change| {
+            let mut line = may_rename(change.records(), (name, to), force)?;
+            if to == name {
+                return Ok(());
+            }
+            line.set_name_row(change, false)?;
+            change.log(Action::RenameJob {
+                job: line.number,
+                name: to.to_owned(),
+            })?;
+            to.clone_into(&mut line.record.name);
+            line.set_name_row(change, true)?;
+            line.finish(change)
+        })
+    }
+
+    /// Whether [`Store::rename_job`] would do it. Nothing is changed.
+    ///
+    /// # Errors
+    /// As [`Store::rename_job`].
+    pub fn check_rename(&self, name: &str, to: &str, force: bool) -> Result<()> {
+        self.read(|rows| may_rename(Records(rows), (name, to), force).map(drop))
+    }
+}
+
+/// The job that is to be renamed, if it may be.
+fn may_rename(records: Records<'_>, (name, to): (&str, &str), force: bool) -> Result<JobLine> {
+    check_job(to)?;
+    let (number, record) = records
+        .job_named(name)?
+        .ok_or_else(|| Error::not_found(format!("job `{name}`"), "`ckptdb jobs` lists them"))?;
+    if to != name && records.job_named(to)?.is_some() {
+        let what = format!("there is a job `{to}` already");
+        return Err(Error::conflict(what, "choose another name"));
+    }
+    if record.sessions.open.is_some() && !force {
+        let what = format!("a session of job `{name}` runs, or has vanished");
+        let hint = "end the training first; if none runs, use force (--force)";
+        return Err(Error::conflict(what, hint));
+    }
+    Ok(JobLine { number, record })
 }
 
 impl Job {

@@ -37,6 +37,8 @@ pub struct Stats {
     pub unique_bytes: u64,
     /// Bytes that these take, encoded.
     pub stored_bytes: u64,
+    /// Of these, what no checkpoint has any more: bases that deltas need.
+    pub base_bytes: u64,
     /// Stored bytes that a reclaim of all deleted checkpoints would free.
     pub reclaimable_bytes: u64,
     /// Length of the file. It has holes: the disk holds `allocated_bytes`.
@@ -61,12 +63,15 @@ impl Store {
             let (chunks, nodes) = rows.counts()?;
             let deleted = deleted_ids(rows)?;
             let mut reclaimable_bytes = freed_by(rows, &deleted)?;
-            let (mut unique_bytes, mut stored_bytes) = (0, 0);
+            let (mut unique_bytes, mut stored_bytes, mut base_bytes) = (0, 0, 0);
             rows.each_chunk(&mut |id, bytes| {
                 let row = ChunkRow::from_bytes(&id, bytes)
                     .map_err(|error| error.of(format!("chunk {id}")))?;
                 unique_bytes += u64::from(row.raw_len);
                 stored_bytes += u64::from(row.stored_len);
+                if row.is_dead_weight() {
+                    base_bytes += u64::from(row.stored_len);
+                }
                 if row.is_unused() {
                     reclaimable_bytes += u64::from(row.stored_len);
                 }
@@ -84,6 +89,7 @@ impl Store {
                 logical_bytes: per_job.iter().map(|job| job.logical_bytes).sum(),
                 unique_bytes,
                 stored_bytes,
+                base_bytes,
                 reclaimable_bytes,
                 file_bytes,
                 allocated_bytes,

@@ -12,7 +12,8 @@ use crate::storage::{Records, Rows, chunk_row};
 use crate::store::{Checkpoint, Filter, Store};
 use crate::tensor::DType;
 
-/// Raw bytes, and what they take.
+/// Raw bytes, and what they take: all that is named, of that what is shared, of the rest what is
+/// written against other chunks, and what each of these takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Usage {
@@ -22,17 +23,45 @@ pub struct Usage {
     pub raw_bytes: u64,
     /// The same as they are stored.
     pub stored_bytes: u64,
+    /// Raw bytes of what live checkpoints name once more, which takes nothing.
+    pub shared_bytes: u64,
+    /// Of `raw_bytes`, those of chunks that are written against others.
+    pub delta_bytes: u64,
+    /// These as they are stored.
+    pub delta_stored_bytes: u64,
 }
 
 impl Usage {
+    /// What it would be without a store: all that is named, as often as it is named.
+    #[must_use]
+    pub const fn logical_bytes(&self) -> u64 {
+        self.raw_bytes + self.shared_bytes
+    }
+
     fn add(&mut self, row: &ChunkRow) {
+        let (raw, stored) = (u64::from(row.raw_len), u64::from(row.stored_len));
         self.chunks += 1;
-        self.raw_bytes += u64::from(row.raw_len);
-        self.stored_bytes += u64::from(row.stored_len);
+        self.raw_bytes += raw;
+        self.stored_bytes += stored;
+        if !row.bases.is_empty() {
+            self.delta_bytes += raw;
+            self.delta_stored_bytes += stored;
+        }
+    }
+
+    /// Counts a chunk where it is named: as new the first time, later as shared.
+    fn name(&mut self, row: &ChunkRow, is_first: bool) {
+        if is_first {
+            self.add(row);
+        } else {
+            self.shared_bytes += u64::from(row.raw_len);
+        }
     }
 }
 
-/// What the bytes of a store are. A chunk counts once in each table, however many name it.
+/// What the bytes of a store are. A chunk counts once in each table, however many name it; that
+/// they do is in [`Usage::shared_bytes`]. Entries so small that they lie in manifests are not among
+/// these.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Breakdown {
@@ -81,7 +110,7 @@ impl Store {
             })?;
             Ok((found, rows_of))
         })?;
-        let mut of_kind = HashSet::new();
+        let mut named_before = HashSet::new();
         for job in self.jobs()? {
             let filter = Filter {
                 job: Some(job.name.clone()),
@@ -104,11 +133,13 @@ impl Store {
                     let Some(row) = rows_of.get(&id) else {
                         return;
                     };
-                    if of_job.insert(id) {
-                        sum.add(row);
-                    }
-                    if of_kind.insert(id) {
-                        found.kinds.entry(kind.to_owned()).or_default().add(row);
+                    sum.name(row, of_job.insert(id));
+                    let is_first = named_before.insert(id);
+                    let of_kind = found.kinds.entry(kind.to_owned()).or_default();
+                    of_kind.name(row, is_first);
+                    if !is_first && let Some(stored_so) = found.encodings.get_mut(&encoding_of(row))
+                    {
+                        stored_so.name(row, false);
                     }
                 });
                 match named {

@@ -179,6 +179,7 @@ const RUNS: &[&[&str]] = &[
     &["delete", "vit@1", "--yes"],
     &["undelete", "id:1"],
     &["jobs", "delete", "gone", "--yes"],
+    &["jobs", "rename", "copy", "renamed"],
     &["prune", "vit", "--keep-latest", "1"],
     &["reclaim"],
     &["compact"],
@@ -209,7 +210,7 @@ fn every_command_prints_the_json_that_the_manual_says() {
         }
         let name = match arguments.as_slice() {
             [verb @ ("metric" | "config"), action, ..] => format!("{verb} {action}"),
-            ["jobs", "delete", ..] => "jobs delete".to_owned(),
+            ["jobs", action, ..] => format!("jobs {action}"),
             [verb, ..] => (*verb).to_owned(),
             [] => unreachable!(),
         };

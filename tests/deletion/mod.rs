@@ -42,6 +42,77 @@ fn jobs_that_share_chunks_do_not_take_them_from_each_other() {
 }
 
 #[test]
+fn a_job_that_is_renamed_is_found_by_its_new_name_with_all_that_it_has() {
+    let medium = MemoryMedium::default();
+    let store = Store::create_in(Arc::new(medium.clone()), Options::default()).unwrap();
+    let job = store.job("NQ").unwrap();
+    job.declare_metric("sharpe", ckptdb::Direction::Max)
+        .unwrap();
+    for iteration in 1..=3 {
+        let save = job.save(iteration).bytes("s", &[1]).metric("sharpe", 4.0);
+        save.commit().unwrap();
+    }
+    store
+        .resolve("NQ@2")
+        .unwrap()
+        .set_tag("kept", false)
+        .unwrap();
+    store.job("ES").unwrap().save(1).commit().unwrap();
+    let before = job.info().unwrap().unwrap();
+
+    let refused = |done: ckptdb::Result<()>| done.unwrap_err().to_string();
+    assert!(refused(store.rename_job("NX", "NQ.1", false)).contains("NX"));
+    assert!(refused(store.rename_job("NQ", "ES", true)).contains("a job `ES` already"));
+    assert!(refused(store.rename_job("NQ", "no@name", true)).contains("no@name"));
+    store.check_rename("NQ", "NQ.1", false).unwrap();
+    assert_eq!(job.info().unwrap().as_ref(), Some(&before));
+
+    store.rename_job("NQ", "NQ.1", false).unwrap();
+    store.rename_job("NQ.1", "NQ.1", false).unwrap();
+    let after = store.job("NQ.1").unwrap().info().unwrap().unwrap();
+    assert_eq!((after.name.as_str(), after.head), ("NQ.1", before.head));
+    assert_eq!(job.info().unwrap(), None);
+    let found = store.resolve("NQ.1@tag:kept").unwrap();
+    assert_eq!((found.iteration, found.job.as_str()), (2, "NQ.1"));
+    assert_eq!(store.resolve("NQ.1@best:sharpe").unwrap().iteration, 1);
+
+    // The name is free again, and a job that was deleted comes back by the one that it had last.
+    job.save(9).bytes("s", &[2]).commit().unwrap();
+    assert_eq!(store.resolve("NQ").unwrap().iteration, 9);
+    store.delete_job("NQ.1").unwrap();
+    store.undelete(before.head.unwrap()).unwrap();
+    assert_eq!(store.resolve("NQ.1").unwrap().iteration, 3);
+    clean(&store);
+    drop((store, job, found));
+    let store = Store::open_in(Arc::new(medium), Options::default()).unwrap();
+    assert_eq!(store.resolve("NQ.1").unwrap().iteration, 3);
+    clean(&store);
+}
+
+#[test]
+fn a_job_that_is_trained_is_renamed_only_by_force() {
+    let store = Store::in_memory().unwrap();
+    let session = store
+        .job("NQ")
+        .unwrap()
+        .session(ckptdb::session::SessionOptions::default())
+        .unwrap();
+    let refused = store.rename_job("NQ", "NQ.1", false).unwrap_err();
+    assert!(matches!(refused, Error::Conflict { .. }), "{refused}");
+    store.check_rename("NQ", "NQ.1", false).unwrap_err();
+    drop(session);
+    store.rename_job("NQ", "NQ.1", false).unwrap();
+    let session = store
+        .job("NQ.1")
+        .unwrap()
+        .session(ckptdb::session::SessionOptions::default())
+        .unwrap();
+    store.rename_job("NQ.1", "NQ.2", true).unwrap();
+    assert!(store.job("NQ.2").unwrap().sessions().unwrap().running);
+    drop(session);
+}
+
+#[test]
 fn the_head_goes_only_by_force_and_the_one_before_takes_its_place() {
     let store = Store::in_memory().unwrap();
     let job = store.job("NQ").unwrap();

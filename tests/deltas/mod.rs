@@ -670,6 +670,17 @@ fn the_bytes_of_a_store_are_explained() {
     assert_eq!(breakdown.encodings["steps"].chunks, 4);
     let other = breakdown.jobs["other"];
     assert_eq!((other.chunks, other.raw_bytes), (1, 4 * WORDS as u64));
+    // It has the weights of the other job's last, which is where they are counted as new.
+    let (whole, shared) = (4 * WORDS as u64, |usage: ckptdb::Usage| usage.shared_bytes);
+    assert_eq!((shared(other), shared(breakdown.jobs["NQ"])), (0, 0));
+    assert_eq!(shared(breakdown.kinds["F32"]), whole);
+    assert_eq!(shared(breakdown.encodings["steps"]), whole);
+    assert_eq!(breakdown.kinds["F32"].logical_bytes(), 4 * whole);
+    // All copies are written against the weights, and of the weights all but the first.
+    assert_eq!(breakdown.kinds["BF16"].delta_bytes, 3 * whole / 2);
+    assert_eq!(breakdown.kinds["BF16"].delta_stored_bytes, 3 * 33);
+    assert_eq!(breakdown.kinds["F32"].delta_bytes, 2 * whole);
+    assert_eq!(stats.base_bytes, 0);
     let newest = job.latest().unwrap().unwrap();
     let storage = newest.storage().unwrap();
     let names: Vec<_> = storage.iter().map(|entry| entry.name.as_str()).collect();

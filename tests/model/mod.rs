@@ -46,6 +46,7 @@ impl ReferenceStateMachine for Machine {
             4 => (code(), any::<bool>()).prop_map(|(pick, force)| Op::Delete { pick, force }),
             2 => code().prop_map(|pick| Op::Undelete { pick }),
             1 => job().prop_map(|job| Op::DeleteJob { job }),
+            1 => (job(), job()).prop_map(|(job, to)| Op::RenameJob { job, to }),
             2 => (job(), 0..4_u8, 0..3_u8, any::<bool>())
                 .prop_map(|(job, latest, best, tagged)| Op::Prune { job, latest, best, tagged }),
             1 => Just(Op::Reclaim),
@@ -269,6 +270,9 @@ impl Real {
                 .undelete(self.ids[pick(p, true).unwrap()])
                 .map(drop),
             Op::DeleteJob { job } => self.store.delete_job(&job_name(job)).map(drop),
+            Op::RenameJob { job, to } => {
+                self.store.rename_job(&job_name(job), &job_name(to), false)
+            }
             Op::Prune {
                 job,
                 latest,

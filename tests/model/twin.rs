@@ -48,6 +48,10 @@ pub(crate) enum Op {
     DeleteJob {
         job: u8,
     },
+    RenameJob {
+        job: u8,
+        to: u8,
+    },
     /// Retention: the newest so many, the best so many, those with a tag.
     Prune {
         job: u8,
@@ -301,6 +305,7 @@ impl Twin {
             Op::Delete { pick, force } => self.delete(pick, force),
             Op::Undelete { pick } => self.undelete(pick),
             Op::DeleteJob { job } => self.delete_job(job),
+            Op::RenameJob { job, to } => self.rename_job(job, to),
             Op::Prune {
                 job,
                 latest,
@@ -395,6 +400,17 @@ impl Twin {
             self.checkpoints[i].deleted = true;
         }
         self.jobs[job].removed = true;
+        Outcome::Done
+    }
+
+    fn rename_job(&mut self, name: u8, to: u8) -> Outcome {
+        let Some(job) = self.job_named(name) else {
+            return Outcome::Refused;
+        };
+        if name != to && self.job_named(to).is_some() {
+            return Outcome::Refused;
+        }
+        self.jobs[job].name = to;
         Outcome::Done
     }
 

@@ -81,11 +81,15 @@ pub(crate) fn put<'a>(save: Save<'a>, name: &str, bytes: &'a [u8]) -> Save<'a> {
     }
 }
 
-/// A store with a history: two jobs, a rollback, tags, pins, notes, deleted and reclaimed ones.
+/// A store with a history: two jobs, one renamed, a rollback, tags, pins, notes, deleted and
+/// reclaimed ones.
 pub(crate) fn eventful(medium: &MemoryMedium) -> Store {
     let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
     let job = store.job("phase1/NQ").unwrap();
     job.declare_metric("sharpe", Direction::Max).unwrap();
+    let draft = store.job("ES.draft").unwrap();
+    draft.declare_metric("loss", Direction::Min).unwrap();
+    store.rename_job("ES.draft", "ES", false).unwrap();
     for iteration in 1..=9 {
         save(&store, "phase1/NQ", iteration);
         save(&store, "ES", iteration);

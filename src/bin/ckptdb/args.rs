@@ -116,6 +116,8 @@ pub(crate) struct JobsArgs {
 pub(crate) enum JobsAction {
     /// Delete a job with all its checkpoints; they can be undeleted for a while.
     Delete(commands::jobs_delete::Args),
+    /// Give a job another name.
+    Rename(commands::jobs_rename::Args),
 }
 
 /// `metric` does nothing by itself.

@@ -116,6 +116,7 @@ fn run_on(store: &Store, cli: &Cli, style: &Style) -> Result<(), Failure> {
         Command::Jobs(args) => match &args.action {
             None => commands::jobs::run(store, style),
             Some(JobsAction::Delete(args)) => commands::jobs_delete::run(args, store, style),
+            Some(JobsAction::Rename(args)) => commands::jobs_rename::run(args, store, style),
         },
         Command::Show(args) => commands::show::run(args, store, style),
         // It may open another one.

@@ -36,7 +36,9 @@ pub(super) fn jobs_of(evidence: &Evidence, history: &History) -> BTreeMap<u32, J
             }
         };
         match &record.action {
-            Action::CreateJob { job, name } => on(*job, &|job| job.name.clone_from(name)),
+            Action::CreateJob { job, name } | Action::RenameJob { job, name } => {
+                on(*job, &|job| job.name.clone_from(name));
+            }
             Action::DeleteJob { job } => on(*job, &|job| job.removed = true),
             Action::Save { job, .. } => {
                 saved_by.insert(*log, *job);

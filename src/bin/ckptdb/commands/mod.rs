@@ -14,6 +14,7 @@ pub(crate) mod import;
 pub(crate) mod init;
 pub(crate) mod jobs;
 pub(crate) mod jobs_delete;
+pub(crate) mod jobs_rename;
 pub(crate) mod latest;
 pub(crate) mod log;
 pub(crate) mod ls;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::jobs;
 use crate::failure::Failure;
-use crate::output::{Style, Table, human, json};
+use crate::output::{Cell, Style, Table, Tone, human, json};
 
 /// Prints the store's statistics.
 pub(crate) fn run(store: &Store, style: &Style) -> Result<(), Failure> {
@@ -48,17 +48,31 @@ fn usage_table(title: &'static str, usages: &BTreeMap<String, Usage>) -> Table {
     let mut table = Table::new(2)
         .wrapped(title)
         .right("CHUNKS")
+        .right("LOGICAL")
+        .right("SHARED")
         .right("UNIQUE")
+        .right("DELTAS")
         .right("STORED");
     for (name, usage) in usages {
         table.row(vec![
             printable(name).into(),
             human::thousands(usage.chunks).into(),
+            human::size(usage.logical_bytes()).into(),
+            some_size(usage.shared_bytes),
             human::size(usage.raw_bytes).into(),
+            some_size(usage.delta_bytes),
             human::size(usage.stored_bytes).into(),
         ]);
     }
     table
+}
+
+/// A size, or nothing.
+fn some_size(bytes: u64) -> Cell {
+    match bytes {
+        0 => Cell::new("-", Tone::Faint),
+        bytes => human::size(bytes).into(),
+    }
 }
 
 fn facts(stats: &Stats) -> Vec<(&'static str, String)> {
@@ -91,6 +105,9 @@ fn facts(stats: &Stats) -> Vec<(&'static str, String)> {
     if stats.file_bytes != stats.allocated_bytes {
         facts.push(("file length", human::size(stats.file_bytes)));
     }
+    if stats.base_bytes > 0 {
+        facts.push(("bases", human::size(stats.base_bytes)));
+    }
     if stats.reclaimable_bytes > 0 {
         facts.push(("reclaimable", human::size(stats.reclaimable_bytes)));
     }
@@ -106,7 +123,11 @@ fn usages(usages: &BTreeMap<String, Usage>) -> Value {
     let value = |usage: &Usage| {
         json!({
             "chunks": usage.chunks,
+            "logical_bytes": usage.logical_bytes(),
+            "shared_bytes": usage.shared_bytes,
             "raw_bytes": usage.raw_bytes,
+            "delta_bytes": usage.delta_bytes,
+            "delta_stored_bytes": usage.delta_stored_bytes,
             "stored_bytes": usage.stored_bytes,
         })
     };
@@ -130,6 +151,7 @@ fn document(store: &Store, stats: &Stats, breakdown: &Breakdown) -> Value {
         "logical_bytes": stats.logical_bytes,
         "unique_bytes": stats.unique_bytes,
         "stored_bytes": stats.stored_bytes,
+        "base_bytes": stats.base_bytes,
         "file_bytes": stats.file_bytes,
         "allocated_bytes": stats.allocated_bytes,
         "reclaimable_bytes": stats.reclaimable_bytes,

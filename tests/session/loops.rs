@@ -213,6 +213,31 @@ fn what_is_saved_beside_the_training_is_what_it_was_then() {
 }
 
 #[test]
+fn what_was_handed_over_is_saved_before_a_session_that_is_dropped_is_gone() {
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    let beside = || SessionOptions {
+        background: Some(Overlap::Wait),
+        ..every(1)
+    };
+    let mut session = job.session(beside()).unwrap();
+    session.step(1, &none(), |save| state(save, 1));
+    session.step(2, &none(), |save| state(save, 2));
+    drop(session);
+    assert_eq!(iterations(&store, "NQ"), [1, 2]);
+    let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut session = job.session(beside()).unwrap();
+        session.step(3, &none(), |save| state(save, 3));
+        panic!("the training's own");
+    }));
+    unwound.unwrap_err();
+    assert_eq!(iterations(&store, "NQ"), [1, 2, 3]);
+    let sessions = job.sessions().unwrap();
+    assert_eq!((sessions.interrupted, sessions.failed), (1, 1));
+    assert!(!sessions.running);
+}
+
+#[test]
 fn what_runs_behind_a_step_runs_once_before_it_returns_and_its_panic_is_its_own() {
     for background in [None, Some(Overlap::Wait)] {
         let (store, _, _) = store();

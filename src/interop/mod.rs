@@ -3,6 +3,8 @@
 mod folder;
 mod import;
 mod named;
+#[cfg(feature = "npz")]
+mod npz;
 mod safetensors;
 mod template;
 
@@ -11,6 +13,8 @@ pub use import::{
     DEFAULT_TEMPLATE, IMPORTED_FROM, ImportOptions, Imported, LeftAlone, MODIFIED_AT, Plan, Planned,
 };
 pub use named::{named_files, write_files, write_named};
+#[cfg(feature = "npz")]
+pub use npz::write_npz;
 pub use safetensors::{SafetensorsFile, write_safetensors};
 pub use template::{Field, NameTemplate};
 

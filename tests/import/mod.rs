@@ -603,6 +603,16 @@ fn an_export_in_which_two_would_be_one_file_writes_none() {
         let (code, _, said) = ckptdb(folder.path(), &[arguments, &["-s", "runs.ckptdb"]].concat());
         assert!(code == 2 && said.contains("is the store"), "{said}");
     }
+    // A template may call a file as the store is called.
+    let renamed = ckptdb(
+        folder.path(),
+        &["jobs", "rename", "a", "runs", "-s", "runs.ckptdb"],
+    );
+    assert_eq!(renamed.0, 0);
+    let named = ["export", "runs@1", "--template", "{job}.ckptdb"];
+    let to = ["-o", ".", "--force", "-s", "runs.ckptdb"];
+    let (code, _, said) = ckptdb(folder.path(), &[&named[..], &to].concat());
+    assert!(code == 2 && said.contains("is the store"), "{said}");
     std::fs::write(folder.path().join("mine.html"), "mine").unwrap();
     let report = ["report", "-o", "mine.html", "-s", "runs.ckptdb"];
     let (code, _, said) = ckptdb(folder.path(), &report);

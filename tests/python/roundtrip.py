@@ -179,6 +179,24 @@ def every_dtype_survives(run, folder, problems, rng):
     print(f"every element type: {counts}")
 
 
+def arrays_are_numpys_own(run, folder, problems, rng):
+    tensors = {
+        name: (dtype, shape, data)
+        for name, (dtype, shape, data) in every_dtype(rng).items()
+        if DTYPES[dtype][1] is not None and DTYPES[dtype][1].__module__ == "numpy"
+    }
+    write(folder / "arrays.safetensors", tensors, None)
+    run("save", folder / "arrays.safetensors", "-j", "arrays", "-i", "1")
+    run("export", "arrays@1", "-o", folder / "arrays.npz")
+    found = np.load(folder / "arrays.npz")
+    problems.check(set(found.files) == tensors.keys(), "arrays.npz: names")
+    for name, (dtype, shape, data) in tensors.items():
+        array, what = found[name], f"arrays.npz: {name[:60]!r} {dtype} {shape}"
+        problems.check(array.dtype == DTYPES[dtype][1] and array.shape == shape, what)
+        problems.check(array.tobytes() == data, what)
+    print(f"arrays.npz: {len(tensors)} arrays")
+
+
 def one_change_of_fifty_is_all_that_is_stored(run, folder, problems, rng):
     names = [f"block.{index}.weight" for index in range(50)]
     arrays = {name: rng.standard_normal((256, 256), dtype=np.float32) for name in names}
@@ -219,6 +237,7 @@ def main():
             return json.loads(done.stdout)
 
         every_dtype_survives(run, folder, problems, rng)
+        arrays_are_numpys_own(run, folder, problems, rng)
         one_change_of_fifty_is_all_that_is_stored(run, folder, problems, rng)
         run("verify")
     print(f"round trip: {problems.done} comparisons, {problems.failed} mismatches")

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// The checkpoint.
     #[arg(value_name = "REF")]
     pub(crate) reference: String,
-    /// Where to: a *.safetensors file takes the tensors, any other path is a folder.
+    /// Where to: a *.safetensors or *.npz file takes the tensors, any other path is a folder.
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
     /// Write the bytes of this entry alone.
@@ -125,6 +125,9 @@ fn named(
         checkpoints.push(lookup::checkpoint(store, &args.reference)?);
     }
     let files = files_of(&checkpoints, template, args)?;
+    for (_, path) in files.iter().flatten() {
+        lookup::check_not_store(store, &args.output.join(path))?;
+    }
     let progress = Progress::start("exporting");
     let total = checkpoints
         .iter()
@@ -168,6 +171,7 @@ fn write(args: &Args, checkpoint: &Checkpoint) -> Result<Exported, Failure> {
         None if has_extension(target, "safetensors") => {
             interop::write_safetensors(checkpoint, &only, target)?
         }
+        None if has_extension(target, "npz") => interop::write_npz(checkpoint, &only, target)?,
         None => interop::write_folder(checkpoint, &only, target)?,
     })
 }

@@ -17,16 +17,12 @@ pub(crate) struct Args {
     folder: PathBuf,
 }
 
-/// Writes `ckptdb.1`, and `ckptdb-VERB.1` for each verb.
+/// Writes `ckptdb.1`, `ckptdb-VERB.1` for each verb, and `ckptdb-VERB-ACTION.1` for its actions.
 pub(crate) fn run(args: &Args, mut cli: clap::Command, style: &Style) -> Result<(), Failure> {
     // Each verb has the options that all have.
     cli.build();
-    let mut pages = vec![(cli.get_name().to_owned(), cli.clone())];
-    let verbs = cli.get_subcommands().filter(|verb| !verb.is_hide_set());
-    pages.extend(verbs.map(|verb| {
-        let name = format!("{}-{}", cli.get_name(), verb.get_name());
-        (name.clone(), verb.clone().name(name))
-    }));
+    let mut pages = Vec::new();
+    pages_of(cli.get_name(), &cli, &mut pages);
     for (name, command) in &pages {
         let mut page = Vec::new();
         Man::new(command.clone()).render(&mut page)?;
@@ -42,4 +38,13 @@ pub(crate) fn run(args: &Args, mut cli: clap::Command, style: &Style) -> Result<
         human::count(count, "page", "pages"),
         args.folder.display()
     ))
+}
+
+/// A command's page, and those of what it can be told to do.
+fn pages_of(name: &str, command: &clap::Command, pages: &mut Vec<(String, clap::Command)>) {
+    pages.push((name.to_owned(), command.clone().name(name.to_owned())));
+    let verbs = command.get_subcommands();
+    for verb in verbs.filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+        pages_of(&format!("{name}-{}", verb.get_name()), verb, pages);
+    }
 }

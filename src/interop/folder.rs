@@ -80,9 +80,56 @@ fn add_folder<'a>(mut save: Save<'a>, name: &str, folder: &Path) -> Result<Save<
     Ok(save)
 }
 
+/// What an export into a folder writes: each file's path in it, with what goes there.
+struct Layout {
+    files: BTreeMap<PathBuf, EntryInfo>,
+    /// By path, and the prefix that the names of its tensors have.
+    tensors: BTreeMap<(PathBuf, String), Vec<EntryInfo>>,
+}
+
+impl Layout {
+    fn of(checkpoint: &Checkpoint, only: &dyn Fn(&str) -> bool) -> Result<Self> {
+        let mut files: BTreeMap<PathBuf, EntryInfo> = BTreeMap::new();
+        let mut tensors: BTreeMap<(PathBuf, String), Vec<EntryInfo>> = BTreeMap::new();
+        let entries = checkpoint.entries()?.into_iter();
+        for entry in entries.filter(|entry| only(&entry.name)) {
+            if let Some(prefix) = tensor_file(&entry) {
+                let path = safe_path(prefix.strip_suffix('/').unwrap_or(LOOSE_TENSORS));
+                tensors.entry((path, prefix)).or_default().push(entry);
+            } else {
+                let path = safe_path(&entry.name);
+                if let Some(other) = files.insert(path, entry.clone()) {
+                    return Err(same_file(&entry.name, &other.name));
+                }
+            }
+        }
+        let mut taken = BTreeSet::new();
+        for (path, prefix) in tensors.keys() {
+            if files.contains_key(path) || !taken.insert(path) {
+                return Err(same_file(prefix, &path.display().to_string()));
+            }
+        }
+        Ok(Self { files, tensors })
+    }
+}
+
+/// The files that [`write_folder`] would write, by their paths in the folder.
+///
+/// # Errors
+/// [`Error::Conflict`] when two entries would be one file; as the reads of [`Checkpoint`].
+pub fn folder_files(
+    checkpoint: &Checkpoint,
+    only: &dyn Fn(&str) -> bool,
+) -> Result<BTreeSet<PathBuf>> {
+    let layout = Layout::of(checkpoint, only)?;
+    let tensors = layout.tensors.into_keys().map(|(path, _)| path);
+    Ok(layout.files.into_keys().chain(tensors).collect())
+}
+
 /// Writes a checkpoint's entries, those that `only` selects by name, into a folder: documents and
 /// files under their names, tensors into the safetensors file that their names begin with, or
-/// into `tensors.safetensors`. Each file appears complete or not at all.
+/// into `tensors.safetensors`. Each file appears complete or not at all, in place of what had its
+/// name: [`folder_files`] tells the names before.
 ///
 /// Nothing is written outside the folder: what a name has of `..`, separators and control
 /// characters is escaped.
@@ -94,38 +141,16 @@ pub fn write_folder(
     only: &dyn Fn(&str) -> bool,
     folder: &Path,
 ) -> Result<Exported> {
+    let layout = Layout::of(checkpoint, only)?;
     let mut done = Exported::default();
-    let mut files: BTreeMap<PathBuf, EntryInfo> = BTreeMap::new();
-    let mut tensors: BTreeMap<(PathBuf, String), Vec<EntryInfo>> = BTreeMap::new();
-    for entry in checkpoint
-        .entries()?
-        .into_iter()
-        .filter(|entry| only(&entry.name))
-    {
-        if let Some(prefix) = tensor_file(&entry) {
-            let path = safe_path(prefix.strip_suffix('/').unwrap_or(LOOSE_TENSORS));
-            tensors.entry((path, prefix)).or_default().push(entry);
-        } else {
-            let path = safe_path(&entry.name);
-            if let Some(other) = files.insert(path, entry.clone()) {
-                return Err(same_file(&entry.name, &other.name));
-            }
-        }
-    }
-    let mut taken = BTreeSet::new();
-    for (path, prefix) in tensors.keys() {
-        if files.contains_key(path) || !taken.insert(path) {
-            return Err(same_file(prefix, &path.display().to_string()));
-        }
-    }
-    for ((path, prefix), entries) in &tensors {
+    for ((path, prefix), entries) in &layout.tensors {
         let path = prepare(folder, path)?;
         let written = write_tensors(checkpoint, entries, prefix, &path)?;
         done.tensors += written.tensors;
         done.bytes += written.bytes;
         done.skipped.extend(written.skipped);
     }
-    for (path, entry) in files {
+    for (path, entry) in layout.files {
         let written = write_entry(checkpoint, &entry.name, &prepare(folder, &path)?)?;
         done.files += 1;
         done.bytes += written.bytes;

@@ -1,4 +1,5 @@
-//! Files that others read and write: safetensors, folders, checkpoints of other programs.
+//! Files that others read and write: safetensors, NumPy's archives, folders, checkpoints of other
+//! programs.
 
 mod folder;
 mod import;
@@ -8,7 +9,7 @@ mod npz;
 mod safetensors;
 mod template;
 
-pub use folder::{add_path, write_bytes, write_entry, write_folder};
+pub use folder::{add_path, folder_files, write_bytes, write_entry, write_folder};
 pub use import::{
     DEFAULT_TEMPLATE, IMPORTED_FROM, ImportOptions, Imported, LeftAlone, MODIFIED_AT, Plan, Planned,
 };

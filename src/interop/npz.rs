@@ -1,7 +1,8 @@
 //! NumPy's archives of arrays: a zip of stored `.npy` members.
 //! <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>.
 
-use std::io::{self, Write};
+use std::collections::BTreeSet;
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use zip::result::ZipError;
@@ -28,8 +29,9 @@ const LARGE: u64 = 0xFFFF_0000;
 /// of what had its name; memory does not grow with its size.
 ///
 /// # Errors
-/// [`Error::Invalid`] for a tensor whose elements NumPy has no type for, as `BF16`; as the reads of
-/// [`Checkpoint`]; [`Error::Io`] and [`Error::Full`] from the disk.
+/// [`Error::Invalid`] for a tensor whose elements NumPy has no type for, as `BF16`;
+/// [`Error::Conflict`] for `x` beside `x.npy`; as the reads of [`Checkpoint`]; [`Error::Io`] and
+/// [`Error::Full`] from the disk.
 pub fn write_npz(
     checkpoint: &Checkpoint,
     only: &dyn Fn(&str) -> bool,
@@ -47,8 +49,9 @@ pub fn write_npz(
             EntryKind::Document | EntryKind::File => done.skipped.push(entry.name),
         }
     }
+    check_distinct(&arrays)?;
     let failed = |error| platform::io_error("writing", path, error);
-    let mut archive = ZipWriter::new(AtomicFile::create(path)?);
+    let mut archive = ZipWriter::new(Sink::new(AtomicFile::create(path)?));
     for (entry, header) in &arrays {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
@@ -64,8 +67,83 @@ pub fn write_npz(
     archive
         .finish()
         .map_err(|error| failed(io_of(error)))?
+        .file
         .finish()?;
     Ok(done)
+}
+
+/// NumPy finds an array by its name and by its member's, which is that and `.npy`.
+fn check_distinct(arrays: &[(EntryInfo, Vec<u8>)]) -> Result<()> {
+    let names: BTreeSet<&str> = arrays
+        .iter()
+        .map(|(entry, _)| entry.name.as_str())
+        .collect();
+    let both = names.iter().find(|name| {
+        name.strip_suffix(".npy")
+            .is_some_and(|own| names.contains(own))
+    });
+    both.map_or(Ok(()), |name| {
+        let what = format!(
+            "entry `{}` has the name of another's array",
+            printable(name)
+        );
+        Err(Error::conflict(
+            what,
+            "export one of them without the other",
+        ))
+    })
+}
+
+/// A file that nothing is written to any more once a write failed: the archive's writer tries to
+/// end it even then, and complains where nobody reads it.
+struct Sink {
+    file: AtomicFile,
+    at: u64,
+    failed: bool,
+}
+
+impl Sink {
+    const fn new(file: AtomicFile) -> Self {
+        Self {
+            file,
+            at: 0,
+            failed: false,
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = if self.failed {
+            bytes.len()
+        } else {
+            self.file.write(bytes).inspect_err(|_| self.failed = true)?
+        };
+        self.at += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.failed {
+            return Ok(());
+        }
+        self.file.flush().inspect_err(|_| self.failed = true)
+    }
+}
+
+impl Seek for Sink {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = if self.failed {
+            match to {
+                SeekFrom::Start(at) => at,
+                SeekFrom::Current(by) => self.at.saturating_add_signed(by),
+                SeekFrom::End(_) => self.at,
+            }
+        } else {
+            self.file.seek(to).inspect_err(|_| self.failed = true)?
+        };
+        Ok(self.at)
+    }
 }
 
 /// What stands before an array's bytes: how its elements are called, and its shape.
@@ -166,5 +244,12 @@ mod tests {
         let done = write_npz(&checkpoint, &|name| name != "half", &path).unwrap();
         assert_eq!((done.tensors, done.bytes), (1, 4));
         assert_eq!(done.skipped, ["file"]);
+        let save = store.job("x").unwrap().save(2);
+        let save = save.tensor_from("a", DType::F32, &[1], &[0; 4][..]);
+        let save = save.tensor_from("a.npy", DType::F32, &[1], &[1; 4][..]);
+        let both = save.commit().unwrap().checkpoint;
+        let refused = write_npz(&both, &|_| true, &path).unwrap_err();
+        assert!(matches!(refused, Error::Conflict { .. }), "{refused}");
+        write_npz(&both, &|name| name == "a.npy", &path).unwrap();
     }
 }

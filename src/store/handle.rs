@@ -82,7 +82,7 @@ impl Store {
             Self::fill(Arc::clone(&medium), options.clone())?
                 .engine()
                 .close()?;
-            // Whoever finds the name at once saves nothing before it lasts.
+            // Whoever finds the name at once, and shares the store, saves nothing before it lasts.
             let withheld = Withheld::of(medium.as_ref(), options.engine())?;
             temporary.link_to(path).map(|()| withheld)
         });

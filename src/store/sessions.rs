@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::line::JobLine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::format::{Action, SessionsRecord};
 use crate::id::CheckpointId;
 use crate::metric::Direction;
 use crate::policy::Baseline;
 use crate::storage::{Change, Records, Rows};
-use crate::store::{Job, Resumed};
+use crate::store::{Checkpoint, Job, Resumed};
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,22 @@ pub(crate) struct Standing {
     pub(crate) baselines: BTreeMap<String, Baseline>,
 }
 
+/// A session goes on with a checkpoint of its own job, whose name may have changed hands since it
+/// was found.
+fn check_still_of(change: &Change<'_>, line: &JobLine, from: &Checkpoint) -> Result<()> {
+    let record = change.records().checkpoint(from.id.get())?;
+    let record = record.ok_or(Error::Deleted { id: from.id })?;
+    if record.saved.job == line.number {
+        return Ok(());
+    }
+    let job = &line.record.name;
+    let what = format!("{} is not a checkpoint of job `{job}` any more", from.id);
+    Err(Error::conflict(
+        what,
+        "the job was renamed: resume it by its new name",
+    ))
+}
+
 impl Job {
     /// What is known of its sessions; nothing before it exists.
     ///
@@ -103,6 +119,9 @@ impl Job {
         store.change(|change| {
             let mut line = JobLine::open_or_create(change, self.name())?;
             let from = resumed.map(|resumed| &resumed.checkpoint);
+            if let Some(from) = from {
+                check_still_of(change, &line, from)?;
+            }
             let lost = lost(change, &line, from)?;
             if let Some(open) = line.record.sessions.open {
                 let outcome = Outcome::Vanished;

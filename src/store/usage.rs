@@ -8,6 +8,7 @@ use super::walk::{each_chunk, each_group};
 use crate::codec::{Codec, encoding_name};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, ChunkRow, Content, EntryRecord, Group, KindRecord};
+use crate::id::ChunkId;
 use crate::storage::{Records, Rows, chunk_row};
 use crate::store::{Checkpoint, Filter, Store};
 use crate::tensor::DType;
@@ -23,7 +24,10 @@ pub struct Usage {
     pub raw_bytes: u64,
     /// The same as they are stored.
     pub stored_bytes: u64,
-    /// Raw bytes of what live checkpoints name once more, which takes nothing.
+    /// Raw bytes as often as live checkpoints name them: what it would be without a store. Chunks
+    /// of deleted checkpoints, and bases that only deltas need, are not among these.
+    pub logical_bytes: u64,
+    /// Of these, what is named once more, and takes nothing.
     pub shared_bytes: u64,
     /// Of `raw_bytes`, those of chunks that are written against others.
     pub delta_bytes: u64,
@@ -32,12 +36,6 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What it would be without a store: all that is named, as often as it is named.
-    #[must_use]
-    pub const fn logical_bytes(&self) -> u64 {
-        self.raw_bytes + self.shared_bytes
-    }
-
     fn add(&mut self, row: &ChunkRow) {
         let (raw, stored) = (u64::from(row.raw_len), u64::from(row.stored_len));
         self.chunks += 1;
@@ -49,13 +47,21 @@ impl Usage {
         }
     }
 
-    /// Counts a chunk where it is named: as new the first time, later as shared.
+    /// Counts a naming of a chunk that is counted.
     fn name(&mut self, row: &ChunkRow, is_first: bool) {
+        let raw = u64::from(row.raw_len);
+        self.logical_bytes += raw;
+        if !is_first {
+            self.shared_bytes += raw;
+        }
+    }
+
+    /// Counts a naming, and the chunk itself the first time.
+    fn meet(&mut self, row: &ChunkRow, is_first: bool) {
         if is_first {
             self.add(row);
-        } else {
-            self.shared_bytes += u64::from(row.raw_len);
         }
+        self.name(row, is_first);
     }
 }
 
@@ -128,18 +134,18 @@ impl Store {
                     }
                     listed => listed?,
                 };
-                let named = each_named(&checkpoint, &mut |kind, chunk| {
-                    let id = chunk.chunk();
-                    let Some(row) = rows_of.get(&id) else {
-                        return;
-                    };
-                    sum.name(row, of_job.insert(id));
-                    let is_first = named_before.insert(id);
-                    let of_kind = found.kinds.entry(kind.to_owned()).or_default();
-                    of_kind.name(row, is_first);
-                    if !is_first && let Some(stored_so) = found.encodings.get_mut(&encoding_of(row))
-                    {
-                        stored_so.name(row, false);
+                let named = named_by(&checkpoint).map(|named| {
+                    for (kind, id) in named {
+                        let Some(row) = rows_of.get(&id) else {
+                            continue;
+                        };
+                        sum.meet(row, of_job.insert(id));
+                        let is_first = named_before.insert(id);
+                        let of_kind = found.kinds.entry(kind.to_owned()).or_default();
+                        of_kind.meet(row, is_first);
+                        if let Some(stored_so) = found.encodings.get_mut(&encoding_of(row)) {
+                            stored_so.name(row, is_first);
+                        }
                     }
                 });
                 match named {
@@ -208,27 +214,28 @@ fn storage_of(rows: &dyn Rows, group: &Group, entry: &EntryRecord) -> Result<Ent
     Ok(storage)
 }
 
-/// Shows every chunk of a checkpoint, with the kind of what it belongs to.
-fn each_named(checkpoint: &Checkpoint, visit: &mut dyn FnMut(&str, &ChunkRef)) -> Result<()> {
+/// Every chunk that a checkpoint names, with the kind of what it belongs to.
+fn named_by(checkpoint: &Checkpoint) -> Result<Vec<(&'static str, ChunkId)>> {
     let source: Source<'_> = checkpoint.source();
     reading(source, |rows| {
+        // A reading may begin anew.
+        let mut named = Vec::new();
         let manifest = &Records(rows)
             .known_checkpoint(source.id.get())?
             .saved
             .manifest;
         each_group(rows, manifest, &mut |group| {
-            if let Some(pack) = &group.pack {
-                visit("small", pack);
-            }
+            named.extend(group.pack.as_ref().map(|pack| ("small", pack.chunk())));
             for entry in &group.entries {
                 let kind = kind_name(&entry.kind);
                 each_chunk(rows, entry, &mut |chunk| {
-                    visit(kind, chunk);
+                    named.push((kind, chunk.chunk()));
                     Ok(())
                 })?;
             }
             Ok(())
-        })
+        })?;
+        Ok(named)
     })
 }
 

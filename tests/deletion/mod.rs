@@ -113,6 +113,21 @@ fn a_job_that_is_trained_is_renamed_only_by_force() {
 }
 
 #[test]
+fn a_session_does_not_go_on_with_a_checkpoint_of_a_job_that_has_another_name_since() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    job.save(1).bytes("s", b"x").commit().unwrap();
+    let resumed = job.resume().unwrap();
+    store.rename_job("NQ", "NQ.1", false).unwrap();
+    let options = ckptdb::session::SessionOptions::default();
+    let refused = job.session_from(resumed, options).err().unwrap();
+    assert!(refused.to_string().contains("NQ"), "{refused}");
+    let jobs = store.jobs().unwrap();
+    assert_eq!(jobs.len(), 1, "no other one was begun");
+    assert!(!store.job("NQ.1").unwrap().sessions().unwrap().running);
+}
+
+#[test]
 fn the_head_goes_only_by_force_and_the_one_before_takes_its_place() {
     let store = Store::in_memory().unwrap();
     let job = store.job("NQ").unwrap();

@@ -675,12 +675,27 @@ fn the_bytes_of_a_store_are_explained() {
     assert_eq!((shared(other), shared(breakdown.jobs["NQ"])), (0, 0));
     assert_eq!(shared(breakdown.kinds["F32"]), whole);
     assert_eq!(shared(breakdown.encodings["steps"]), whole);
-    assert_eq!(breakdown.kinds["F32"].logical_bytes(), 4 * whole);
+    assert_eq!(breakdown.kinds["F32"].logical_bytes, 4 * whole);
     // All copies are written against the weights, and of the weights all but the first.
     assert_eq!(breakdown.kinds["BF16"].delta_bytes, 3 * whole / 2);
     assert_eq!(breakdown.kinds["BF16"].delta_stored_bytes, 3 * 33);
     assert_eq!(breakdown.kinds["F32"].delta_bytes, 2 * whole);
     assert_eq!(stats.base_bytes, 0);
+    // What only a deleted checkpoint has is stored, and named by none.
+    store.resolve("NQ@1").unwrap().delete(false).unwrap();
+    let left = store.breakdown().unwrap();
+    assert_eq!(
+        left.encodings["steps"].raw_bytes,
+        breakdown.encodings["steps"].raw_bytes
+    );
+    let logical = |table: &std::collections::BTreeMap<String, ckptdb::Usage>| {
+        table.values().map(|usage| usage.logical_bytes).sum::<u64>()
+    };
+    assert_eq!(logical(&left.encodings), logical(&left.kinds));
+    assert_eq!(logical(&left.jobs), logical(&left.kinds));
+    store
+        .undelete(job.latest().unwrap().unwrap().parent.unwrap())
+        .unwrap();
     let newest = job.latest().unwrap().unwrap();
     let storage = newest.storage().unwrap();
     let names: Vec<_> = storage.iter().map(|entry| entry.name.as_str()).collect();

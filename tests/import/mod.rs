@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use ckptdb::interop::{DEFAULT_TEMPLATE, ImportOptions, NameTemplate, Plan, write_named};
-use ckptdb::{Error, Event, Store, VerifyDepth};
+use ckptdb::{Event, Store, VerifyDepth};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use self::archive::{agent, zip};
-use crate::support::ckptdb;
+use crate::support::{ckptdb, noise};
 
 fn write(path: &Path, bytes: impl AsRef<[u8]>) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -182,10 +182,12 @@ fn an_import_that_is_cut_off_goes_on_where_it_was() {
         calls += 1;
         calls <= 10
     });
-    assert!(matches!(cut, Err(Error::Interrupted { .. })), "{cut:?}");
+    let cut = cut.unwrap();
+    assert!(cut.stopped && cut.saved == 10, "{cut:?}");
     assert_eq!(store.job("NQ").unwrap().list().unwrap().count(), 10);
     let done = plan.run(&old, &store, &options, &mut |_, _| true).unwrap();
     assert_eq!((done.saved, done.already, done.left.len()), (20, 10, 0));
+    assert!(!done.stopped);
     let iterations: Vec<u64> = store
         .job("NQ")
         .unwrap()
@@ -553,6 +555,46 @@ fn metadata_of_python_s_own_kind_are_read_and_odd_names_are_noted() {
     assert!(all(&back) == all(&old));
 }
 
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_an_import_between_two_checkpoints_and_the_same_again_goes_on() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let folder = TempDir::new().unwrap();
+    for iteration in 1..=400 {
+        let path = format!("old/phase1_{iteration}_steps.zip");
+        write(&folder.path().join(path), noise(iteration, 20_000));
+    }
+    let arguments = ["import", "old", "-s", "runs.ckptdb", "--create", "--json"];
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_ckptdb"));
+    let program = program.args(arguments).current_dir(folder.path());
+    let program = program.stdout(std::process::Stdio::piped());
+    let child = program.spawn().unwrap();
+    let has_some = || {
+        let store = Store::open(folder.path().join("runs.ckptdb")).ok()?;
+        store.job("old").ok()?.latest().ok()?
+    };
+    while has_some().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    kill_process(id, Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let saved = said["saved"].as_u64().unwrap();
+    assert!(
+        said["stopped"] == true && (1..400).contains(&saved),
+        "{saved}"
+    );
+    let (code, said, _) = ckptdb(folder.path(), &arguments);
+    assert_eq!(code, 0);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["already"].as_u64().unwrap(), saved);
+    assert_eq!(said["saved"].as_u64().unwrap(), 400 - saved);
+    assert_eq!(said["stopped"], false);
+}
+
 #[test]
 fn an_export_in_which_two_would_be_one_file_writes_none() {
     let folder = TempDir::new().unwrap();
@@ -603,7 +645,22 @@ fn an_export_in_which_two_would_be_one_file_writes_none() {
         let (code, _, said) = ckptdb(folder.path(), &[arguments, &["-s", "runs.ckptdb"]].concat());
         assert!(code == 2 && said.contains("is the store"), "{said}");
     }
-    // A template may call a file as the store is called.
+    // An entry may be called as the store is called, and so may a file by a template.
+    let store = Store::open(folder.path().join("runs.ckptdb")).unwrap();
+    let save = store.job("copy").unwrap().save(1);
+    save.bytes("runs.ckptdb", b"not a store").commit().unwrap();
+    drop(store);
+    let whole = [
+        "export",
+        "copy@1",
+        "-o",
+        ".",
+        "--force",
+        "-s",
+        "runs.ckptdb",
+    ];
+    let (code, _, said) = ckptdb(folder.path(), &whole);
+    assert!(code == 2 && said.contains("is the store"), "{said}");
     let renamed = ckptdb(
         folder.path(),
         &["jobs", "rename", "a", "runs", "-s", "runs.ckptdb"],

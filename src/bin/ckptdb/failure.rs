@@ -24,6 +24,7 @@ pub(crate) enum Exit {
     NoStore = 10,
     Busy = 11,
     Full = 12,
+    Interrupted = 130,
 }
 
 /// Why a command failed.

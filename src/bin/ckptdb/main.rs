@@ -7,6 +7,7 @@ mod demo;
 mod failure;
 mod forecast;
 mod global;
+mod interrupt;
 mod layers;
 mod lookup;
 mod output;

@@ -104,4 +104,6 @@ pub struct Imported {
     pub new_bytes: u64,
     /// What could not be saved.
     pub left: Vec<LeftAlone>,
+    /// Whether it was ended before all were looked at; the same again goes on from there.
+    pub stopped: bool,
 }

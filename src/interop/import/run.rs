@@ -19,7 +19,8 @@ impl Plan {
     /// What an earlier import has saved is passed over, so that one that was cut off goes on. What
     /// can't be saved is in the answer, and the others are.
     ///
-    /// `progress` is told how many bytes of how many are done, and may end it by saying no.
+    /// `progress` is told how many bytes of how many are done, and may end it before the next
+    /// checkpoint by saying no.
     ///
     /// # Errors
     /// What concerns the store: [`Error::Full`], [`Error::Busy`], and from its disk.
@@ -35,9 +36,8 @@ impl Plan {
         let mut bytes = 0;
         for planned in &self.checkpoints {
             if !progress(bytes, total) {
-                return Err(Error::Interrupted {
-                    path: store.path().to_owned(),
-                });
+                done.stopped = true;
+                return Ok(done);
             }
             match import(root, store, planned, options) {
                 Ok(Some(new_bytes)) => {

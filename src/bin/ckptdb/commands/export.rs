@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     check_free(&args.output, args.force)?;
     check_selection(args, &checkpoint)?;
     let progress = Progress::start("exporting");
-    let written = write(args, &checkpoint)?;
+    let written = write(args, store, &checkpoint)?;
     drop(progress);
     if style.json {
         let body = json!({
@@ -163,7 +163,7 @@ fn named(
     ))
 }
 
-fn write(args: &Args, checkpoint: &Checkpoint) -> Result<Exported, Failure> {
+fn write(args: &Args, store: &Store, checkpoint: &Checkpoint) -> Result<Exported, Failure> {
     let only = |name: &str| lookup::selects(&args.only, name);
     let target = &args.output;
     Ok(match &args.entry {
@@ -172,7 +172,12 @@ fn write(args: &Args, checkpoint: &Checkpoint) -> Result<Exported, Failure> {
             interop::write_safetensors(checkpoint, &only, target)?
         }
         None if has_extension(target, "npz") => interop::write_npz(checkpoint, &only, target)?,
-        None => interop::write_folder(checkpoint, &only, target)?,
+        None => {
+            for path in interop::folder_files(checkpoint, &only)? {
+                lookup::check_not_store(store, &target.join(path))?;
+            }
+            interop::write_folder(checkpoint, &only, target)?
+        }
     })
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
+use crate::interrupt::Interrupt;
 use crate::output::{Progress, Style, Table, human, json};
 use crate::store_path;
 
@@ -89,9 +90,10 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
         None => None,
         Some(store) => {
             let progress = Progress::start("importing");
+            let interrupt = Interrupt::listen();
             let mut tell = |done, total| {
                 progress.set(done, total);
-                true
+                !interrupt.came()
             };
             Some(plan.run(&args.folder, store, &options, &mut tell)?)
         }
@@ -100,6 +102,10 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
         style.document("import", &document(&plan, done.as_ref()))?;
     } else {
         print(args, &plan, done.as_ref(), style)?;
+    }
+    if done.as_ref().is_some_and(|done| done.stopped) {
+        let failure = Failure::new(Exit::Interrupted, "interrupted before all were imported");
+        return Err(failure.hint("the same command goes on with the others"));
     }
     match done.map_or(0, |done| done.left.len()) {
         0 => Ok(()),
@@ -245,6 +251,7 @@ fn document(plan: &Plan, done: Option<&Imported>) -> Value {
         "already": done.map(|done| done.already),
         "bytes": done.map(|done| done.bytes),
         "new_bytes": done.map(|done| done.new_bytes),
+        "stopped": done.map(|done| done.stopped),
         "failed": done.map(|done| done.left.iter().map(left).collect::<Vec<_>>()),
     })
 }

@@ -57,7 +57,7 @@ fn usage_table(title: &'static str, usages: &BTreeMap<String, Usage>) -> Table {
         table.row(vec![
             printable(name).into(),
             human::thousands(usage.chunks).into(),
-            human::size(usage.logical_bytes()).into(),
+            human::size(usage.logical_bytes).into(),
             some_size(usage.shared_bytes),
             human::size(usage.raw_bytes).into(),
             some_size(usage.delta_bytes),
@@ -123,7 +123,7 @@ fn usages(usages: &BTreeMap<String, Usage>) -> Value {
     let value = |usage: &Usage| {
         json!({
             "chunks": usage.chunks,
-            "logical_bytes": usage.logical_bytes(),
+            "logical_bytes": usage.logical_bytes,
             "shared_bytes": usage.shared_bytes,
             "raw_bytes": usage.raw_bytes,
             "delta_bytes": usage.delta_bytes,

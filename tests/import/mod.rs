@@ -630,6 +630,17 @@ fn an_export_in_which_two_would_be_one_file_writes_none() {
     let (code, _, said) = export("{job}_{iteration}.bin");
     assert_eq!(code, 0, "{said}");
     assert_eq!(all(&folder.path().join("out")).len(), 2);
+}
+
+#[test]
+fn nothing_that_is_written_takes_the_place_of_the_store_or_of_another_program_s_file() {
+    let folder = TempDir::new().unwrap();
+    let store = Store::create(folder.path().join("runs.ckptdb")).unwrap();
+    let save = store.job("a").unwrap().save(1);
+    save.bytes("model.bin", b"a").commit().unwrap();
+    let save = store.job("copy").unwrap().save(1);
+    save.bytes("runs.ckptdb", b"not a store").commit().unwrap();
+    drop(store);
     for arguments in [
         &["report", "-o", "runs.ckptdb", "--force"][..],
         &[
@@ -646,10 +657,6 @@ fn an_export_in_which_two_would_be_one_file_writes_none() {
         assert!(code == 2 && said.contains("is the store"), "{said}");
     }
     // An entry may be called as the store is called, and so may a file by a template.
-    let store = Store::open(folder.path().join("runs.ckptdb")).unwrap();
-    let save = store.job("copy").unwrap().save(1);
-    save.bytes("runs.ckptdb", b"not a store").commit().unwrap();
-    drop(store);
     let whole = [
         "export",
         "copy@1",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use super::copying::copy_entry;
 use super::safetensors::write_tensors;
 use super::{Exported, SafetensorsFile};
 use crate::checkpoint::{EntryInfo, EntryKind};
@@ -182,7 +183,7 @@ fn tensor_file(entry: &EntryInfo) -> Option<String> {
 /// As the reads of [`Checkpoint`]; [`Error::Io`] and [`Error::Full`] from the disk.
 pub fn write_entry(checkpoint: &Checkpoint, entry: &str, path: &Path) -> Result<Exported> {
     let mut file = AtomicFile::create(path)?;
-    let bytes = checkpoint.copy_to(entry, &mut file)?;
+    let bytes = copy_entry(checkpoint, entry, &mut file, path)?;
     file.finish()?;
     Ok(Exported {
         files: 1,

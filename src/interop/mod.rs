@@ -1,6 +1,7 @@
 //! Files that others read and write: safetensors, NumPy's archives, folders, checkpoints of other
 //! programs.
 
+mod copying;
 mod folder;
 mod import;
 mod named;

@@ -10,6 +10,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::Exported;
+use super::copying::copy_entry;
 use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::{Error, Result};
 use crate::name::printable;
@@ -60,7 +61,7 @@ pub fn write_npz(
             .start_file(format!("{}.npy", entry.name), options)
             .map_err(|error| failed(io_of(error)))?;
         archive.write_all(header).map_err(failed)?;
-        checkpoint.copy_to(&entry.name, &mut archive)?;
+        copy_entry(checkpoint, &entry.name, &mut archive, path)?;
         done.tensors += 1;
         done.bytes += entry.bytes;
     }

@@ -9,6 +9,7 @@ use safetensors::tensor::Metadata;
 use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
+use super::copying::copy_entry;
 use super::{Exported, METADATA_ENTRY};
 use crate::checkpoint::{EntryInfo, EntryKind};
 use crate::error::{Error, Result};
@@ -218,7 +219,7 @@ pub(super) fn write_tensors(
         .and_then(|()| file.write_all(&text))
         .map_err(|e| file.failed(e))?;
     for (.., entry) in &tensors {
-        checkpoint.copy_to(&entry.name, &mut file)?;
+        copy_entry(checkpoint, &entry.name, &mut file, path)?;
         done.tensors += 1;
     }
     file.finish()?;

@@ -31,12 +31,7 @@ struct Target<'o> {
 
 impl Target<'_> {
     fn note<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
-        done.inspect_err(|error| {
-            self.refused = Some(match error.raw_os_error() {
-                Some(code) => io::Error::from_raw_os_error(code),
-                None => io::Error::new(error.kind(), error.to_string()),
-            });
-        })
+        done.inspect_err(|error| self.refused = Some(platform::error_again(error)))
     }
 }
 

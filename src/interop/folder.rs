@@ -82,13 +82,13 @@ fn add_folder<'a>(mut save: Save<'a>, name: &str, folder: &Path) -> Result<Save<
 }
 
 /// What an export into a folder writes: each file's path in it, with what goes there.
-struct Layout {
+struct FolderLayout {
     files: BTreeMap<PathBuf, EntryInfo>,
     /// By path, and the prefix that the names of its tensors have.
     tensors: BTreeMap<(PathBuf, String), Vec<EntryInfo>>,
 }
 
-impl Layout {
+impl FolderLayout {
     fn of(checkpoint: &Checkpoint, only: &dyn Fn(&str) -> bool) -> Result<Self> {
         let mut files: BTreeMap<PathBuf, EntryInfo> = BTreeMap::new();
         let mut tensors: BTreeMap<(PathBuf, String), Vec<EntryInfo>> = BTreeMap::new();
@@ -122,7 +122,7 @@ pub fn folder_files(
     checkpoint: &Checkpoint,
     only: &dyn Fn(&str) -> bool,
 ) -> Result<BTreeSet<PathBuf>> {
-    let layout = Layout::of(checkpoint, only)?;
+    let layout = FolderLayout::of(checkpoint, only)?;
     let tensors = layout.tensors.into_keys().map(|(path, _)| path);
     Ok(layout.files.into_keys().chain(tensors).collect())
 }
@@ -142,7 +142,7 @@ pub fn write_folder(
     only: &dyn Fn(&str) -> bool,
     folder: &Path,
 ) -> Result<Exported> {
-    let layout = Layout::of(checkpoint, only)?;
+    let layout = FolderLayout::of(checkpoint, only)?;
     let mut done = Exported::default();
     for ((path, prefix), entries) in &layout.tensors {
         let path = prepare(folder, path)?;

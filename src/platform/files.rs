@@ -36,6 +36,14 @@ pub(crate) fn io_error(operation: &str, path: &Path, source: io::Error) -> Error
     }
 }
 
+/// The same error once more, for whoever comes later.
+pub(crate) fn error_again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(
+        || io::Error::new(error.kind(), error.to_string()),
+        io::Error::from_raw_os_error,
+    )
+}
+
 /// A user's file, open for reading in pieces.
 #[derive(Clone, Debug)]
 pub(crate) struct InputFile {

@@ -14,6 +14,7 @@ use super::room::{Reserve, Room};
 use super::share::Share;
 use super::standing::Standing;
 use super::trees::{Fault, Trees, Which};
+use crate::platform::error_again;
 
 /// What happened beneath one database handle. redb reports some failures late and without their
 /// cause; this remembers them.
@@ -216,15 +217,11 @@ impl Condition {
         result.inspect_err(|error| {
             FAILED.set(true);
             self.set_broken();
-            let copy = error.raw_os_error().map_or_else(
-                || io::Error::new(error.kind(), error.to_string()),
-                io::Error::from_raw_os_error,
-            );
             let mut first = self
                 .first_error
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            first.get_or_insert(copy);
+            first.get_or_insert_with(|| error_again(error));
         })
     }
 

@@ -168,6 +168,12 @@ impl Records<'_> {
         Ok(Some((job, record)))
     }
 
+    /// The number and record of a job that somebody named.
+    pub(crate) fn existing_job(self, name: &str) -> Result<(u32, JobRecord)> {
+        self.job_named(name)?
+            .ok_or_else(|| Error::not_found(format!("job `{name}`"), "`ckptdb jobs` lists them"))
+    }
+
     /// None, unless a job's record says otherwise: a trainer that is told of no job starts from
     /// scratch, so that a lost row must not pass for that.
     fn no_job_named(self, name: &str) -> Result<Option<(u32, JobRecord)>> {

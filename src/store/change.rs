@@ -28,7 +28,8 @@ impl Store {
 
     /// Gives a job another name: its checkpoints, tags, metrics and telemetry are found by that
     /// from then on. Who has the job open by the old name would begin a new one with its next save,
-    /// so that one with a session is renamed only by force; a session that vanished counts as one.
+    /// or fail to save, so that one with a session is renamed only by force; a session that
+    /// vanished counts as one.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Conflict`] when another job has the name, or a session runs;
@@ -63,19 +64,17 @@ impl Store {
 /// The job that is to be renamed, if it may be.
 fn may_rename(records: Records<'_>, (name, to): (&str, &str), force: bool) -> Result<JobLine> {
     check_job(to)?;
-    let (number, record) = records
-        .job_named(name)?
-        .ok_or_else(|| Error::not_found(format!("job `{name}`"), "`ckptdb jobs` lists them"))?;
+    let line = JobLine::named(records, name)?;
     if to != name && records.job_named(to)?.is_some() {
         let what = format!("there is a job `{to}` already");
         return Err(Error::conflict(what, "choose another name"));
     }
-    if record.sessions.open.is_some() && !force {
+    if line.record.sessions.open.is_some() && !force {
         let what = format!("a session of job `{name}` runs, or has vanished");
         let hint = "end the training first; if none runs, use force (--force)";
         return Err(Error::conflict(what, hint));
     }
-    Ok(JobLine { number, record })
+    Ok(line)
 }
 
 impl Job {

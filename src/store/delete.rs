@@ -88,12 +88,9 @@ impl Store {
     pub fn delete_job(&self, name: &str) -> Result<u64> {
         let _turn = self.turn()?;
         self.make_room(|change| {
-            let (number, record) = change.records().job_named(name)?.ok_or_else(|| {
-                Error::not_found(format!("job `{name}`"), "`ckptdb jobs` lists them")
-            })?;
-            let mut line = JobLine { number, record };
-            let ids = all_live(change.records().0, number)?;
-            let log = change.log(Action::DeleteJob { job: number })?;
+            let mut line = JobLine::named(change.records(), name)?;
+            let ids = all_live(change.records().0, line.number)?;
+            let log = change.log(Action::DeleteJob { job: line.number })?;
             line.record.good = None;
             for id in &ids {
                 let record = match change.records().known_checkpoint(*id) {

@@ -35,6 +35,12 @@ impl JobLine {
         Ok(line)
     }
 
+    /// The job that somebody named.
+    pub(super) fn named(records: Records<'_>, name: &str) -> Result<Self> {
+        let (number, record) = records.existing_job(name)?;
+        Ok(Self { number, record })
+    }
+
     /// The job with this number.
     pub(super) fn known(change: &Change<'_>, number: u32) -> Result<Self> {
         Ok(Self {

@@ -118,10 +118,7 @@ fn gather(
     job: &Job,
     among: Option<&BTreeSet<u64>>,
 ) -> Result<(Situation, Vec<Checkpoint>)> {
-    let Some((number, record)) = Records(rows).job_named(job.name())? else {
-        let hint = "`ckptdb jobs` lists them";
-        return Err(Error::not_found(format!("job `{}`", job.name()), hint));
-    };
+    let (number, record) = Records(rows).existing_job(job.name())?;
     let ids = match among {
         Some(ids) => ids.iter().copied().collect(),
         None => all_live(rows, number)?,

@@ -33,12 +33,7 @@ impl Job {
         let store = self.store();
         let _turn = store.turn()?;
         store.change(|change| {
-            let known = change.records().job_named(self.name())?;
-            let (number, record) = known.ok_or_else(|| {
-                let hint = "`ckptdb jobs` lists them";
-                Error::not_found(format!("job `{}`", self.name()), hint)
-            })?;
-            let mut line = JobLine { number, record };
+            let mut line = JobLine::named(change.records(), self.name())?;
             go_back(change, &mut line, to.get(), reason, true)?;
             line.finish(change)
         })?;

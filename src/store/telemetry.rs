@@ -74,13 +74,9 @@ impl Job {
     /// # Errors
     /// [`Error::NotFound`] when there is no such job.
     pub fn telemetry(&self) -> Result<Telemetry> {
-        let job = self
+        let (_, job) = self
             .store()
-            .read(|rows| Records(rows).job_named(self.name()))?;
-        let (_, job) = job.ok_or_else(|| {
-            let hint = "`ckptdb jobs` lists them";
-            Error::not_found(format!("job `{}`", self.name()), hint)
-        })?;
+            .read(|rows| Records(rows).existing_job(self.name()))?;
         Ok(Telemetry {
             store: self.store().clone(),
             segment: job.segment,

@@ -134,27 +134,27 @@ impl Store {
                     }
                     listed => listed?,
                 };
-                let named = named_by(&checkpoint).map(|named| {
-                    for (kind, id) in named {
-                        let Some(row) = rows_of.get(&id) else {
-                            continue;
-                        };
-                        sum.meet(row, of_job.insert(id));
-                        let is_first = named_before.insert(id);
-                        let of_kind = found.kinds.entry(kind.to_owned()).or_default();
-                        of_kind.meet(row, is_first);
-                        if let Some(stored_so) = found.encodings.get_mut(&encoding_of(row)) {
-                            stored_so.name(row, is_first);
-                        }
+                let mut named = Vec::new();
+                let read = each_named(&checkpoint, &mut named);
+                for (kind, id) in named {
+                    let Some(row) = rows_of.get(&id) else {
+                        continue;
+                    };
+                    sum.meet(row, of_job.insert(id));
+                    let is_first = named_before.insert(id);
+                    let of_kind = found.kinds.entry(kind.to_owned()).or_default();
+                    of_kind.meet(row, is_first);
+                    if let Some(stored_so) = found.encodings.get_mut(&encoding_of(row)) {
+                        stored_so.name(row, is_first);
                     }
-                });
-                match named {
+                }
+                match read {
                     // Others may reclaim what was listed.
                     Err(Error::Deleted { .. }) => {}
                     Err(error @ Error::Corrupt { .. }) => {
                         tracing::warn!(%error, "not all of a checkpoint is counted");
                     }
-                    named => named?,
+                    read => read?,
                 }
             }
         }
@@ -214,12 +214,13 @@ fn storage_of(rows: &dyn Rows, group: &Group, entry: &EntryRecord) -> Result<Ent
     Ok(storage)
 }
 
-/// Every chunk that a checkpoint names, with the kind of what it belongs to.
-fn named_by(checkpoint: &Checkpoint) -> Result<Vec<(&'static str, ChunkId)>> {
+/// Every chunk that a checkpoint names, with the kind of what it belongs to: all of them, or those
+/// before what is damaged.
+fn each_named(checkpoint: &Checkpoint, named: &mut Vec<(&'static str, ChunkId)>) -> Result<()> {
     let source: Source<'_> = checkpoint.source();
     reading(source, |rows| {
         // A reading may begin anew.
-        let mut named = Vec::new();
+        named.clear();
         let manifest = &Records(rows)
             .known_checkpoint(source.id.get())?
             .saved
@@ -234,8 +235,7 @@ fn named_by(checkpoint: &Checkpoint) -> Result<Vec<(&'static str, ChunkId)>> {
                 })?;
             }
             Ok(())
-        })?;
-        Ok(named)
+        })
     })
 }
 

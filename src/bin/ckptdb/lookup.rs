@@ -26,12 +26,20 @@ pub(crate) fn checkpoint(store: &Store, text: &str) -> Result<Checkpoint, Failur
     Ok(store.resolve(&reference.to_string())?)
 }
 
-/// Refuses a file to be written that is the store itself.
-pub(crate) fn check_not_store(store: &Store, output: &Path) -> Result<(), Failure> {
-    let own = real(store.path());
-    if own.is_some() && own == real(output) {
-        let message = format!("`{}` is the store", output.display());
-        return Err(Failure::usage(message).hint("write to another path"));
+/// Refuses files to be written of which one is the store itself.
+pub(crate) fn check_not_store(
+    store: &Store,
+    outputs: impl IntoIterator<Item = impl AsRef<Path>>,
+) -> Result<(), Failure> {
+    let Some(own) = real(store.path()) else {
+        return Ok(());
+    };
+    for output in outputs {
+        let output = output.as_ref();
+        if real(output).is_some_and(|path| path == own) {
+            let message = format!("`{}` is the store", output.display());
+            return Err(Failure::usage(message).hint("write to another path"));
+        }
     }
     Ok(())
 }

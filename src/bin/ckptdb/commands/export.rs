@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         return named(args, template, store, style);
     }
     let checkpoint = lookup::checkpoint(store, &args.reference)?;
-    lookup::check_not_store(store, &args.output)?;
+    lookup::check_not_store(store, [&args.output])?;
     check_free(&args.output, args.force)?;
     check_selection(args, &checkpoint)?;
     let progress = Progress::start("exporting");
@@ -125,9 +125,8 @@ fn named(
         checkpoints.push(lookup::checkpoint(store, &args.reference)?);
     }
     let files = files_of(&checkpoints, template, args)?;
-    for (_, path) in files.iter().flatten() {
-        lookup::check_not_store(store, &args.output.join(path))?;
-    }
+    let paths = files.iter().flatten().map(|(_, path)| path);
+    lookup::check_not_store(store, paths.map(|path| args.output.join(path)))?;
     let progress = Progress::start("exporting");
     let total = checkpoints
         .iter()
@@ -173,9 +172,8 @@ fn write(args: &Args, store: &Store, checkpoint: &Checkpoint) -> Result<Exported
         }
         None if has_extension(target, "npz") => interop::write_npz(checkpoint, &only, target)?,
         None => {
-            for path in interop::folder_files(checkpoint, &only)? {
-                lookup::check_not_store(store, &target.join(path))?;
-            }
+            let paths = interop::folder_files(checkpoint, &only)?.into_iter();
+            lookup::check_not_store(store, paths.map(|path| target.join(path)))?;
             interop::write_folder(checkpoint, &only, target)?
         }
     })

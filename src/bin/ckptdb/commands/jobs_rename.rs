@@ -18,7 +18,8 @@ pub(crate) struct Args {
     /// Only say what would be done.
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Even if a session has not ended. One that still runs would begin a new job by the old name.
+    /// Even if a session has not ended: one that still runs would begin a new job by the old name,
+    /// or fail to save.
     #[arg(short, long)]
     force: bool,
 }

@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
 /// Refuses to write over the store, and over what is no report unless that is wanted.
 #[expect(clippy::disallowed_methods, reason = "what is there is looked at")]
 fn check_output(store: &Store, args: &Args) -> Result<(), Failure> {
-    lookup::check_not_store(store, &args.output)?;
+    lookup::check_not_store(store, [&args.output])?;
     let mut begin = Vec::new();
     let is_report = match File::open(&args.output) {
         Ok(file) => {

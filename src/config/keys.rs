@@ -39,6 +39,12 @@ pub const KEYS: &[Key] = &[
         "how much the encoding of what is new may cost",
     ),
     key(
+        "chain_depth",
+        Kind::UpTo(8),
+        "3",
+        "deltas that a load may take where all words change: more are smaller and slower",
+    ),
+    key(
         "triggers.iterations",
         Kind::CountOrOff,
         "10",

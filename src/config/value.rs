@@ -18,6 +18,8 @@ pub enum Kind {
     Count,
     /// A whole number of at least 1, or `false` for none.
     CountOrOff,
+    /// A whole number from 0 to this.
+    UpTo(u8),
     /// A number above 0.
     Number,
     /// A time (`"10m"`), or `false` for none.
@@ -95,6 +97,7 @@ impl Kind {
             Self::Bool => "true or false",
             Self::Count => "a whole number of at least 1",
             Self::CountOrOff => "a whole number of at least 1, or false",
+            Self::UpTo(most) => return format!("a whole number from 0 to {most}"),
             Self::Number => "a number above 0",
             Self::DurationOrOff => "a time like \"10m\" or \"1d 6h\", or false",
             Self::Duration => "a time like \"10m\" or \"1d 6h\"",
@@ -127,6 +130,9 @@ impl Kind {
         let read = match self {
             Self::Bool => value.as_bool().map(Value::Bool),
             Self::Count | Self::CountOrOff => count(value).map(Value::Count),
+            Self::UpTo(most) => whole(value)
+                .filter(|number| *number <= most.into())
+                .map(Value::Count),
             Self::Number => number(value).filter(|n| *n > 0.0).map(Value::Number),
             Self::Duration | Self::DurationOrOff => match value.as_str() {
                 Some(text) => Some(Value::Duration(duration(text)?)),
@@ -170,10 +176,13 @@ impl Kind {
     }
 }
 
-fn count(value: &DeValue<'_>) -> Option<u64> {
+fn whole(value: &DeValue<'_>) -> Option<u64> {
     let integer = value.as_integer()?;
-    let number = u64::from_str_radix(integer.as_str(), integer.radix()).ok()?;
-    (number > 0).then_some(number)
+    u64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+fn count(value: &DeValue<'_>) -> Option<u64> {
+    whole(value).filter(|number| *number > 0)
 }
 
 fn number(value: &DeValue<'_>) -> Option<f64> {

@@ -37,6 +37,7 @@ impl SessionOptions {
                 Value::Text(word) => Some(word.parse()?),
                 _ => defaults.compression,
             },
+            chain_depth: count(of("chain_depth")).and_then(|depth| u8::try_from(depth).ok()),
             background: match of("session.background") {
                 Value::Text(word) => match word.as_str() {
                     "wait" => Some(Overlap::Wait),
@@ -228,6 +229,8 @@ mod tests {
         assert_eq!(found.prune_every, wanted.prune_every);
         assert_eq!(found.background, wanted.background);
         assert_eq!(found.compression, Some(Compression::Default));
+        let depth = crate::store::Options::default().chain_depth;
+        assert_eq!(found.chain_depth, Some(depth));
         assert_eq!(found.min_free, wanted.min_free);
         assert_eq!(found.on_low_disk, wanted.on_low_disk);
         assert_eq!(found.hook_limit, wanted.hook_limit);
@@ -245,6 +248,7 @@ mod tests {
             r#"
             metrics = { sharpe = "max" }
             compression = "fast"
+            chain_depth = 0
             [triggers]
             iterations = 500
             interval = "10m"
@@ -299,6 +303,7 @@ mod tests {
         assert!(retention.has_budget());
         assert_eq!(found.prune_every, 5);
         assert_eq!(found.compression, Some(Compression::Fast));
+        assert_eq!(found.chain_depth, Some(0));
         assert_eq!(found.min_free.of(1_000_000), 30_000);
         assert_eq!(found.on_low_disk, OnLowDisk::Refuse);
         assert_eq!(found.background, Some(Overlap::Replace));

@@ -26,6 +26,10 @@ pub struct SessionOptions {
     pub metrics: BTreeMap<String, Direction>,
     /// How its saves are encoded; as the store's options say, without.
     pub compression: Option<Compression>,
+    /// How many deltas a load of its checkpoints may take
+    /// ([`Options::chain_depth`](crate::Options::chain_depth)); as the store's options say,
+    /// without.
+    pub chain_depth: Option<u8>,
     /// Whether saves run on a thread of their own, and what becomes of one that is due while
     /// another runs.
     pub background: Option<Overlap>,
@@ -55,6 +59,7 @@ impl Default for SessionOptions {
             prune_every: 10,
             metrics: BTreeMap::new(),
             compression: None,
+            chain_depth: None,
             background: None,
             telemetry: true,
             telemetry_batch: 4096,

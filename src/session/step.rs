@@ -247,6 +247,9 @@ impl Session {
         if let Some(compression) = self.compression {
             save = save.compression(compression);
         }
+        if let Some(depth) = self.chain_depth {
+            save = save.chain_depth(depth);
+        }
         let mut save = fill(save);
         for (name, value) in metrics {
             save = save.metric(name, *value);

@@ -25,6 +25,7 @@ mod pack;
 mod raw;
 mod records;
 mod recount;
+mod rehearsal;
 mod room;
 mod rows;
 mod share;
@@ -58,6 +59,7 @@ pub(crate) use nodes::{
 pub(crate) use raw::{Frame, RawMedium};
 pub(crate) use records::{Change, Records};
 pub(crate) use recount::References;
+pub(crate) use rehearsal::Rehearsal;
 pub(crate) use room::Room;
 pub(crate) use rows::{Clear, Rows, Writes};
 pub(crate) use suspects::{Harm, unless_of_another};

@@ -189,7 +189,11 @@ impl Base {
 
 impl<'s> Parent<'s> {
     /// The parent of what is saved next: the checkpoint that is named, or else the job's head.
-    pub(super) fn of(job: &'s Job, request: &Request, effort: Compression) -> Result<Self> {
+    pub(super) fn of(
+        job: &'s Job,
+        request: &Request,
+        (effort, chains): (Compression, Chains),
+    ) -> Result<Self> {
         let store = job.store();
         let found = store.read(|rows| {
             let records = Records(rows);
@@ -213,15 +217,19 @@ impl<'s> Parent<'s> {
         Ok(Self {
             manifest: manifest.filter(|_| is_of_use),
             unchanged,
-            ..Self::with(store, None, effort)
+            ..Self::with(store, None, (effort, chains))
         })
     }
 
     /// The checkpoint with this manifest, if there is one.
-    pub(super) fn with(store: &'s Store, manifest: Option<Manifest>, effort: Compression) -> Self {
+    pub(super) fn with(
+        store: &'s Store,
+        manifest: Option<Manifest>,
+        (effort, chains): (Compression, Chains),
+    ) -> Self {
         Self {
             store,
-            chains: store.chains(effort),
+            chains,
             manifest: manifest.filter(|_| effort.uses_bases()),
             unchanged: BTreeSet::new(),
             group: None,
@@ -330,7 +338,7 @@ impl<'s> Parent<'s> {
 }
 
 /// What is damaged is of no use as a base, and no reason to fail.
-fn unless_damaged<T>(found: Result<T>) -> Result<Option<T>> {
+pub(super) fn unless_damaged<T>(found: Result<T>) -> Result<Option<T>> {
     match found {
         Ok(found) => Ok(Some(found)),
         Err(Error::Corrupt { .. } | Error::Io { .. }) => Ok(None),

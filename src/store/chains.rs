@@ -68,14 +68,15 @@ impl Chains {
 }
 
 impl Store {
-    /// How chains are built with this compression.
-    pub(super) fn chains(&self, effort: Compression) -> Chains {
+    /// How chains are built with this compression; as deep as the store's options say, without a
+    /// depth.
+    pub(super) fn chains(&self, effort: Compression, depth: Option<u8>) -> Chains {
         match effort {
             Compression::Max => Chains {
                 tree: None,
                 depth: u8::MAX,
             },
-            _ => Chains::of_depth(self.options().chain_depth),
+            _ => Chains::of_depth(depth.unwrap_or(self.options().chain_depth)),
         }
     }
 }

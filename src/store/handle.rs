@@ -12,7 +12,9 @@ use crate::error::{Error, Result};
 use crate::format::{FORMAT_VERSION, Identity};
 use crate::id::StoreId;
 use crate::platform::{self, Temporary};
-use crate::storage::{Change, Durability, Engine, Medium, MemoryMedium, Room, Rows, Withheld};
+use crate::storage::{
+    Change, Durability, Engine, Medium, MemoryMedium, Rehearsal, Room, Rows, Withheld,
+};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -218,6 +220,31 @@ impl Store {
     /// The store's id.
     pub fn id(&self) -> StoreId {
         self.inner.engine.store()
+    }
+
+    /// Shows what something would do to the store: `run` is given a store that holds the same, and
+    /// what it changes there is gone afterwards. It goes to a temporary file in `folder`
+    /// meanwhile, a page for each that changes. Whoever else wants to change the store waits.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let store = ckptdb::Store::create(folder.path().join("runs.ckptdb"))?;
+    /// store.job("vit")?.save(1).bytes("weights", &[7; 100]).commit()?;
+    /// let left = store.rehearse(&std::env::temp_dir(), |store| {
+    ///     store.delete_job("vit")?;
+    ///     Ok(store.stats()?.checkpoints)
+    /// })?;
+    /// assert_eq!((left, store.stats()?.checkpoints), (0, 1));
+    /// # Ok::<(), ckptdb::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// What `run` returns; [`Error::Busy`]; from the disks.
+    pub fn rehearse<T>(&self, folder: &Path, run: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        let _turn = self.turn()?;
+        let medium = Rehearsal::over(self.engine().medium(), folder)?;
+        let store = Self::open_in(Arc::new(medium), self.options().clone())?;
+        run(&store)
     }
 
     /// Closes the file and opens it again beneath this handle and all its clones.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::bases::Parent;
+use super::chains::Chains;
 use super::heal::{Presence, Uncounted, heal, mend_nodes, recount};
 use super::pipeline::{Fresh, Prepared, Spare, Worker};
 use super::request::Request;
@@ -39,6 +40,7 @@ pub(super) struct Tally {
 pub(super) struct Ingest<'s> {
     store: &'s Store,
     compression: Compression,
+    chains: Chains,
     parent: Parent<'s>,
     /// Chunks that this save has brought: that the store had not, or had damaged.
     fresh: Fresh,
@@ -65,10 +67,12 @@ impl<'s> Ingest<'s> {
         let engine = store.engine();
         // What others have staged would be gone too.
         let others_staged_in = (engine.undurable() > 0).then(|| engine.openings());
-        let parent = Parent::of(job, request, compression)?;
+        let chains = store.chains(compression, request.chain_depth);
+        let parent = Parent::of(job, request, (compression, chains))?;
         Ok(Self {
             store,
             compression,
+            chains,
             parent,
             fresh: Fresh::default(),
             spare: Spare::default(),
@@ -91,9 +95,9 @@ impl<'s> Ingest<'s> {
 
     /// What prepares its chunks.
     pub(super) fn worker(&self) -> impl Fn() -> Worker<'s> + use<'s> {
-        let (store, compression) = (self.store, self.compression);
+        let (store, how) = (self.store, (self.compression, self.chains));
         let (fresh, spare) = (self.fresh.clone(), self.spare.clone());
-        move || Worker::new(store, compression, (fresh.clone(), spare.clone()))
+        move || Worker::new(store, how, (fresh.clone(), spare.clone()))
     }
 
     /// Threads that prepare chunks, if there are many.

@@ -125,13 +125,13 @@ pub(super) struct Worker<'s> {
 impl<'s> Worker<'s> {
     pub(super) fn new(
         store: &'s Store,
-        effort: Compression,
+        (effort, chains): (Compression, Chains),
         (fresh, spare): (Fresh, Spare),
     ) -> Self {
         Self {
             store,
             encoder: Encoder::new(effort),
-            chains: store.chains(effort),
+            chains,
             fresh,
             spare,
         }

@@ -1,8 +1,12 @@
 //! Writing anew what is stored already, with more effort than a save had time for.
 
+mod copies;
+
 use std::collections::{BTreeMap, HashSet};
 
-use super::bases::{Base, ChunkPlace, Parent, Place, encoded};
+use copies::{Copy, copies};
+
+use super::bases::{Base, ChunkPlace, Parent, Place, encoded, unless_damaged};
 use super::heal::Presence;
 use super::manifest::{packed, texture_of};
 use super::rebase::write;
@@ -52,14 +56,16 @@ struct Recompress<'s> {
     needed: HashSet<ChunkId>,
     pending: Vec<NewChunk>,
     pending_bytes: usize,
+    /// Of each checkpoint, the chunks that others of it tell. They are derived from these in the
+    /// end, when the masters are as they will stay: what something is derived from gets no deeper.
+    copies: Vec<Vec<Copy>>,
     done: Recompressed,
 }
 
 impl Store {
     /// Encodes the chunks of all live checkpoints anew, each against the one at its place in the
     /// parent, and keeps what is shorter. Ids, manifests and content hashes stay; what was saved
-    /// with less effort, or before its parent was there, becomes as small as if it were saved now,
-    /// but that rounded copies are found by saves alone.
+    /// with less effort, or before its parent was there, becomes as small as if it were saved now.
     /// [`Compression::Max`] makes chains as long as they can be: they are smaller, and slower to
     /// load. [`Store::compact`] then gives the space back.
     ///
@@ -81,6 +87,7 @@ impl Store {
             needed: HashSet::new(),
             pending: Vec::new(),
             pending_bytes: 0,
+            copies: Vec::new(),
             done: Recompressed::default(),
         };
         let filter = Filter {
@@ -110,6 +117,7 @@ impl Store {
             bytes += logical_bytes;
             progress(bytes, total);
         }
+        work.derive()?;
         let _turn = self.turn()?;
         sweep(self.engine(), compression)?;
         Ok(work.done)
@@ -125,18 +133,26 @@ impl Recompress<'_> {
                 Some(parent) => Records(rows).checkpoint(parent).ok().flatten(),
                 None => None,
             };
-            Ok((named(rows, &record)?, parent))
+            Ok((named(rows, &record)?, record, parent))
         });
-        let (all, parent) = match read {
+        let (all, record, parent) = match read {
             // It was dropped meanwhile, or is damaged: verify says so.
             Err(Error::Corrupt { .. }) => return Ok(()),
             read => read?,
         };
         let manifest = parent.map(|record| record.saved.manifest);
-        let mut parent = Parent::with(store, manifest, effort);
+        let mut parent = Parent::with(store, manifest, (effort, store.chains(effort, None)));
+        let mut copies = if effort.uses_bases() {
+            unless_damaged(copies(store, &record))?.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        copies.retain(|copy| self.seen.insert(copy.chunk.chunk()));
+        self.done.chunks += copies.len() as u64;
         for named in all {
             self.chunk(&named, &mut parent)?;
         }
+        self.copies.push(copies);
         // The next checkpoint's chunks may be written against these.
         self.flush()?;
         self.rewritten.clear();
@@ -189,18 +205,39 @@ impl Recompress<'_> {
             base.as_ref(),
         );
         if new.stored.len() < row.stored_len as usize {
-            self.done.rewritten += 1;
-            self.done.before += u64::from(row.stored_len);
-            self.done.after += new.stored.len() as u64;
-            self.pending_bytes += new.stored.len();
             self.rewritten.insert(id);
             self.needed.extend(&new.bases);
-            self.pending.push(new);
+            self.rewrite(new, row.stored_len);
         }
         if self.pending_bytes >= BATCH_BYTES {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Derives the copies, the last checkpoint's first: what was written against one is gone then.
+    fn derive(&mut self) -> Result<()> {
+        for copies in std::mem::take(&mut self.copies).into_iter().rev() {
+            if copies.is_empty() {
+                continue;
+            }
+            let _turn = self.store.turn()?;
+            for copy in copies {
+                if let Some((new, before)) = copy.derived(self.store)? {
+                    self.rewrite(new, before);
+                }
+            }
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, new: NewChunk, before: u32) {
+        self.done.rewritten += 1;
+        self.done.before += u64::from(before);
+        self.done.after += new.stored.len() as u64;
+        self.pending_bytes += new.stored.len();
+        self.pending.push(new);
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -21,6 +21,7 @@ pub(crate) struct Request {
     pub(crate) directions: BTreeMap<String, Direction>,
     pub(crate) telemetry: Option<Batch>,
     pub(crate) compression: Option<Compression>,
+    pub(crate) chain_depth: Option<u8>,
     pub(crate) generations: BTreeMap<String, u64>,
 }
 
@@ -38,6 +39,7 @@ impl Request {
             directions: BTreeMap::new(),
             telemetry: None,
             compression: None,
+            chain_depth: None,
             generations: BTreeMap::new(),
         }
     }

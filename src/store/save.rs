@@ -299,6 +299,15 @@ impl<'a> Save<'a> {
         self
     }
 
+    /// How many deltas a load of it may take, in place of what [`Options::chain_depth`] says: fewer
+    /// for states that are loaded often, more for those that are only kept.
+    ///
+    /// [`Options::chain_depth`]: crate::Options::chain_depth
+    pub fn chain_depth(mut self, depth: u8) -> Self {
+        self.request.chain_depth = Some(depth);
+        self
+    }
+
     /// Says the generation of an entry: a number that its owner changes whenever the entry's bytes
     /// change, as frameworks count the writes to a tensor. An entry that the job's save before, by
     /// this store handle, had with the same generation is not even looked at: it stays what it was

@@ -1,7 +1,10 @@
 //! The command line: what it says, its JSON, and its exit codes, on damaged stores too.
 
+mod complete;
+mod dry_runs;
 mod lines;
 mod manual;
+mod pager;
 mod report;
 mod watch;
 

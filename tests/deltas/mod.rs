@@ -1,6 +1,8 @@
 //! Checkpoints stored as what has changed since the one before: they take less, load as they were,
 //! and need nothing that is gone.
 
+mod recompress;
+
 use std::sync::Arc;
 
 use ckptdb::interop::SafetensorsFile;
@@ -487,6 +489,17 @@ fn no_load_takes_more_dense_deltas_than_is_allowed() {
             assert_eq!(chain, &tree[..chain.len()]);
         }
         assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+        // The same, as each save says.
+        let store = self::store();
+        let job = store.job("NQ").unwrap();
+        for (iteration, depth) in (0..).zip(depths) {
+            let weights = weights(iteration);
+            let save = job
+                .save(iteration)
+                .tensor("weights", vector(DType::F32, &weights));
+            let saved = save.chain_depth(chain_depth).commit().unwrap();
+            assert_eq!(saved.checkpoint.storage().unwrap()[0].depth, depth);
+        }
     }
 }
 
@@ -506,92 +519,6 @@ fn with_the_most_effort_chains_are_as_long_as_they_can_be() {
     assert_eq!(depths[..32], (0..32).collect::<Vec<u8>>());
     assert_eq!(depths[32..], (0..8).collect::<Vec<u8>>());
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
-}
-
-#[test]
-fn a_recompression_makes_what_was_saved_in_a_hurry_as_small_as_the_rest_and_changes_nothing_else() {
-    let hasty = Options {
-        compression: Compression::None,
-        ..options()
-    };
-    let store = Store::create_in(Arc::new(MemoryMedium::default()), hasty).unwrap();
-    let job = store.job("NQ").unwrap();
-    let saved: Vec<Saved> = (0..12).map(|iteration| save(&job, iteration)).collect();
-    let other = store.job("other").unwrap();
-    let fork = saved[3].checkpoint.fork("fork").unwrap();
-    saved[5].checkpoint.delete(false).unwrap();
-    let before = store.stats().unwrap().stored_bytes;
-    let mut told = (0, 0);
-    let done = store
-        .recompress(Compression::Default, &mut |done, total| {
-            assert!(done <= total);
-            told = (done, total);
-        })
-        .unwrap();
-    assert!(told.0 == told.1 && told.0 > 0, "{told:?}");
-    assert_eq!(done.chunks, 11);
-    assert!(done.rewritten > 9, "{done:?}");
-    let after = store.stats().unwrap().stored_bytes;
-    assert_eq!(before - after, done.before - done.after);
-    assert!(after < before * 4 / 5, "{after} of {before}");
-    let left: Vec<u64> = (0..12).filter(|iteration| *iteration != 5).collect();
-    check(&store, &job, &left);
-    for was in saved.iter().filter(|was| was.checkpoint.iteration != 5) {
-        let found = store.resolve(&was.checkpoint.id.to_string()).unwrap();
-        assert_eq!(found.content, was.checkpoint.content);
-        assert_eq!(found.parent, was.checkpoint.parent);
-    }
-    assert!(fork.read("weights").unwrap() == weights(3));
-    // Once more, there is nothing left to gain.
-    let again = store
-        .recompress(Compression::Default, &mut |_, _| {})
-        .unwrap();
-    assert_eq!((again.rewritten, again.before), (0, 0));
-    // What was deleted comes back; what is dropped takes nothing else with it.
-    let back = store.undelete(saved[5].checkpoint.id).unwrap();
-    assert!(back.read("weights").unwrap() == weights(5));
-    save(&other, 20);
-    store.recompress(Compression::Max, &mut |_, _| {}).unwrap();
-    for was in &saved[..9] {
-        store.delete(was.checkpoint.id, false).unwrap();
-    }
-    store.reclaim(true).unwrap();
-    check(&store, &job, &[9, 10, 11]);
-    check(&store, &other, &[20]);
-}
-
-/// What moves from place to place is its neighbour's base, before it gets one itself.
-#[test]
-fn a_recompression_of_a_pool_that_moves_on_by_one_place_loses_nothing() {
-    let hasty = Options {
-        compression: Compression::None,
-        ..options()
-    };
-    let store = Store::create_in(Arc::new(MemoryMedium::default()), hasty).unwrap();
-    let job = store.job("pool").unwrap();
-    // Of the second, two places have each other's.
-    for (iteration, opponents) in [(0, [3, 2, 1, 9, 10]), (1, [4, 3, 2, 10, 9])] {
-        let pool = opponents.map(|opponent| walk(2, opponent, WORDS));
-        let names = ["s0", "s1", "s2", "t0", "t1"];
-        let places = names.iter().zip(&pool);
-        let save = places.fold(job.save(iteration), |save, (name, weights)| {
-            save.tensor(name, vector(DType::F32, weights))
-        });
-        save.commit().unwrap();
-    }
-    let first = store.resolve("pool@0").unwrap();
-    first.delete(false).unwrap();
-    for compression in [Compression::Default, Compression::Max] {
-        store.recompress(compression, &mut |_, _| {}).unwrap();
-        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
-        let last = store.resolve("pool@1").unwrap();
-        for (name, opponent) in [("s0", 4), ("s1", 3), ("s2", 2), ("t0", 10), ("t1", 9)] {
-            assert!(
-                last.read(name).unwrap() == walk(2, opponent, WORDS),
-                "{name}"
-            );
-        }
-    }
 }
 
 /// A ring of experience in a tensor: a stretch of it is written anew between two saves.

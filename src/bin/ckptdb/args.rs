@@ -77,7 +77,7 @@ pub(crate) enum Command {
     /// Check what is stored against its hashes; changes nothing.
     Verify(commands::verify::Args),
     /// Mend the store in place; names what can't be.
-    Repair,
+    Repair(commands::repair::Args),
     /// Rebuild a store from the bytes of a broken one.
     Salvage(commands::salvage::Args),
     /// Show the newest checkpoint that can be loaded, after reading all of it.

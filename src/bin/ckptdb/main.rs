@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod complete;
 mod confirm;
 mod demo;
 mod failure;
@@ -22,6 +23,8 @@ use clap::{CommandFactory, Parser};
 
 use crate::args::{Cli, Command, ConfigAction, JobsAction, MetricAction};
 use crate::failure::Failure;
+#[cfg(target_os = "linux")]
+use crate::output::Pager;
 use crate::output::Style;
 
 /// The engine may panic on damaged bytes; the library makes an error of that, which is reported
@@ -38,6 +41,7 @@ fn report_no_engine_panics() {
 
 fn main() -> ExitCode {
     report_no_engine_panics();
+    complete::answer(Cli::command);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -47,9 +51,40 @@ fn main() -> ExitCode {
         }
     };
     let style = Style::detect(cli.global.json, cli.global.color);
-    match run(&cli, &style) {
+    match run_paged(&cli, &style) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
+    }
+}
+
+/// Runs a command, behind a pager if it may print more than a screen.
+fn run_paged(cli: &Cli, style: &Style) -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    {
+        let pager = is_long(&cli.command).then(|| Pager::start(style)).flatten();
+        let result = run(cli, style);
+        if let Some(pager) = pager {
+            pager.end();
+        }
+        result
+    }
+    #[cfg(not(target_os = "linux"))]
+    run(cli, style)
+}
+
+/// Whether a command lists what may be long, and neither asks nor shows progress.
+#[cfg(target_os = "linux")]
+const fn is_long(command: &Command) -> bool {
+    match command {
+        Command::Ls(_)
+        | Command::Log(_)
+        | Command::Show(_)
+        | Command::Telemetry(_)
+        | Command::Best(_)
+        | Command::Config(_) => true,
+        Command::Jobs(args) => args.action.is_none(),
+        Command::Prune(args) => args.dry_run,
+        _ => false,
     }
 }
 
@@ -61,7 +96,7 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
         Command::Import(args) => commands::import::run(args, &cli.global, style),
         Command::Demo(args) => demo::run(args, &cli.global, style),
         Command::Version => commands::version::run(style),
-        Command::Completions(args) => commands::completions::run(args, Cli::command(), style),
+        Command::Completions(args) => commands::completions::run(args, style),
         Command::Man(args) => commands::man::run(args, Cli::command(), style),
         Command::Salvage(args) => commands::salvage::run(args, style),
         Command::Config(args) => match &args.action {
@@ -73,7 +108,11 @@ fn run(cli: &Cli, style: &Style) -> Result<(), Failure> {
                 Command::Verify(_) => commands::verify::unopened(failure, style),
                 _ => failure,
             })?;
-            let result = run_on(&store, cli, style);
+            let result = if is_rehearsed(command) {
+                rehearse(&store, cli, style)
+            } else {
+                run_on(&store, cli, style)
+            };
             store.close();
             result
         }
@@ -96,6 +135,35 @@ fn reference_of(command: &Command) -> Option<&str> {
         Command::Delete(args) => args.references.first().map(String::as_str),
         _ => None,
     }
+}
+
+/// Whether a command is to be run on what is no more than a likeness of the store. Some look for
+/// themselves what they would do.
+fn is_rehearsed(command: &Command) -> bool {
+    match command {
+        Command::Tag(args) => args.dry_run,
+        Command::Pin(args) => args.dry_run,
+        Command::Unpin(args) => args.dry_run,
+        Command::Annotate(args) => args.dry_run,
+        Command::Fork(args) => args.dry_run,
+        Command::Undelete(args) => args.dry_run,
+        Command::Compact(args) => args.dry_run,
+        Command::Repair(args) => args.dry_run,
+        Command::Metric(args) => match &args.action {
+            MetricAction::Declare(args) => args.dry_run,
+        },
+        _ => false,
+    }
+}
+
+/// Runs a command on a likeness of the store.
+fn rehearse(store: &Store, cli: &Cli, style: &Style) -> Result<(), Failure> {
+    let style = style.rehearsing();
+    let result = store.rehearse(&std::env::temp_dir(), |store| {
+        Ok(run_on(store, cli, &style))
+    })?;
+    style.note("nothing was changed (dry run)");
+    result
 }
 
 /// Runs a command that needs an open store.
@@ -139,7 +207,7 @@ fn run_on(store: &Store, cli: &Cli, style: &Style) -> Result<(), Failure> {
         Command::Reclaim(args) => commands::reclaim::run(args, store, style),
         Command::Compact(args) => commands::compact::run(args, store, style),
         Command::Verify(args) => commands::verify::run(args, store, style),
-        Command::Repair => commands::repair::run(store, style),
+        Command::Repair(_) => commands::repair::run(store, style),
         Command::Resume(args) => commands::resume::run(args, store, style),
         Command::Stats => commands::stats::run(store, style),
         Command::Metric(args) => match &args.action {

@@ -72,22 +72,24 @@ impl Store {
         new: impl AsRef<Path>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Salvaged> {
-        let (old, new) = (old.as_ref(), new.as_ref());
-        if platform::is_taken(new) {
-            return Err(Error::Exists {
-                path: new.to_owned(),
-            });
-        }
-        check_file(old)?;
-        let temporary = Temporary::beside(new)?;
-        let target = Arc::new(FileMedium::new(temporary.path()));
-        let source = Arc::new(FileMedium::read_only(old));
-        let (store, salvaged) = Self::salvage_in(source, target, Options::default(), progress)?;
-        store.engine().close()?;
+        let new = new.as_ref();
+        let (temporary, salvaged) = salvage_beside(old.as_ref(), new, progress)?;
         temporary.link_to(new)?;
         // A name that may not last is none, and salvaging can be repeated.
         platform::sync_parent(new).inspect_err(|_| platform::remove_quietly(new))?;
         Ok(salvaged)
+    }
+
+    /// What [`Store::salvage`] would do. The new store is made, beside `new`, and removed.
+    ///
+    /// # Errors
+    /// As [`Store::salvage`].
+    pub fn rehearse_salvage(
+        old: impl AsRef<Path>,
+        new: impl AsRef<Path>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Salvaged> {
+        salvage_beside(old.as_ref(), new.as_ref(), progress).map(|(_, salvaged)| salvaged)
     }
 
     /// [`Store::salvage`] from a medium into an empty one.
@@ -163,6 +165,26 @@ impl Store {
         salvaged.lost.extend(report.damage);
         Ok((store, salvaged))
     }
+}
+
+/// Salvages into a file beside `new`, which has yet to get that name.
+fn salvage_beside(
+    old: &Path,
+    new: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(Temporary, Salvaged)> {
+    if platform::is_taken(new) {
+        return Err(Error::Exists {
+            path: new.to_owned(),
+        });
+    }
+    check_file(old)?;
+    let temporary = Temporary::beside(new)?;
+    let target = Arc::new(FileMedium::new(temporary.path()));
+    let source = Arc::new(FileMedium::read_only(old));
+    let (store, salvaged) = Store::salvage_in(source, target, Options::default(), progress)?;
+    store.engine().close()?;
+    Ok((temporary, salvaged))
 }
 
 /// Rows of telemetry, and those that can't be read.

@@ -2,8 +2,10 @@
 
 use ckptdb::Store;
 use ckptdb::name::printable;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Style, human, json};
@@ -13,10 +15,14 @@ use crate::output::{Style, human, json};
 pub(crate) struct Args {
     /// The checkpoint.
     #[arg(value_name = "REF")]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) reference: String,
     /// Attributes; a value that is not JSON is text.
     #[arg(value_name = "NAME=VALUE", required = true, value_parser = attribute)]
     attributes: Vec<(String, Value)>,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Adds the attributes.

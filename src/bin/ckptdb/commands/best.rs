@@ -4,8 +4,10 @@ use std::io::Write;
 
 use ckptdb::name::printable;
 use ckptdb::{Job, JobInfo, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Style, json, summary};
@@ -14,8 +16,10 @@ use crate::output::{Style, json, summary};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job [default: the only one].
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: Option<String>,
     /// The metric [default: the job's main metric, or its only declared one].
+    #[arg(add = ArgValueCompleter::new(complete::metrics))]
     metric: Option<String>,
     /// How many, best first.
     #[arg(long, value_name = "K", default_value_t = 1)]

@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// With the most effort; what is a long chain afterwards takes longer to load.
     #[arg(long, requires = "recompress")]
     max: bool,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Compacts and says what the disk got back.

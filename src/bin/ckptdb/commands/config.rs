@@ -4,8 +4,10 @@ use std::io::Write;
 
 use ckptdb::config::{Origin, Setting};
 use ckptdb::name::{check_job, printable};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Map, Value, json};
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::output::{Cell, Style, Table, Tone};
 use crate::settings;
@@ -14,6 +16,7 @@ use crate::settings;
 #[derive(Debug, clap::Args)]
 pub(crate) struct ShowArgs {
     /// The job that it is for: sections for jobs apply by its name.
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: Option<String>,
     /// Say where each setting comes from.
     #[arg(long)]

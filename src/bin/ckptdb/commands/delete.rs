@@ -3,8 +3,10 @@
 use std::io::Write;
 
 use ckptdb::{Checkpoint, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::output::{Style, human, json};
 use crate::{confirm, lookup};
@@ -14,6 +16,7 @@ use crate::{confirm, lookup};
 pub(crate) struct Args {
     /// The checkpoints.
     #[arg(value_name = "REF", required = true)]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) references: Vec<String>,
     /// Delete even a job's latest or its last known good one. A pinned one stays.
     #[arg(long)]

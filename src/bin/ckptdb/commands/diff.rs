@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use self::facts::{cut, document, facts};
 use self::rows::{Row, grouped};
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::complete;
 use crate::failure::Failure;
 use crate::global::Global;
 use crate::lookup;
@@ -23,9 +26,11 @@ use crate::store_path;
 pub(crate) struct Args {
     /// The earlier checkpoint; alone, the later one, beside its parent.
     #[arg(value_name = "REF")]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) before: String,
     /// The later checkpoint; it may be of another job or another store.
     #[arg(value_name = "REF")]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     after: Option<String>,
     /// Show so many entries, those that differ most first. JSON has all of them.
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -35,6 +40,7 @@ pub(crate) struct Args {
     group: bool,
     /// Only entries whose name matches this pattern with * and ?; may be repeated.
     #[arg(long, value_name = "GLOB")]
+    #[arg(add = ArgValueCompleter::new(complete::entries))]
     only: Vec<String>,
 }
 

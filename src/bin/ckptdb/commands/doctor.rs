@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use ckptdb::name::printable;
 use ckptdb::{JobInfo, SessionStats, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::forecast::{Disk, Growth, LOOKED_AT, when_full};
 use crate::lookup;
@@ -16,6 +18,7 @@ use crate::output::{Style, Table, human};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job, or a pattern for several [default: all].
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: Option<String>,
 }
 

@@ -9,6 +9,9 @@ use ckptdb::{Checkpoint, Store};
 use serde_json::json;
 
 use super::save::has_extension;
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::complete;
 use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Progress, Style, human, json};
@@ -21,15 +24,18 @@ const NAMED: usize = 3;
 pub(crate) struct Args {
     /// The checkpoint.
     #[arg(value_name = "REF")]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) reference: String,
     /// Where to: a *.safetensors or *.npz file takes the tensors, any other path is a folder.
     #[arg(short, long, value_name = "PATH")]
     output: PathBuf,
     /// Write the bytes of this entry alone.
     #[arg(long, value_name = "NAME", conflicts_with = "only")]
+    #[arg(add = ArgValueCompleter::new(complete::entries))]
     entry: Option<String>,
     /// Only entries whose name matches this pattern with * and ?; may be repeated.
     #[arg(long, value_name = "GLOB")]
+    #[arg(add = ArgValueCompleter::new(complete::entries))]
     only: Vec<String>,
     /// Name files by this template: `{market}_ts-{iteration:07d}_val-{val_reward:+.3f}.zip`.
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["entry", "only"])]

@@ -1,8 +1,10 @@
 //! `fork`: a job that begins with a checkpoint of another.
 
 use ckptdb::Store;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Style, human, json};
@@ -12,9 +14,13 @@ use crate::output::{Style, human, json};
 pub(crate) struct Args {
     /// The checkpoint to begin with.
     #[arg(value_name = "REF")]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) reference: String,
     /// The new job.
     job: String,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Begins the job; the bytes are shared.

@@ -2,8 +2,10 @@
 
 use ckptdb::name::printable;
 use ckptdb::{CheckpointId, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::output::{Style, human};
 use crate::{confirm, lookup};
@@ -12,6 +14,7 @@ use crate::{confirm, lookup};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job.
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: String,
     /// Only say what would be deleted.
     #[arg(short = 'n', long)]

@@ -2,8 +2,10 @@
 
 use ckptdb::Store;
 use ckptdb::name::printable;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::Style;
@@ -12,6 +14,7 @@ use crate::output::Style;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job.
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: String,
     /// Its new name.
     to: String,

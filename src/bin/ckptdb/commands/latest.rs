@@ -3,8 +3,10 @@
 use std::io::Write;
 
 use ckptdb::Store;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Style, json, summary};
@@ -13,6 +15,7 @@ use crate::output::{Style, json, summary};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A job, or a pattern with * and ? [default: every job].
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: Option<String>,
 }
 

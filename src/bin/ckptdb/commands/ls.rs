@@ -8,6 +8,9 @@ use ckptdb::{Checkpoint, Filter, JobInfo, Store};
 use serde_json::{Value, json};
 
 use super::marks::{Marks, events, notes};
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::complete;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Cell, Style, Table, human, json};
@@ -19,6 +22,7 @@ const ROWS: usize = 20;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A job, or a pattern with * and ? [default: all jobs].
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: Option<String>,
     /// Only checkpoints with this event; may be repeated.
     #[arg(long = "event", value_name = "EVENT")]

@@ -3,8 +3,10 @@
 use ckptdb::name::printable;
 use ckptdb::{Direction, Store};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::output::{Style, json};
 
@@ -12,8 +14,10 @@ use crate::output::{Style, json};
 #[derive(Debug, clap::Args)]
 pub(crate) struct DeclareArgs {
     /// The job; it need not have a checkpoint yet.
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: String,
     /// The metric.
+    #[arg(add = ArgValueCompleter::new(complete::metrics))]
     metric: String,
     /// Whether smaller or larger is better.
     #[arg(value_name = "min|max", value_parser = direction())]
@@ -24,6 +28,9 @@ pub(crate) struct DeclareArgs {
     /// Allow another direction than the declared one.
     #[arg(long)]
     change: bool,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 fn direction() -> impl TypedValueParser<Value = Direction> {

@@ -3,8 +3,10 @@
 use std::io::Write;
 
 use ckptdb::{Checkpoint, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Style, human, json};
@@ -14,10 +16,14 @@ use crate::output::{Style, human, json};
 pub(crate) struct Args {
     /// The checkpoints.
     #[arg(value_name = "REF", required = true)]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) references: Vec<String>,
     /// Unpin instead.
     #[arg(long)]
     pub(crate) remove: bool,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Options of `unpin`.
@@ -25,7 +31,11 @@ pub(crate) struct Args {
 pub(crate) struct UnpinArgs {
     /// The checkpoints.
     #[arg(value_name = "REF", required = true)]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) references: Vec<String>,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Pins, or unpins with `--remove`.

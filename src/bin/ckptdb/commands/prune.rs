@@ -9,8 +9,10 @@ use ckptdb::config::{self, Config};
 use ckptdb::name::printable;
 use ckptdb::policy::{Keep, Plan, Reason, Retention, Verdict};
 use ckptdb::{CheckpointId, Direction, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::output::{Cell, Style, Table, Tone, human};
 use crate::{confirm, lookup, settings};
@@ -19,12 +21,13 @@ use crate::{confirm, lookup, settings};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job, or a pattern for several: `phase2/*`.
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: String,
     #[command(flatten)]
     keep: KeepArgs,
     /// Only say what would be dropped, and why.
     #[arg(short = 'n', long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Don't ask.
     #[arg(long)]
     yes: bool,

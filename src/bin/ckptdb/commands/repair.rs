@@ -8,6 +8,14 @@ use serde_json::json;
 use crate::failure::{Exit, Failure};
 use crate::output::{Progress, Style, damage, human};
 
+/// Options of `repair`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Repairs and says what is left to complain about.
 pub(crate) fn run(store: &Store, style: &Style) -> Result<(), Failure> {
     let progress = Progress::start("verifying");

@@ -1,8 +1,10 @@
 //! `resume`: the newest checkpoint that can really be loaded.
 
 use ckptdb::Store;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Progress, Style, damage, json, summary};
@@ -11,6 +13,7 @@ use crate::output::{Progress, Style, damage, json, summary};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The job [default: the only one].
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: Option<String>,
 }
 

@@ -1,8 +1,10 @@
 //! `rollback`: an earlier checkpoint becomes the one to go on from.
 
 use ckptdb::Store;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::output::{Style, human, json};
 use crate::{confirm, lookup};
@@ -12,6 +14,7 @@ use crate::{confirm, lookup};
 pub(crate) struct Args {
     /// The checkpoint to go back to.
     #[arg(value_name = "REF")]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) reference: String,
     /// Why; the log keeps it.
     #[arg(

@@ -16,15 +16,29 @@ pub(crate) struct Args {
     old: PathBuf,
     /// Where the rebuilt store goes; nothing may be there.
     new: PathBuf,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Salvages and says what came over.
 pub(crate) fn run(args: &Args, style: &Style) -> Result<(), Failure> {
     let progress = Progress::start("searching");
-    let done = Store::salvage(&args.old, &args.new, &mut |at, total| {
-        progress.set(at, total);
-    })?;
+    let show = &mut |at, total| progress.set(at, total);
+    let done = if args.dry_run {
+        Store::rehearse_salvage(&args.old, &args.new, show)?
+    } else {
+        Store::salvage(&args.old, &args.new, show)?
+    };
     drop(progress);
+    if args.dry_run {
+        style.note("nothing was written (dry run)");
+    }
+    let style = &if args.dry_run {
+        style.rehearsing()
+    } else {
+        *style
+    };
     if style.json {
         let body = json!({
             "ok": done.lost.is_empty(),

@@ -9,6 +9,9 @@ use ckptdb::{Compression, Direction, Error, Event, Saved, Store};
 use serde_json::{Value, json};
 
 use super::annotate::attribute;
+use clap_complete::engine::ArgValueCompleter;
+
+use crate::complete;
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
 use crate::lookup;
@@ -24,6 +27,7 @@ pub(crate) struct Args {
     paths: Vec<String>,
     /// The job that it belongs to.
     #[arg(short, long)]
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: String,
     /// The trainer's own counter.
     #[arg(short, long, value_name = "N")]
@@ -48,11 +52,16 @@ pub(crate) struct Args {
     overwrite: bool,
     /// The checkpoint that it continues [default: the job's latest].
     #[arg(long, value_name = "REF")]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     parent: Option<String>,
     /// How much the encoding of what is new may cost: none, fast, default or max [default: what
     /// the configuration says].
     #[arg(long, value_name = "EFFORT")]
     compression: Option<Compression>,
+    /// How many deltas a load of it may take where all words change from checkpoint to checkpoint,
+    /// 0 to 8 [default: what the configuration says].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=8))]
+    chain_depth: Option<u8>,
     /// Create the store if there is none.
     #[arg(long)]
     create: bool,
@@ -74,10 +83,16 @@ struct Source {
     path: PathBuf,
 }
 
-/// What the configuration says for the job.
-fn configured(job: &str) -> Result<Compression, Failure> {
-    let options = SessionOptions::from_settings(&settings::load()?.settings(job))?;
-    Ok(options.compression.unwrap_or_default())
+/// How entries are encoded and how deep chains may get: as asked for, or as the configuration says
+/// for the job.
+fn encoding(args: &Args) -> Result<(Compression, Option<u8>), Failure> {
+    if let (Some(compression), Some(_)) = (args.compression, args.chain_depth) {
+        return Ok((compression, args.chain_depth));
+    }
+    let options = SessionOptions::from_settings(&settings::load()?.settings(&args.job))?;
+    let compression = args.compression.or(options.compression);
+    let depth = args.chain_depth.or(options.chain_depth);
+    Ok((compression.unwrap_or_default(), depth))
 }
 
 /// Saves the checkpoint and says what it took.
@@ -101,11 +116,11 @@ fn save(args: &Args, store: &Store, sources: &[Source]) -> Result<Saved, Failure
         .as_deref()
         .map(|text| lookup::checkpoint(store, text))
         .transpose()?;
-    let compression = match args.compression {
-        Some(compression) => compression,
-        None => configured(&args.job)?,
-    };
+    let (compression, chain_depth) = encoding(args)?;
     let mut save = job.save(args.iteration).compression(compression);
+    if let Some(depth) = chain_depth {
+        save = save.chain_depth(depth);
+    }
     for source in sources {
         save = interop::add_path(save, &source.name, &source.path)?;
     }

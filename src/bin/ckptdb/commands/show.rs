@@ -4,8 +4,10 @@ use std::io::Write;
 
 use ckptdb::name::printable;
 use ckptdb::{Checkpoint, CheckpointId, EntryInfo, EntryKind, EntryStorage, Event, JobInfo, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Style, Table, extend, human, json};
@@ -18,6 +20,7 @@ const ENTRIES: usize = 20;
 pub(crate) struct Args {
     /// The checkpoint, for instance vit@latest, vit@25000 or id:12.
     #[arg(value_name = "REF")]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) reference: String,
     /// Show all entries instead of the first 20. JSON has all of them.
     #[arg(long)]

@@ -2,8 +2,10 @@
 
 use ckptdb::Store;
 use ckptdb::name::printable;
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Style, human, json};
@@ -13,6 +15,7 @@ use crate::output::{Style, human, json};
 pub(crate) struct Args {
     /// The checkpoint.
     #[arg(value_name = "REF")]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) reference: String,
     /// The tag; unique within the job.
     tag: String,
@@ -22,6 +25,9 @@ pub(crate) struct Args {
     /// Remove the tag instead.
     #[arg(long)]
     remove: bool,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Sets or removes the tag.

@@ -5,8 +5,10 @@ use std::io::Write;
 use ckptdb::Store;
 use ckptdb::name::printable;
 use ckptdb::telemetry::{Bucket, Summary};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Style, Table, human, sparkline, spread};
@@ -19,9 +21,11 @@ const BLOCKS: usize = 16;
 pub(crate) struct Args {
     /// The job, or a checkpoint: its line up to there [default: the only job].
     #[arg(value_name = "JOB|REF")]
+    #[arg(add = ArgValueCompleter::new(complete::jobs_and_references))]
     of: Option<String>,
     /// Show the series of this metric.
     #[arg(long, value_name = "METRIC")]
+    #[arg(add = ArgValueCompleter::new(complete::metrics))]
     metric: Option<String>,
     /// From this iteration.
     #[arg(long, value_name = "N", requires = "metric", default_value_t = 0)]

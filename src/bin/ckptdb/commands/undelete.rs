@@ -3,8 +3,10 @@
 use std::io::Write;
 
 use ckptdb::{CheckpointId, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::lookup;
 use crate::output::{Style, human, json};
@@ -14,7 +16,11 @@ use crate::output::{Style, human, json};
 pub(crate) struct Args {
     /// The ids of the checkpoints; `ckptdb ls --deleted` shows them.
     #[arg(value_name = "id:N", required = true, value_parser = lookup::checkpoint_id)]
+    #[arg(add = ArgValueCompleter::new(complete::deleted))]
     ids: Vec<CheckpointId>,
+    /// Only say what would be done.
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Brings them back.

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::io::Write;
 
 use ckptdb::{Damage, Error, Store, VerifyDepth, VerifyReport};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use crate::complete;
 use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Progress, Style, damage, human, json};
@@ -15,6 +17,7 @@ use crate::output::{Progress, Style, damage, human, json};
 pub(crate) struct Args {
     /// One checkpoint, all of it [default: the whole store].
     #[arg(conflicts_with_all = ["quick", "full", "sample"])]
+    #[arg(add = ArgValueCompleter::new(complete::references))]
     pub(crate) reference: Option<String>,
     /// Take note that this checkpoint is good: of the last one known good of a job, only force
     /// deletes.

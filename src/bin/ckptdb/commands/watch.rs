@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use ckptdb::name::printable;
 use ckptdb::{Checkpoint, Job, JobInfo, SessionStats, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
+use crate::complete;
 use crate::failure::Failure;
 use crate::forecast::{self, Disk, Growth};
 use crate::lookup;
@@ -23,6 +25,7 @@ const BLOCKS: usize = 24;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A job, or a pattern with * and ? [default: all jobs].
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: Option<String>,
     /// How often to look.
     #[arg(

@@ -4,6 +4,8 @@ pub(crate) mod damage;
 mod graph;
 pub(crate) mod human;
 pub(crate) mod json;
+#[cfg(target_os = "linux")]
+mod pager;
 mod progress;
 mod spark;
 mod style;
@@ -11,6 +13,8 @@ mod summary;
 mod table;
 
 pub(crate) use graph::Graph;
+#[cfg(target_os = "linux")]
+pub(crate) use pager::Pager;
 pub(crate) use progress::Progress;
 pub(crate) use spark::{sparkline, spread};
 pub(crate) use style::Style;

@@ -18,9 +18,15 @@ pub(crate) type Out = BufWriter<AutoStream<StdoutLock<'static>>>;
 
 /// What the output goes to: a program or a person, a terminal or not, with colour or without.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each stands for itself, and any can be with any"
+)]
 pub(crate) struct Style {
     /// One JSON document instead of text.
     pub(crate) json: bool,
+    /// What is said is not done.
+    pub(crate) rehearses: bool,
     pub(super) color: bool,
     /// The terminal's width; none when stdout is not a terminal.
     pub(super) width: Option<u16>,
@@ -33,14 +39,17 @@ pub(crate) struct Style {
 #[derive(Serialize)]
 struct Document<'a> {
     schema: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     #[serde(flatten)]
     body: &'a Value,
 }
 
 impl<'a> Document<'a> {
-    fn of(verb: &str, body: &'a Value) -> Self {
+    fn of(verb: &str, body: &'a Value, dry_run: bool) -> Self {
         Self {
             schema: format!("ckptdb.{verb}/1"),
+            dry_run,
             body,
         }
     }
@@ -62,6 +71,7 @@ impl Style {
         let stdout = io::stdout();
         Self {
             json,
+            rehearses: false,
             color: AutoStream::choice(&stdout) != ColorChoice::Never,
             width: comfy_table::Table::new().width(),
             terminal: stdout.is_terminal(),
@@ -73,6 +83,7 @@ impl Style {
     pub(crate) fn page() -> Self {
         Self {
             json: false,
+            rehearses: false,
             color: false,
             width: None,
             terminal: false,
@@ -97,17 +108,25 @@ impl Style {
     /// Prints the one document of `--json`; `verb` is the command's name in its schema.
     pub(crate) fn document(&self, verb: &str, body: &Value) -> Result<(), Failure> {
         let mut out = self.out();
-        serde_json::to_writer_pretty(&mut out, &Document::of(verb, body))
+        serde_json::to_writer_pretty(&mut out, &Document::of(verb, body, self.rehearses))
             .map_err(io::Error::from)?;
         writeln!(out)?;
         Ok(out.flush()?)
     }
 
     /// The same in one line, for commands that print several.
-    #[expect(clippy::unused_self, reason = "the counterpart of `document`")]
     pub(crate) fn json_line(&self, verb: &str, body: &Value) -> Result<String, Failure> {
-        let text = serde_json::to_string(&Document::of(verb, body)).map_err(io::Error::from)?;
+        let text = serde_json::to_string(&Document::of(verb, body, self.rehearses))
+            .map_err(io::Error::from)?;
         Ok(format!("{text}\n"))
+    }
+
+    /// The same style for what is only rehearsed.
+    pub(crate) fn rehearsing(&self) -> Self {
+        Self {
+            rehearses: true,
+            ..*self
+        }
     }
 
     /// The same style a while later.
@@ -116,6 +135,11 @@ impl Style {
             now: time_now(),
             ..*self
         }
+    }
+
+    /// Whether what is printed is coloured.
+    pub(crate) const fn is_coloured(&self) -> bool {
+        self.color
     }
 
     /// Whether a person looks at it.

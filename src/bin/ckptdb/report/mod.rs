@@ -15,8 +15,10 @@ use std::path::{Path, PathBuf};
 
 use ckptdb::interop::write_bytes;
 use ckptdb::{JobInfo, Store};
+use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
+use crate::complete;
 use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Progress, Style, human};
@@ -25,6 +27,7 @@ use crate::output::{Progress, Style, human};
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A job, or a pattern with * and ? [default: all jobs].
+    #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: Option<String>,
     /// Where to.
     #[arg(short, long, value_name = "PATH", default_value = "report.html")]

@@ -1,0 +1,163 @@
+//! What is stored, encoded anew.
+
+use std::sync::Arc;
+
+use ckptdb::{Compression, DType, MemoryMedium, Options, Saved, Store, VerifyDepth};
+
+use super::{WORDS, check, options, save, store, weights};
+use crate::support::{noise, rounded, vector, walk};
+
+#[test]
+fn a_recompression_makes_what_was_saved_in_a_hurry_as_small_as_the_rest_and_changes_nothing_else() {
+    let hasty = Options {
+        compression: Compression::None,
+        ..options()
+    };
+    let store = Store::create_in(Arc::new(MemoryMedium::default()), hasty).unwrap();
+    let job = store.job("NQ").unwrap();
+    let saved: Vec<Saved> = (0..12).map(|iteration| save(&job, iteration)).collect();
+    let other = store.job("other").unwrap();
+    let fork = saved[3].checkpoint.fork("fork").unwrap();
+    saved[5].checkpoint.delete(false).unwrap();
+    let before = store.stats().unwrap().stored_bytes;
+    let mut told = (0, 0);
+    let done = store
+        .recompress(Compression::Default, &mut |done, total| {
+            assert!(done <= total);
+            told = (done, total);
+        })
+        .unwrap();
+    assert!(told.0 == told.1 && told.0 > 0, "{told:?}");
+    assert_eq!(done.chunks, 11);
+    assert!(done.rewritten > 9, "{done:?}");
+    let after = store.stats().unwrap().stored_bytes;
+    assert_eq!(before - after, done.before - done.after);
+    assert!(after < before * 4 / 5, "{after} of {before}");
+    let left: Vec<u64> = (0..12).filter(|iteration| *iteration != 5).collect();
+    check(&store, &job, &left);
+    for was in saved.iter().filter(|was| was.checkpoint.iteration != 5) {
+        let found = store.resolve(&was.checkpoint.id.to_string()).unwrap();
+        assert_eq!(found.content, was.checkpoint.content);
+        assert_eq!(found.parent, was.checkpoint.parent);
+    }
+    assert!(fork.read("weights").unwrap() == weights(3));
+    // Once more, there is nothing left to gain.
+    let again = store
+        .recompress(Compression::Default, &mut |_, _| {})
+        .unwrap();
+    assert_eq!((again.rewritten, again.before), (0, 0));
+    // What was deleted comes back; what is dropped takes nothing else with it.
+    let back = store.undelete(saved[5].checkpoint.id).unwrap();
+    assert!(back.read("weights").unwrap() == weights(5));
+    save(&other, 20);
+    store.recompress(Compression::Max, &mut |_, _| {}).unwrap();
+    for was in &saved[..9] {
+        store.delete(was.checkpoint.id, false).unwrap();
+    }
+    store.reclaim(true).unwrap();
+    check(&store, &job, &[9, 10, 11]);
+    check(&store, &other, &[20]);
+}
+
+/// However the copies were stored before: as they are, or as deltas, each against the one before.
+#[test]
+fn a_recompression_finds_rounded_copies_and_leaves_what_only_begins_like_one() {
+    // More than a chunk, so that copies have two masters and a rest.
+    let words = 700_000;
+    let masters: Vec<Vec<u8>> = (0..5).map(|step| walk(1, step, words)).collect();
+    let other = |copy: &[u8]| {
+        let mut other = copy.to_vec();
+        *other.last_mut().unwrap() ^= 1;
+        other
+    };
+    for compression in [Compression::None, Compression::Default] {
+        let store = store();
+        let job = store.job("NQ").unwrap();
+        for (iteration, master) in (0..).zip(&masters) {
+            let (copy, moments) = (rounded(master), noise(iteration, 4 * words));
+            let other = other(&copy);
+            let save = job
+                .save(iteration)
+                .compression(compression)
+                .tensor("moments", vector(DType::F32, &moments))
+                .tensor("weights", vector(DType::F32, master))
+                // What comes from a reader is not compared with anything.
+                .tensor_from("copy", DType::Bf16, &[words as u64], &*copy)
+                .tensor_from("other", DType::Bf16, &[words as u64], &*other);
+            save.commit().unwrap();
+        }
+        let encodings = |iteration: u64, at: usize| {
+            let found = store.resolve(&format!("NQ@{iteration}")).unwrap();
+            found.storage().unwrap()[at].encodings.clone()
+        };
+        assert!(!encodings(2, 0).contains("derived"));
+        let before = store.stats().unwrap().stored_bytes;
+        let again = |effort| store.recompress(effort, &mut |_, _| {}).unwrap();
+        let done = again(Compression::Default);
+        let after = store.stats().unwrap().stored_bytes;
+        assert_eq!(before - after, done.before - done.after);
+        assert_eq!(done.chunks, store.stats().unwrap().chunks);
+        for (iteration, master) in (0..).zip(&masters) {
+            let found = store.resolve(&format!("NQ@{iteration}")).unwrap();
+            let storage = found.storage().unwrap();
+            assert_eq!(encodings(iteration, 0).len(), 1);
+            assert!(encodings(iteration, 0).contains("derived"), "{iteration}");
+            assert!(storage[0].stored_bytes < 200);
+            assert!(
+                encodings(iteration, 2).len() > 1,
+                "its last chunk is its own"
+            );
+            let copy = rounded(master);
+            assert!(found.read("copy").unwrap() == copy);
+            assert!(found.read("other").unwrap() == other(&copy));
+            assert!(found.read("weights").unwrap() == *master);
+        }
+        let deep = store.resolve("NQ@3").unwrap().storage().unwrap();
+        assert!(deep[3].depth > 1, "the masters are deltas nevertheless");
+        assert_eq!(again(Compression::Default).rewritten, 0);
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+        // A master that goes takes no copy with it.
+        for iteration in 0..4 {
+            let found = store.resolve(&format!("NQ@{iteration}")).unwrap();
+            found.delete(false).unwrap();
+        }
+        store.reclaim(true).unwrap();
+        let last = job.latest().unwrap().unwrap();
+        assert!(last.read("copy").unwrap() == rounded(&masters[4]));
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    }
+}
+
+/// What moves from place to place is its neighbour's base, before it gets one itself.
+#[test]
+fn a_recompression_of_a_pool_that_moves_on_by_one_place_loses_nothing() {
+    let hasty = Options {
+        compression: Compression::None,
+        ..options()
+    };
+    let store = Store::create_in(Arc::new(MemoryMedium::default()), hasty).unwrap();
+    let job = store.job("pool").unwrap();
+    // Of the second, two places have each other's.
+    for (iteration, opponents) in [(0, [3, 2, 1, 9, 10]), (1, [4, 3, 2, 10, 9])] {
+        let pool = opponents.map(|opponent| walk(2, opponent, WORDS));
+        let names = ["s0", "s1", "s2", "t0", "t1"];
+        let places = names.iter().zip(&pool);
+        let save = places.fold(job.save(iteration), |save, (name, weights)| {
+            save.tensor(name, vector(DType::F32, weights))
+        });
+        save.commit().unwrap();
+    }
+    let first = store.resolve("pool@0").unwrap();
+    first.delete(false).unwrap();
+    for compression in [Compression::Default, Compression::Max] {
+        store.recompress(compression, &mut |_, _| {}).unwrap();
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+        let last = store.resolve("pool@1").unwrap();
+        for (name, opponent) in [("s0", 4), ("s1", 3), ("s2", 2), ("t0", 10), ("t1", 9)] {
+            assert!(
+                last.read(name).unwrap() == walk(2, opponent, WORDS),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,11 +1,13 @@
 //! Telemetry of a session: in memory first, then with a save or in batches.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::options::MOST_PENDING;
 use super::problem::{Problem, ProblemKind};
 use super::start::Session;
-use crate::telemetry::Batch;
+use crate::store::SaveTimes;
+use crate::telemetry::{BLOCKED_SECONDS, Batch, SAVE_SECONDS};
 
 impl Session {
     pub(super) fn log_values(&mut self, iteration: u64, values: &BTreeMap<String, f64>) {
@@ -40,6 +42,29 @@ impl Session {
             fault = fault.or(logged.err());
         }
         if let Some(error) = fault {
+            let problem = Problem::new(iteration, ProblemKind::Telemetry, error);
+            self.problems.push(problem);
+        }
+    }
+
+    /// Notes what a save took. One in the background may be known when the training has gone on,
+    /// and its points with another save: a series does not go back.
+    pub(super) fn log_times(&mut self, iteration: u64, times: &SaveTimes, is_beside: bool) {
+        let Some(batch) = &mut self.telemetry else {
+            return;
+        };
+        let gone_on = batch.last().max(self.past.previous);
+        let at = gone_on.map_or(iteration, |last| last.max(iteration));
+        let behind = if is_beside {
+            times.behind()
+        } else {
+            Duration::ZERO
+        };
+        let seconds = [
+            (BLOCKED_SECONDS, times.blocked.as_secs_f64()),
+            (SAVE_SECONDS, (times.blocked + behind).as_secs_f64()),
+        ];
+        if let Err(error) = batch.log(at, seconds) {
             let problem = Problem::new(iteration, ProblemKind::Telemetry, error);
             self.problems.push(problem);
         }

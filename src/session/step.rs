@@ -433,6 +433,7 @@ impl Session {
                     .cost
                     .map_or(report.cost, |old| (old + report.cost) / 2);
                 self.past.cost = Some(cost);
+                self.log_times(iteration, &saved.times, report.order.is_beside);
                 SaveState::Saved(Box::new(saved))
             }
             Err(refusal) => {

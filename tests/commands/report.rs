@@ -1,6 +1,9 @@
 //! `report`: a page that holds all it needs, says in words what it draws, and takes no name for
 //! markup.
 
+use std::collections::BTreeMap;
+
+use ckptdb::session::SessionOptions;
 use ckptdb::telemetry::Batch;
 use ckptdb::{DType, Direction, Store};
 
@@ -61,6 +64,15 @@ fn filled() -> Stored {
     at(300).delete(true).unwrap();
     job.rollback(at(1000).id, "it diverged").unwrap();
     at(900).fork("es").unwrap();
+    let options = SessionOptions {
+        signals: false,
+        ..SessionOptions::default()
+    };
+    let mut session = job.session(options).unwrap();
+    for iteration in 1001..=1040 {
+        session.step(iteration, &BTreeMap::new(), |save| save.bytes("x", b"x"));
+    }
+    session.finish(1041, &BTreeMap::new(), |save| save.bytes("x", b"y"));
     stored
 }
 
@@ -100,12 +112,14 @@ fn the_page_stands_alone_and_says_all_that_it_draws() {
         "class=\"fork\"",
         "class=\"band one\"",
         "&lt;script&gt;alert&lt;/script&gt;&amp;&quot;&#39;",
+        "In the median, a save was durable after ",
         "Drift of layers",
         "blocks.0",
         "nq@1000",
     ] {
         assert!(html.contains(text), "{text}");
     }
+    assert!(!html.contains("ckptdb/"), "what sessions note is no metric");
     let said = stored
         .run(&["report", "nq", "-o", "nq.html", "--drift", "0", "--json"])
         .json();

@@ -1,6 +1,9 @@
 //! `watch`, as programs read it.
 
+use std::collections::BTreeMap;
+
 use ckptdb::Store;
+use ckptdb::session::SessionOptions;
 use ckptdb::telemetry::Batch;
 use serde_json::Value;
 
@@ -35,6 +38,25 @@ fn a_look_tells_of_each_job_its_last_save_and_how_its_metrics_go() {
     let reward = reward.lines().find(|line| line.contains("reward")).unwrap();
     let (first, last) = ("\u{2581}", "\u{2588}");
     assert!(reward.contains("NaN") && reward.contains(first) && reward.ends_with(last));
+    // A session notes what its saves took.
+    let options = SessionOptions {
+        signals: false,
+        ..SessionOptions::default()
+    };
+    let mut session = store.job("es").unwrap().session(options).unwrap();
+    for iteration in 1..=10 {
+        session.step(iteration, &BTreeMap::new(), |save| save.bytes("x", b"x"));
+    }
+    session.finish(11, &BTreeMap::new(), |save| save.bytes("x", b"y"));
+    let said = stored.run(&["watch", "es", "--times", "1"]).text();
+    assert!(
+        said.contains("blocked ") && !said.contains("METRIC"),
+        "{said}"
+    );
+    let said = stored.run(&["watch", "es", "--times", "1", "--json"]);
+    let job = &said.json()["jobs"][0];
+    assert!(job["blocked_seconds"].as_f64().unwrap() > 0.0, "{job}");
+    assert_eq!(job["metrics"], serde_json::json!([]));
     let said = stored.run(&["watch", "vti", "--times", "1"]);
     assert_eq!(said.code(), 4);
     assert!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ckptdb::policy::{Improvement, Keep, Retention, Threshold, Trigger, Triggers};
 use ckptdb::session::{Overlap, SaveState, SessionOptions, SpikeGuard, State, after_save};
+use ckptdb::telemetry::{BLOCKED_SECONDS, SAVE_SECONDS};
 use ckptdb::{Checkpoint, Direction, Event, Outcome, Result, Save, Store};
 
 use super::{every, iterations, metric, none, options, state, store};
@@ -502,4 +503,54 @@ fn an_interrupt_is_kept_until_a_session_completes() {
         (1, 1, 2)
     );
     assert_eq!(sessions.resumed, 3);
+}
+
+/// A clock's time passes while the state is filled in, which the training waits for.
+#[test]
+fn what_each_save_took_is_noted_in_the_series_of_the_job() {
+    for background in [None, Some(Overlap::Wait)] {
+        let (store, clock, _) = store();
+        let job = store.job("NQ").unwrap();
+        let with = SessionOptions {
+            background,
+            ..every(10)
+        };
+        let mut session = job.session(with).unwrap();
+        for iteration in 1..=35 {
+            let step = session.step(iteration, &metric("loss", 0.5), |save| {
+                clock.advance(Duration::from_millis(250));
+                state(save, iteration)
+            });
+            assert_eq!(step.problems, []);
+        }
+        let finished = session.finish(36, &none(), |save| state(save, 36));
+        assert_eq!(finished.problems, []);
+        let telemetry = job.telemetry().unwrap();
+        let summaries = telemetry.summaries().unwrap();
+        let (blocked, took) = (&summaries[BLOCKED_SECONDS], &summaries[SAVE_SECONDS]);
+        assert_eq!((blocked.count, took.count), (4, 4), "{background:?}");
+        assert_eq!((blocked.max, blocked.min), (Some(0.25), Some(0.0)));
+        let points = |series| telemetry.points(series, 0..=36).unwrap();
+        for (blocked, took) in points(BLOCKED_SECONDS).iter().zip(points(SAVE_SECONDS)) {
+            assert!(blocked.value <= took.value);
+            assert!(blocked.iteration == took.iteration);
+        }
+        // What the user logs is his own.
+        assert_eq!(summaries["loss"].count, 35);
+        assert_eq!(summaries.len(), 3);
+    }
+}
+
+#[test]
+fn who_wants_no_telemetry_gets_none_of_what_saves_took() {
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    let with = SessionOptions {
+        telemetry: false,
+        ..every(1)
+    };
+    let mut session = job.session(with).unwrap();
+    session.step(1, &metric("loss", 0.5), |save| state(save, 1));
+    session.finish(2, &none(), |save| state(save, 2));
+    assert!(job.telemetry().unwrap().summaries().unwrap().is_empty());
 }

@@ -1,11 +1,12 @@
 //! `watch`: how jobs go while other processes train them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
 use ckptdb::name::printable;
+use ckptdb::telemetry::{self, Summary};
 use ckptdb::{Checkpoint, Job, JobInfo, SessionStats, Store};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
@@ -104,6 +105,8 @@ struct Seen {
     /// Newest first.
     saves: Vec<Checkpoint>,
     series: Vec<Series>,
+    /// How many seconds the training waited for its last save.
+    blocked: Option<f64>,
 }
 
 struct Look {
@@ -120,9 +123,12 @@ impl Look {
             growths.extend(Growth::of(&newest));
             let shown = newest.into_iter().take(SHOWN);
             let saves: Vec<Checkpoint> = shown.collect::<Result<_, _>>()?;
+            let logged = job.telemetry()?.summaries()?;
+            let blocked = logged.get(telemetry::BLOCKED_SECONDS);
             jobs.push(Seen {
+                blocked: blocked.map(|summary| summary.last.1),
                 sessions: job.sessions()?,
-                series: series(&job, &saves)?,
+                series: series(&job, logged, &saves)?,
                 saves,
                 info,
             });
@@ -185,6 +191,9 @@ impl Seen {
         if let Some(millis) = self.between() {
             parts.push(format!("each {}", human::duration(millis)));
         }
+        if let Some(seconds) = self.blocked {
+            parts.push(format!("blocked {}", human::brief(seconds)));
+        }
         parts.push(human::checkpoints(self.info.checkpoints));
         if self.sessions.running {
             parts.push(style.good("running"));
@@ -218,21 +227,27 @@ impl Seen {
             "last_saved_at": self.saves.first().map(|last| human::rfc3339(last.saved_at)),
             "seconds_between_saves": self.between().map(|millis| Duration::from_millis(
                 u64::try_from(millis).unwrap_or(0)).as_secs_f64()),
+            "blocked_seconds": self.blocked,
             "metrics": self.series.iter().map(series).collect::<Vec<_>>(),
         })
     }
 }
 
 /// What was logged; where nothing was, what the checkpoints say.
-fn series(job: &Job, saves: &[Checkpoint]) -> Result<Vec<Series>, Failure> {
-    let telemetry = job.telemetry()?;
+fn series(
+    job: &Job,
+    mut logged: BTreeMap<String, Summary>,
+    saves: &[Checkpoint],
+) -> Result<Vec<Series>, Failure> {
+    let points = job.telemetry()?;
     let mut all = Vec::new();
-    for (name, summary) in telemetry.summaries()? {
+    logged.retain(|name, _| !telemetry::is_own(name));
+    for (name, summary) in logged {
         all.push(Series {
             last: summary.last,
             least: summary.min,
             most: summary.max,
-            values: lookup::trend(&telemetry, &name, summary.last.0, BLOCKS)?,
+            values: lookup::trend(&points, &name, summary.last.0, BLOCKS)?,
             name,
         });
     }

@@ -83,6 +83,16 @@ pub(crate) fn duration(millis: i64) -> String {
     }
 }
 
+/// A short time: `3.1 ms`, `240 ms`, `1.4 s`.
+pub(crate) fn brief(seconds: f64) -> String {
+    let millis = seconds * 1000.0;
+    match millis {
+        ..9.95 => format!("{millis:.1} ms"),
+        ..999.5 => format!("{millis:.0} ms"),
+        _ => format!("{seconds:.1} s"),
+    }
+}
+
 /// RFC 3339 in UTC to the millisecond, for programs.
 pub(crate) fn rfc3339(time: Timestamp) -> String {
     let millis = time.as_millis();

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use ckptdb::{JobInfo, SessionStats, Store};
+use ckptdb::{JobInfo, SessionStats, Store, telemetry};
 
 use super::known::Known;
 use super::page::{escaped, facts};
-use super::{drift, metric, storage};
+use super::{drift, metric, saves, storage};
 use crate::commands;
 use crate::failure::Failure;
 use crate::output::{Style, human};
@@ -30,7 +30,8 @@ pub(super) fn section(
         .line
         .iter()
         .flat_map(|checkpoint| checkpoint.metrics.keys());
-    let names: BTreeSet<&String> = known.series.keys().chain(saved).collect();
+    let mut names: BTreeSet<&String> = known.series.keys().chain(saved).collect();
+    names.retain(|name| !telemetry::is_own(name));
     let total = names.len();
     for (place, name) in names.into_iter().take(METRICS).enumerate() {
         html += &metric::figure_of(&known, name, &format!("j{number}m{place}"))?;
@@ -43,6 +44,7 @@ pub(super) fn section(
         );
     }
     html += &storage::figures(&known.line, number);
+    html += &saves::figure_of(&known, number)?;
     html += &drift::figure_of(&known.line, number, drift_bytes)?;
     let mut newest = known.newest();
     let more = newest.len().saturating_sub(ROWS);

@@ -6,6 +6,7 @@ mod job;
 mod known;
 mod metric;
 mod page;
+mod saves;
 mod storage;
 mod thin;
 

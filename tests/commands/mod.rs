@@ -1,11 +1,15 @@
 //! The command line: what it says, its JSON, and its exit codes, on damaged stores too.
 
+#[cfg(target_os = "linux")]
 mod complete;
 mod dry_runs;
 mod lines;
 mod manual;
+#[cfg(target_os = "linux")]
 mod pager;
 mod report;
+#[cfg(target_os = "linux")]
+mod transcripts;
 mod watch;
 
 use std::path::{Path, PathBuf};

@@ -118,7 +118,7 @@ mod tests {
             after(10, (gib, Some(4 * gib))),
             "importing: 1.00 GiB of 4.00 GiB (25.0 %), 102.4 MiB/s, 30s left"
         );
-        assert_eq!(after(90, (0, Some(gib))), "importing: 1m 30s so far");
+        assert_eq!(after(120, (0, Some(gib))), "importing: 2m so far");
         assert_eq!(after(20, (0, None)), "importing: 20s so far");
         assert_eq!(
             after(0, (5, Some(5))),

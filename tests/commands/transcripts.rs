@@ -20,6 +20,8 @@ use tempfile::TempDir;
 use crate::support::walk;
 
 const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+/// Of the terminal of the examples.
+const COLUMNS: usize = 100;
 const FENCE: &str = "```";
 
 /// An example: where its output stands in the manual, in lines, and what it runs.
@@ -109,15 +111,15 @@ impl Worlds {
         self.folder.path().join(world)
     }
 
-    /// What a terminal shows of a command.
-    fn run(&self, command: &str) -> String {
+    /// What a terminal of so many columns shows of a command.
+    fn run(&self, command: &str, columns: usize) -> String {
         let folder = self.prepare(command);
         let program = Path::new(env!("CARGO_BIN_EXE_ckptdb"));
         let mut paths = vec![program.parent().unwrap().to_owned()];
         let path = std::env::var_os("PATH").unwrap();
         paths.extend(std::env::split_paths(&path));
         let mut script = Command::new("script");
-        let line = format!("stty cols 100 rows 50; {command}");
+        let line = format!("stty cols {columns} rows 50; {command}");
         script
             .args(["-qec", &line, "/dev/null"])
             .current_dir(&folder)
@@ -329,7 +331,7 @@ fn what_the_manual_shows_is_what_is_printed() {
     let worlds = Worlds::new();
     let (mut written, mut from, mut faults) = (Vec::new(), 0, String::new());
     for Example { command, output } in examples(&lines) {
-        let text = worlds.run(&command);
+        let text = worlds.run(&command, COLUMNS);
         let printed: Vec<&str> = text.lines().map(str::trim_end).collect();
         let promised = &lines[output.clone()];
         written.extend(
@@ -350,6 +352,36 @@ fn what_the_manual_shows_is_what_is_printed() {
         std::fs::write(MANUAL, written.join("\n") + "\n").unwrap();
     }
     assert!(faults.is_empty(), "printed is another:\n{faults}");
+}
+
+#[test]
+fn tables_fit_into_80_columns() {
+    let worlds = Worlds::new();
+    worlds.run(
+        "ckptdb save model.safetensors --job vit --iteration 9000 --metric val_loss:min=0.291",
+        COLUMNS,
+    );
+    for command in [
+        "ls",
+        "jobs",
+        "show vit@8500",
+        "diff vit@8500 vit@9000",
+        "log vit --graph",
+        "prune vit --keep-latest 2 --keep-best val_loss=2 -n",
+        "stats",
+        "config show vit --origin",
+        "telemetry market/NQ",
+        "telemetry market/NQ --metric loss",
+        "doctor",
+        "watch market/NQ --times 1",
+    ] {
+        let text = worlds.run(&format!("ckptdb {command}"), 80);
+        for line in text.lines() {
+            let is_prose = ["disk:", "advice:", "market/NQ  iteration"];
+            let is_prose = is_prose.iter().any(|begins| line.starts_with(begins));
+            assert!(is_prose || line.chars().count() <= 80, "{command}: {line}");
+        }
+    }
 }
 
 #[test]

@@ -138,11 +138,11 @@ fn print(
         } else {
             ("ENTRY", "SHAPE")
         };
-        let mut table = Table::new(2).wrapped(name).left("DTYPE").left(shape);
+        let mut table = Table::new(2).wrapped(name).left("DTYPE").spare(shape);
         table = table
             .right("CHANGED")
             .right("REL L2")
-            .right("MAX|d|")
+            .optional("MAX|d|")
             .right("COS")
             .left("NOTES");
         for row in rows.into_iter().take(top) {

@@ -70,19 +70,13 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
 
 fn print(all: &[Health], style: &Style) -> Result<(), Failure> {
     let mut table = Table::new(0)
-        .left("JOB")
+        .wrapped("JOB")
         .right("LAST SAVE")
         .right("SESSIONS");
-    for heading in [
-        "COMPLETED",
-        "FAILED",
-        "INTERRUPTED",
-        "VANISHED",
-        "FELL BACK",
-        "LOST",
-    ] {
+    for heading in ["COMPLETED", "FAILED", "INTERRUPTED", "VANISHED"] {
         table = table.right(heading);
     }
+    table = table.optional("FELL BACK").right("LOST");
     for health in all {
         let sessions = &health.sessions;
         let last = health.info.last_saved_at;

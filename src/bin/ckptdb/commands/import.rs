@@ -137,10 +137,10 @@ fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Re
     if done.is_none() && !plan.checkpoints.is_empty() {
         let mut table = Table::new(0).wrapped("FILE").left("JOB").right("ITERATION");
         table = table
-            .left("EVENTS")
-            .left("METRICS")
-            .left("ENTRIES")
-            .left("NOTES");
+            .wrapped("EVENTS")
+            .wrapped("METRICS")
+            .wrapped("ENTRIES")
+            .wrapped("NOTES");
         for planned in &plan.checkpoints {
             table.row(cells(planned));
         }

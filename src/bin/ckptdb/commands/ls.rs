@@ -89,7 +89,7 @@ fn print_table(
 ) -> Result<(), Failure> {
     let columns = metric_columns(&listing.rows, jobs);
     let mut out = style.out();
-    let hidden = listing
+    listing
         .table(&columns, marks, style)
         .write(&mut out, style)?;
     let more = listing.total.saturating_sub(listing.rows.len() as u64);
@@ -98,12 +98,6 @@ fn print_table(
     }
     writeln!(out, "{}", style.faint(&listing.totals()))?;
     out.flush()?;
-    if hidden > 0 {
-        let columns = human::count(hidden as u64, "metric column", "metric columns");
-        style.note(format_args!(
-            "{columns} left out: the terminal is too narrow"
-        ));
-    }
     Ok(())
 }
 

@@ -172,10 +172,10 @@ fn how(storage: &EntryStorage) -> String {
 fn entry_table<'a>(entries: impl Iterator<Item = (&'a EntryInfo, &'a EntryStorage)>) -> Table {
     let mut table = Table::new(2)
         .wrapped("ENTRY")
-        .left("KIND")
+        .spare("KIND")
         .left("DTYPE")
         .left("SHAPE");
-    table = table.right("SIZE").right("STORED").left("AS");
+    table = table.right("SIZE").right("STORED").wrapped("AS");
     for (entry, storage) in entries {
         let (dtype, shape) = match &entry.kind {
             EntryKind::Tensor { dtype, shape } => (dtype.name().to_owned(), format!("{shape:?}")),

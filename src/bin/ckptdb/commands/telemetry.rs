@@ -68,19 +68,13 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     if summaries.is_empty() {
         return style.line("nothing was logged yet");
     }
-    let mut table = Table::new(0).left("METRIC").left("TREND").right("POINTS");
-    for heading in [
-        "ITERATIONS",
-        "FIRST",
-        "LAST",
-        "MIN",
-        "MEDIAN",
-        "MAX",
-        "MEAN",
-        "ODD",
-    ] {
-        table = table.right(heading);
-    }
+    let mut table = Table::new(0)
+        .wrapped("METRIC")
+        .left("TREND")
+        .right("POINTS");
+    table = table.right("ITERATIONS").right("LAST").optional("MIN");
+    table = table.optional("MAX").optional("MEAN").optional("MEDIAN");
+    table = table.optional("FIRST").right("ODD");
     let shown = |value: Option<f64>| value.map_or("-".to_owned(), human::metric_short);
     for (name, summary) in &summaries {
         let (first, last) = (
@@ -92,12 +86,12 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
             sparkline(&lookup::trend(&telemetry, name, summary.last.0, BLOCKS)?).into(),
             human::thousands(summary.count).into(),
             format!("{first}..{last}").into(),
-            human::metric_short(summary.first.1).into(),
             human::metric_short(summary.last.1).into(),
             shown(summary.min).into(),
-            shown(summary.quantile(0.5)).into(),
             shown(summary.max).into(),
             shown(summary.mean).into(),
+            shown(summary.quantile(0.5)).into(),
+            human::metric_short(summary.first.1).into(),
             human::thousands(summary.odd).into(),
         ]);
     }
@@ -123,10 +117,8 @@ fn series(metric: &str, buckets: &[Bucket], style: &Style) -> Result<(), Failure
         return style.document("telemetry", &json!({ "metric": metric, "buckets": rows }));
     }
     let mut table = Table::new(0).right("ITERATIONS").right("POINTS");
-    for heading in ["MIN", "MEAN", "MAX", "ODD"] {
-        table = table.right(heading);
-    }
-    table = table.left("MIN TO MAX, AND MEAN");
+    table = table.optional("MIN").right("MEAN").optional("MAX");
+    table = table.right("ODD").left("MIN TO MAX, AND MEAN");
     let finite = || buckets.iter().filter(|bucket| bucket.count > 0);
     let least = finite()
         .map(|bucket| bucket.min)

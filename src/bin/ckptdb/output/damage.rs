@@ -14,7 +14,7 @@ pub(crate) fn table(damage: &[Damage]) -> Table {
     let mut sorted: Vec<_> = damage.iter().collect();
     sorted.sort_by_key(|damage| (damage.checkpoint, damage.entry.clone()));
     let mut table = Table::new(0)
-        .left("CHECKPOINT")
+        .wrapped("CHECKPOINT")
         .wrapped("ENTRY")
         .wrapped("DAMAGE");
     for damage in sorted {

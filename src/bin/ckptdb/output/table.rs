@@ -6,13 +6,14 @@ use comfy_table::{
     Attribute, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Width, presets,
 };
 
+use super::human;
 use super::style::Style;
 use crate::failure::Failure;
 
 /// Spaces between columns.
 const GAP: u16 = 2;
 /// No column of text is made narrower than this.
-const NARROW: u16 = 20;
+const NARROW: u16 = 14;
 
 /// What a cell's colour says. The text says it too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +113,11 @@ impl Table {
         self.column(heading, CellAlignment::Right, Fit::Optional)
     }
 
+    /// Adds a column of text that is left out where the terminal is too narrow.
+    pub(crate) fn spare(self, heading: &str) -> Self {
+        self.column(heading, CellAlignment::Left, Fit::Optional)
+    }
+
     fn column(mut self, heading: &str, align: CellAlignment, fit: Fit) -> Self {
         self.columns.push(Column {
             heading: heading.to_owned(),
@@ -126,8 +132,8 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Writes the table; tells how many optional columns had no room.
-    pub(crate) fn write(&self, out: &mut impl Write, style: &Style) -> Result<usize, Failure> {
+    /// Writes the table, and notes how many optional columns had no room.
+    pub(crate) fn write(&self, out: &mut impl Write, style: &Style) -> Result<(), Failure> {
         let mut table = self.filled(style);
         let widths = table.column_max_content_widths();
         let shown = self.shown(&widths, style.width);
@@ -151,7 +157,15 @@ impl Table {
             });
         }
         writeln!(out, "{}", table.trim_fmt())?;
-        Ok(shown.iter().filter(|shown| !**shown).count())
+        let hidden = shown.iter().filter(|shown| !**shown).count() as u64;
+        if hidden > 0 {
+            out.flush()?;
+            let columns = human::count(hidden, "column", "columns");
+            style.note(format_args!(
+                "{columns} left out: the terminal is too narrow"
+            ));
+        }
+        Ok(())
     }
 
     fn filled(&self, style: &Style) -> comfy_table::Table {

@@ -4,6 +4,7 @@
 //! `CKPTDB_TRANSCRIPTS=write cargo test --test main transcripts` writes what is printed into the
 //! manual. Lines that are `...` there stand for any number of lines.
 
+use std::fmt::Write;
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,7 +36,7 @@ fn examples(lines: &[&str]) -> Vec<Example> {
     for (at, line) in lines.iter().enumerate() {
         if *line == "```console" {
             let command = lines[at + 1].strip_prefix("$ ").unwrap().to_owned();
-            let end = (at..).find(|end| lines[*end] == FENCE).unwrap();
+            let end = (at..lines.len()).find(|end| lines[*end] == FENCE).unwrap();
             let output = at + 2..end;
             found.push(Example { command, output });
         }
@@ -343,7 +344,7 @@ fn what_the_manual_shows_is_what_is_printed() {
         if agree(promised, &printed) {
             written.extend(promised.iter().map(|line| (*line).to_owned()));
         } else {
-            faults += &format!("$ {command}\n{text}\n");
+            let _ = writeln!(faults, "$ {command}\n{text}");
             written.extend(printed.iter().map(|line| (*line).to_owned()));
         }
     }

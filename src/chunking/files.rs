@@ -42,6 +42,8 @@ pub(crate) struct FileCutter {
     longest: usize,
     /// Whether the next chunk begins with a stored member's data.
     in_member: bool,
+    /// So many bytes from the beginning of the next chunk on begin no member.
+    searched: usize,
 }
 
 impl FileCutter {
@@ -50,6 +52,7 @@ impl FileCutter {
         Self {
             longest,
             in_member: false,
+            searched: 0,
         }
     }
 
@@ -58,9 +61,11 @@ impl FileCutter {
     pub(crate) fn next(&mut self, rest: &[u8]) -> usize {
         let rest = &rest[..rest.len().min(self.longest)];
         let mut in_member = self.in_member;
-        let mut members = memmem::find_iter(rest, MEMBER)
-            .filter_map(|at| Some((at, member(&rest[at..])?)))
+        let from = std::mem::take(&mut self.searched).min(rest.len());
+        let mut members = memmem::find_iter(&rest[from..], MEMBER)
+            .filter_map(|at| Some((from + at, member(&rest[from + at..])?)))
             .peekable();
+        let is_plain = members.peek().is_none();
         while let Some((at, (data, is_stored))) = members.next() {
             in_member |= is_stored;
             let cut = at + data;
@@ -72,7 +77,12 @@ impl FileCutter {
             }
         }
         self.in_member = in_member;
-        if in_member { rest.len() } else { by_hash(rest) }
+        let cut = if in_member { rest.len() } else { by_hash(rest) };
+        if is_plain {
+            // A header may begin in the last bytes, which are too few to tell.
+            self.searched = rest.len().saturating_sub(cut + MEMBER_BYTES);
+        }
+        cut
     }
 }
 
@@ -91,23 +101,42 @@ fn by_hash(rest: &[u8]) -> usize {
     if rest.len() <= SHORTEST {
         return rest.len();
     }
-    let gear = &*GEAR;
-    let mut hash = 0_u64;
     // 64 bytes are in the hash at a time; what is before the first possible cut fills it.
-    let roll = |hash: u64, byte: u8| (hash << 1).wrapping_add(gear[usize::from(byte)]);
-    for byte in &rest[SHORTEST - 64..SHORTEST] {
-        hash = roll(hash, *byte);
-    }
+    let mut hash = 0;
+    roll_over(&rest[SHORTEST - 64..SHORTEST], &mut hash, 0);
     let usual = USUAL.min(rest.len());
-    for (range, mask) in [(SHORTEST..usual, BEFORE), (usual..rest.len(), AFTER)] {
-        for at in range {
-            hash = roll(hash, rest[at]);
-            if hash & mask == 0 {
-                return at + 1;
-            }
+    let before = roll_over(&rest[SHORTEST..usual], &mut hash, !BEFORE);
+    if let Some(at) = before {
+        return SHORTEST + at + 1;
+    }
+    let after = roll_over(&rest[usual..], &mut hash, !AFTER);
+    after.map_or(rest.len(), |at| usual + at + 1)
+}
+
+/// Rolls the hash over bytes until it is no more than this; where that is. Two bytes at a time: the
+/// hash after both waits for the one before them alone.
+fn roll_over(bytes: &[u8], hash: &mut u64, most: u64) -> Option<usize> {
+    let gear = &*GEAR;
+    let word = |byte: u8| gear[usize::from(byte)];
+    let (pairs, last) = bytes.as_chunks::<2>();
+    for (at, [one, two]) in pairs.iter().enumerate() {
+        let (one, two) = (word(*one), word(*two));
+        let first = (*hash << 1).wrapping_add(one);
+        if first <= most {
+            return Some(2 * at);
+        }
+        *hash = (*hash << 2).wrapping_add((one << 1).wrapping_add(two));
+        if *hash <= most {
+            return Some(2 * at + 1);
         }
     }
-    rest.len()
+    for byte in last {
+        *hash = (*hash << 1).wrapping_add(word(*byte));
+        if *hash <= most {
+            return Some(bytes.len() - 1);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -190,6 +219,36 @@ mod tests {
             prop_assert_eq!(cuts(&bytes), vec![bytes.len()]);
             let long = bytes.repeat(3_000);
             prop_assert_eq!(cuts(&long).last().copied(), Some(long.len()));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Headers that are whole, cut off, or no headers, anywhere between bytes of any lengths.
+        #[test]
+        fn what_has_been_searched_once_makes_no_difference(
+            parts in proptest::collection::vec((0..700_000_usize, 0..4_usize), 1..6),
+        ) {
+            let mut bytes = Vec::new();
+            for (seed, (len, what)) in (0..).zip(parts) {
+                bytes.extend(noise(seed, len));
+                let (archive, _) = archive(&[Vec::new()]);
+                bytes.extend_from_slice(match what {
+                    0 => &archive,
+                    1 => &archive[..20],
+                    2 => MEMBER,
+                    _ => &[],
+                });
+            }
+            let (mut cutter, mut at) = (FileCutter::new(LONGEST), 0);
+            while at < bytes.len() {
+                let mut forgetful = FileCutter { searched: 0, ..cutter };
+                let next = cutter.next(&bytes[at..]);
+                prop_assert_eq!(next, forgetful.next(&bytes[at..]));
+                at += next;
+                prop_assert_eq!(cutter.in_member, forgetful.in_member);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use super::bases::{ChunkPlace, Place};
 use super::intake::{Intake, Span};
 use super::manifest::{Body, texture_of};
 use super::pipeline::Raw;
+use super::threads::READ_BYTES;
 use crate::chunking::FileCutter;
 use crate::error::{Error, Result};
 use crate::format::{KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
@@ -149,18 +150,22 @@ pub(super) fn body_of<'e>(
     let mut cuts = Cuts::new(item.name, item.kind);
     let mut chunks = Span::default();
     loop {
-        read_up_to(&mut reader, buffer, MAX_CHUNK_BYTES).map_err(failed)?;
-        if buffer.is_empty() {
+        read_up_to(&mut reader, buffer, READ_BYTES).map_err(failed)?;
+        let is_last = buffer.len() < READ_BYTES;
+        let block = std::mem::replace(buffer, Vec::with_capacity(READ_BYTES));
+        let block = Arc::new(block);
+        let mut at = 0;
+        // Where a chunk ends is known when all is there that it may have.
+        while at < block.len() && (is_last || block.len() - at >= MAX_CHUNK_BYTES) {
+            let place = cuts.next(&block[at..block.len().min(at + MAX_CHUNK_BYTES)]);
+            let raw = Raw::Shared(Arc::clone(&block), at..at + place.bytes);
+            at += place.bytes;
+            chunks.add(intake.chunk(raw, texture, (Place::Chunk(place), false))?);
+        }
+        buffer.extend_from_slice(&block[at..]);
+        if is_last {
             return Ok(Body::Large(chunks));
         }
-        let place = cuts.next(buffer);
-        let raw = if place.bytes == buffer.len() {
-            std::mem::replace(buffer, Vec::with_capacity(MAX_CHUNK_BYTES))
-        } else {
-            buffer.drain(..place.bytes).collect()
-        };
-        let raw = Raw::Own(raw);
-        chunks.add(intake.chunk(raw, texture, (Place::Chunk(place), false))?);
     }
 }
 
@@ -252,5 +257,53 @@ pub(super) fn check_length(name: &str, expected: Option<u64>, found: u64) -> Res
             Err(Error::invalid(format!("tensor `{}`", printable(name)), why))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Options, Store};
+
+    /// A reader that gives a few bytes at a time.
+    struct Drops<'a>(&'a [u8]);
+
+    impl Read for Drops<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let len = out.len().min(70_001);
+            self.0.read(&mut out[..len])
+        }
+    }
+
+    #[test]
+    fn bytes_of_a_reader_are_cut_as_the_same_bytes_in_memory() {
+        let mut noise = vec![0; 2 * READ_BYTES + 12_345];
+        blake3::Hasher::new().finalize_xof().fill(&mut noise);
+        for threads in [1, 4] {
+            let options = Options {
+                threads,
+                ..Options::default()
+            };
+            let medium = Arc::new(crate::storage::MemoryMedium::default());
+            let store = Store::create_in(medium, options).unwrap();
+            let job = store.job("NQ").unwrap();
+            for len in [
+                SMALL_ENTRY_BYTES,
+                MAX_CHUNK_BYTES + 1,
+                READ_BYTES - 1,
+                READ_BYTES,
+                READ_BYTES + 1,
+                2 * READ_BYTES,
+                noise.len(),
+            ] {
+                let bytes = &noise[..len];
+                let whole = job.save(2 * len as u64).bytes("x", bytes).commit().unwrap();
+                let read = job.save(2 * len as u64 + 1).file("x", Drops(bytes));
+                let read = read.commit().unwrap();
+                assert_eq!(read.chunks, whole.chunks, "{len}");
+                assert_eq!(read.new_chunks, 0, "{len}");
+                assert!(read.checkpoint.read("x").unwrap() == bytes);
+            }
+        }
     }
 }

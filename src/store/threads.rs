@@ -20,11 +20,13 @@ pub(super) const STAGE_CHUNKS: usize = STAGE_BYTES / MAX_CHUNK_BYTES;
 /// Chunks that are on their way for each thread, beside those that are prepared while a stage is
 /// written.
 pub(super) const AHEAD: usize = 2;
+/// What is read of a reader at a time: its chunks lie in there.
+pub(super) const READ_BYTES: usize = 2 * MAX_CHUNK_BYTES;
 /// Buffers of a thread: its chunk, the base and what of that is read, planes, contexts.
 const THREAD_BYTES: usize = 8 << 20;
 
 /// What a save has in hand at most with so many threads: a stage, one that is prepared, and each
-/// thread's, raw and encoded.
+/// thread's, raw and encoded; and of a reader what no chunk has yet, or none any more.
 pub(super) const fn in_hand(threads: usize) -> usize {
     let threads = if threads < MOST_THREADS {
         threads
@@ -32,7 +34,7 @@ pub(super) const fn in_hand(threads: usize) -> usize {
         MOST_THREADS
     };
     let chunks = 2 * STAGE_CHUNKS + threads * AHEAD;
-    2 * chunks * MAX_CHUNK_BYTES + threads * THREAD_BYTES
+    2 * chunks * MAX_CHUNK_BYTES + threads * THREAD_BYTES + 2 * READ_BYTES
 }
 
 /// Runs `work` on so many other threads while `here` goes on on this one, and waits for all.

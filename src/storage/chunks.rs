@@ -72,6 +72,9 @@ fn put_counted(
 ) -> Result<u64> {
     let number = change.next_chunk();
     let mut depth = 0;
+    if chunk.bases.contains(&chunk.id) {
+        return Err(Error::corrupt(named(&chunk.id), "it would be its own base"));
+    }
     for base in &chunk.bases {
         let below = retain_base(change.rows(), base)?;
         depth = depth.max(below.depth.saturating_add(1));

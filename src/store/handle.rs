@@ -224,7 +224,8 @@ impl Store {
 
     /// Shows what something would do to the store: `run` is given a store that holds the same, and
     /// what it changes there is gone afterwards. It goes to a temporary file in `folder`
-    /// meanwhile, a page for each that changes. Whoever else wants to change the store waits.
+    /// meanwhile, a page for each that changes. Whoever else wants to change the store waits, this
+    /// handle in `run` for ever; the other one is of no use afterwards.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();
@@ -241,7 +242,11 @@ impl Store {
     /// # Errors
     /// What `run` returns; [`Error::Busy`]; from the disks.
     pub fn rehearse<T>(&self, folder: &Path, run: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
-        let _turn = self.turn()?;
+        // What only reads can change nothing, and has no turn to wait for.
+        let _turn = match self.turn() {
+            Err(Error::ReadOnly { .. }) => None,
+            turn => Some(turn?),
+        };
         let medium = Rehearsal::over(self.engine().medium(), folder)?;
         let store = Self::open_in(Arc::new(medium), self.options().clone())?;
         run(&store)

@@ -59,6 +59,8 @@ struct Recompress<'s> {
     /// Of each checkpoint, the chunks that others of it tell. They are derived from these in the
     /// end, when the masters are as they will stay: what something is derived from gets no deeper.
     copies: Vec<Vec<Copy>>,
+    /// These chunks. Nothing is written against one meanwhile, which would keep it as it is.
+    derivable: HashSet<ChunkId>,
     done: Recompressed,
 }
 
@@ -88,6 +90,7 @@ impl Store {
             pending: Vec::new(),
             pending_bytes: 0,
             copies: Vec::new(),
+            derivable: HashSet::new(),
             done: Recompressed::default(),
         };
         let filter = Filter {
@@ -143,11 +146,13 @@ impl Recompress<'_> {
         let manifest = parent.map(|record| record.saved.manifest);
         let mut parent = Parent::with(store, manifest, (effort, store.chains(effort, None)));
         let mut copies = if effort.uses_bases() {
-            unless_damaged(copies(store, &record))?.unwrap_or_default()
+            unless_damaged(copies(store, &record, &self.seen))?.unwrap_or_default()
         } else {
             Vec::new()
         };
         copies.retain(|copy| self.seen.insert(copy.chunk.chunk()));
+        self.derivable
+            .extend(copies.iter().map(|copy| copy.chunk.chunk()));
         self.done.chunks += copies.len() as u64;
         for named in all {
             self.chunk(&named, &mut parent)?;
@@ -196,23 +201,31 @@ impl Recompress<'_> {
             Some(base) => Some(base),
             None => self.store.read(|rows| Base::of(rows, &row))?,
         };
-        let texture = named.texture;
-        let new = encoded(
-            &mut self.encoder,
-            &named.chunk,
-            &raw,
-            texture,
-            base.as_ref(),
-        );
-        if new.stored.len() < row.stored_len as usize {
+        let of = (&named.chunk, &*raw, named.texture);
+        if let Some(bases) = self.anew(of, base.as_ref(), row.stored_len) {
             self.rewritten.insert(id);
-            self.needed.extend(&new.bases);
-            self.rewrite(new, row.stored_len);
+            self.needed.extend(bases);
         }
         if self.pending_bytes >= BATCH_BYTES {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Encodes a chunk, and keeps that if it is shorter than before. Returns what it is written
+    /// against then.
+    fn anew(
+        &mut self,
+        (chunk, raw, texture): (&ChunkRef, &[u8], Texture),
+        base: Option<&Base>,
+        before: u32,
+    ) -> Option<Vec<ChunkId>> {
+        let new = encoded(&mut self.encoder, chunk, raw, texture, base);
+        (new.stored.len() < before as usize).then(|| {
+            let bases = new.bases.clone();
+            self.rewrite(new, before);
+            bases
+        })
     }
 
     /// Derives the copies, the last checkpoint's first: what was written against one is gone then.
@@ -223,11 +236,34 @@ impl Recompress<'_> {
             }
             let _turn = self.store.turn()?;
             for copy in copies {
-                if let Some((new, before)) = copy.derived(self.store)? {
-                    self.rewrite(new, before);
+                match copy.derived(self.store)? {
+                    Some((new, before)) => self.rewrite(new, before),
+                    None => self.without_masters(&copy)?,
                 }
             }
             self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Encodes a copy that must stay a chunk of its own, since others are written against it.
+    fn without_masters(&mut self, copy: &Copy) -> Result<()> {
+        let read = self.store.read(|rows| {
+            let Some(row) = chunk_row(rows, &copy.chunk.chunk())? else {
+                return Ok(None);
+            };
+            let is_derived = row.codec == Codec::Derived.code();
+            if is_derived || row.refs == 0 {
+                return Ok(None);
+            }
+            let base = Base::of(rows, &row)?;
+            let mut raw = Vec::new();
+            load_chunk_to(rows, &copy.chunk, &mut raw)?;
+            Ok(Some((row.stored_len, base, raw)))
+        });
+        if let Some((before, base, raw)) = unless_damaged(read)?.flatten() {
+            let of = (&copy.chunk, &*raw, copy.texture());
+            self.anew(of, base.as_ref(), before);
         }
         Ok(())
     }
@@ -251,7 +287,8 @@ impl Recompress<'_> {
     fn fits(&self, base: &Base, id: &ChunkId, row: &ChunkRow) -> bool {
         let is_base = row.deltas > 0 || self.needed.contains(id);
         let stays = base.depth <= row.depth && base.position <= row.position;
-        base.id != *id && !self.rewritten.contains(&base.id) && (!is_base || stays)
+        let is_taken = self.rewritten.contains(&base.id) || self.derivable.contains(&base.id);
+        base.id != *id && !is_taken && (!is_base || stays)
     }
 }
 

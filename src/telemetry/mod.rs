@@ -5,21 +5,12 @@
 //! continues and up to which iteration, so that every checkpoint shows the line that it is on, and
 //! what was left behind stays readable by the checkpoints of its own line.
 
-/// The series in which a session notes how many seconds the training waited for a save.
-pub const BLOCKED_SECONDS: &str = "ckptdb/blocked_s";
-/// The series in which a session notes how many seconds a save took until it was durable.
-pub const SAVE_SECONDS: &str = "ckptdb/save_s";
-
-/// Whether a series is one that sessions keep by themselves, rather than a metric of the user's.
-pub fn is_own(series: &str) -> bool {
-    [BLOCKED_SECONDS, SAVE_SECONDS].contains(&series)
-}
-
 mod append;
 mod batch;
 mod block;
 mod column;
 mod line;
+mod own;
 mod read;
 mod restore;
 mod sketch;
@@ -28,6 +19,7 @@ mod summary;
 pub(crate) use append::{append, end_before_fork, forget, has_forks, last_row, turn_back};
 pub use batch::Batch;
 pub(crate) use line::Line;
+pub use own::{BLOCKED_SECONDS, SAVE_SECONDS, is_own};
 pub use read::{Bucket, Point};
 pub(crate) use read::{buckets, each_point, summaries_of};
 pub(crate) use restore::{choose, fill, last_segment, restore, sound};

@@ -74,6 +74,28 @@ fn jobs_checkpoints_metrics_and_entries_of_the_store_are_offered() {
     }
     assert_eq!(bash(&stored, "ckptdb best vit l"), ["loss"]);
     assert_eq!(bash(&stored, "ckptdb export vit@3 --entry w"), ["weights"]);
+    // Nor is what a shell would run.
+    let store = Store::open(stored.path()).unwrap();
+    let job = store.job("nq").unwrap();
+    let mut save = job.save(8);
+    for name in ["e$(id)", "e;id", "e'", "e*", "e~", "e`id`", "e.weight"] {
+        save = save.bytes(name, b"x");
+    }
+    save.commit()
+        .unwrap()
+        .checkpoint
+        .set_tag("a;b", false)
+        .unwrap();
+    drop((job, store));
+    assert_eq!(bash(&stored, "ckptdb export nq@8 --entry e"), ["e.weight"]);
+    assert_eq!(bash(&stored, "ckptdb show nq@tag:"), [""; 0]);
+    // Files to be saved, of which a shell is given the name with its quotes.
+    for name in ["state one.bin", "state.bin"] {
+        std::fs::write(stored.folder.path().join(name), "x").unwrap();
+    }
+    let files = bash(&stored, "ckptdb save sta");
+    assert_eq!(files, ["state\\ one.bin", "state.bin"]);
+    assert_eq!(bash(&stored, "ckptdb save model=state.b"), ["state.bin"]);
     // What is common to all shells.
     assert_eq!(bash(&stored, "ckptdb undel"), ["undelete"]);
     assert_eq!(bash(&stored, "ckptdb ls --aband"), ["--abandoned"]);

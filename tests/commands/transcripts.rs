@@ -275,8 +275,8 @@ const OF_DISK: [&str; 5] = [
 ];
 const UNITS: [&str; 3] = ["B", "KiB", "MiB"];
 
-/// A line without what is another each time: times of the day, seconds, hashes, and what the disk
-/// has.
+/// A line without what is another each time: times of the day, ages, hashes, what the disk has,
+/// and how wide the columns of these are.
 fn lasting(line: &str) -> String {
     if let Some((head, _)) = line
         .split_once("disk: ")
@@ -291,7 +291,7 @@ fn lasting(line: &str) -> String {
         let bare = word.trim_matches(['(', ')', ',', '.']);
         let is_time = bare.len() >= 20 && bare.ends_with('Z') && bare.contains('T');
         let is_hash = bare.len() >= 8 && bare.chars().all(|letter| letter.is_ascii_hexdigit());
-        let number = bare.strip_suffix('s').unwrap_or_default();
+        let number = bare.strip_suffix(['s', 'm', 'h', 'd']).unwrap_or_default();
         let is_age = !number.is_empty() && number.chars().all(|letter| letter.is_ascii_digit());
         if is_time || is_hash || is_age {
             "#".to_owned()
@@ -305,6 +305,8 @@ fn lasting(line: &str) -> String {
             (words[at - 1], words[at]) = ("#".to_owned(), "#".to_owned());
         }
     }
+    // `59m` is as good as `1h 2m`.
+    words.dedup_by(|next, last| *next == "#" && *last == "#");
     words.join(" ")
 }
 
@@ -362,8 +364,21 @@ fn tables_fit_into_80_columns() {
         "ckptdb save model.safetensors --job vit --iteration 9000 --metric val_loss:min=0.291",
         COLUMNS,
     );
+    // With names as people give them.
+    for world in ["vit", "market"] {
+        let (store, _) = worlds.store(world);
+        let long = "market/NQ/phase3/long-experiment-name-2026-11-27";
+        let job = store.job(long).unwrap();
+        let save = job.save(123_456_789).metric("val_loss", 0.123_456_789);
+        let save = save.event(Event::Best("val_loss".to_owned()));
+        let saved = save.bytes("x", b"x").commit().unwrap().checkpoint;
+        saved
+            .set_tag("the-best-one-that-we-have-so-far", false)
+            .unwrap();
+    }
     for command in [
         "ls",
+        "ls vit",
         "jobs",
         "show vit@8500",
         "diff vit@8500 vit@9000",
@@ -400,6 +415,7 @@ fn another_word_is_noticed_and_what_is_left_out_is_not() {
     ));
     assert!(!agree(&["saved vit@2", "..."], &printed));
     assert!(!agree(&["saved vit@1"], &printed));
-    assert!(!agree(&["saved vit@1", "...", "4m ago", "..."], &printed));
+    assert!(agree(&["saved vit@1", "...", "1h 4m ago", "..."], &printed));
+    assert!(!agree(&["saved vit@1", "...", "4m since", "..."], &printed));
     assert_eq!(plain("\u{1b}[H\u{1b}[2Ja\u{1b}[1mb\r\n"), "ab\n");
 }

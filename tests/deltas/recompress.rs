@@ -161,3 +161,74 @@ fn a_recompression_of_a_pool_that_moves_on_by_one_place_loses_nothing() {
         }
     }
 }
+
+/// Zeros are their own rounding, and so is whatever repeats itself in the right way.
+#[test]
+fn a_recompression_derives_nothing_from_itself() {
+    let words = 700_000;
+    let zeros = vec![0; 4 * words];
+    // A word of which both halves are 0x3f80 rounds to such a half.
+    let ones: Vec<u8> = [0x80, 0x3f].repeat(2 * words);
+    for (master, copies) in [(&zeros, 1), (&zeros, 2), (&ones, 1), (&ones, 2)] {
+        let store = store();
+        let job = store.job("NQ").unwrap();
+        let copy = &master[..2 * words];
+        for iteration in 1..=2 {
+            let mut save = job
+                .save(iteration)
+                .compression(Compression::None)
+                .tensor("master", vector(DType::F32, master));
+            for number in 0..copies {
+                let name = format!("copy.{number}");
+                save = save.tensor(&name, vector(DType::Bf16, copy));
+            }
+            save.document_text("step", &iteration.to_string())
+                .commit()
+                .unwrap();
+        }
+        for effort in [Compression::Default, Compression::Max, Compression::Default] {
+            store.recompress(effort, &mut |_, _| {}).unwrap();
+            let report = store.verify(VerifyDepth::Full).unwrap();
+            assert!(report.is_clean(), "{:?}", report.damage);
+            let last = job.latest().unwrap().unwrap();
+            assert!(last.read("master").unwrap() == master[..]);
+            assert!(last.read("copy.0").unwrap() == *copy);
+        }
+    }
+}
+
+/// The next state has another copy, that is no rounding: it must not keep this one as it is.
+#[test]
+fn a_copy_is_derived_whatever_comes_after_it_or_else_encoded_as_all_are() {
+    let words = 100_000;
+    let master = walk(1, 0, words);
+    let copy = rounded(&master);
+    let mut other = copy.clone();
+    other.iter_mut().step_by(2_000).for_each(|byte| *byte ^= 1);
+    // Written against it beforehand, or by the recompression.
+    for later in [Compression::None, Compression::Default] {
+        let store = store();
+        let job = store.job("NQ").unwrap();
+        for (iteration, effort, copy) in [(0, Compression::None, &copy), (1, later, &other)] {
+            let save = job
+                .save(iteration)
+                .compression(effort)
+                .tensor("master", vector(DType::F32, &master))
+                .tensor_from("copy", DType::Bf16, &[words as u64], &**copy);
+            save.commit().unwrap();
+        }
+        store
+            .recompress(Compression::Default, &mut |_, _| {})
+            .unwrap();
+        let first = store.resolve("NQ@0").unwrap().storage().unwrap();
+        let is_derived = first[0].encodings.contains("derived");
+        assert_eq!(is_derived, later == Compression::None);
+        assert!(
+            first[0].stored_bytes < 2 * words as u64 * 4 / 5,
+            "{first:?}"
+        );
+        let last = job.latest().unwrap().unwrap();
+        assert!(last.read("copy").unwrap() == other);
+        assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+    }
+}

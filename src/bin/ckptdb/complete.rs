@@ -6,10 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ckptdb::name::printable;
 use ckptdb::{Checkpoint, Filter, JobInfo, Store};
 use clap_complete::CompleteEnv;
-use clap_complete::engine::CompletionCandidate;
+use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
 
 use crate::global::{ColorWhen, Global};
 use crate::store_path;
@@ -135,7 +134,12 @@ fn selectors(store: &Store, job: &JobInfo) -> Vec<String> {
     for one in newest(store, &job.name, OFFERED) {
         all.push(one.iteration.to_string());
         all.extend(one.tags.iter().map(|tag| format!("tag:{tag}")));
-        all.extend(one.events.iter().map(|event| format!("event:{event}")));
+        // Brackets would be the shell's.
+        let events = one
+            .events
+            .iter()
+            .map(|event| event.to_string().replace('(', ":"));
+        all.extend(events.map(|event| format!("event:{}", event.trim_end_matches(')'))));
     }
     all
 }
@@ -149,7 +153,23 @@ fn newest(store: &Store, job: &str, most: usize) -> Vec<Checkpoint> {
     found.filter_map(Result::ok).take(most).collect()
 }
 
-/// Those of the names that begin with what is typed, each once, as far as a shell can take them.
+/// Files to be saved, with or without a name for the entry before them.
+pub(crate) fn sources(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let (name, path) = match typed.to_str().and_then(|typed| typed.split_once('=')) {
+        Some((name, path)) => (Some(name), OsStr::new(path)),
+        None => (None, typed),
+    };
+    let found = PathCompleter::any().complete(path).into_iter();
+    found
+        .map(|found| match name {
+            Some(name) => found.add_prefix(format!("{name}=")),
+            None => found,
+        })
+        .collect()
+}
+
+/// Those of the names that begin with what is typed, each once. What a shell would take for more
+/// than letters is not offered: names are whatever somebody has saved.
 fn offered(
     typed: &OsStr,
     names: impl FnOnce(&Store, &[String], &str) -> Option<Vec<String>>,
@@ -159,7 +179,8 @@ fn offered(
         let store = store(&words)?;
         let mut names = names(&store, &words, typed)?;
         store.close();
-        let is_plain = |name: &str| printable(name) == name && !name.contains(char::is_whitespace);
+        let is_letter = |letter: char| letter.is_alphanumeric() || "_-./:@+".contains(letter);
+        let is_plain = |name: &str| name.chars().all(is_letter);
         names.retain(|name| name.starts_with(typed) && is_plain(name));
         Some(names)
     });

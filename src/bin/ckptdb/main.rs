@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs a command, behind a pager if it may print more than a screen.
+/// Runs a command, and shows through a pager what is more than a screen.
 fn run_paged(cli: &Cli, style: &Style) -> Result<(), Failure> {
     #[cfg(target_os = "linux")]
     {
@@ -72,7 +72,7 @@ fn run_paged(cli: &Cli, style: &Style) -> Result<(), Failure> {
     run(cli, style)
 }
 
-/// Whether a command lists what may be long, and neither asks nor shows progress.
+/// Whether a command lists what may be long, and does not ask.
 #[cfg(target_os = "linux")]
 const fn is_long(command: &Command) -> bool {
     match command {
@@ -81,6 +81,9 @@ const fn is_long(command: &Command) -> bool {
         | Command::Show(_)
         | Command::Telemetry(_)
         | Command::Best(_)
+        | Command::Diff(_)
+        | Command::Stats
+        | Command::Doctor(_)
         | Command::Config(_) => true,
         Command::Jobs(args) => args.action.is_none(),
         Command::Prune(args) => args.dry_run,

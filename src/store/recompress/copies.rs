@@ -1,13 +1,13 @@
 //! Tensors of a stored checkpoint that are others of it, rounded: as saves find them among what
 //! they are given, these are found among what is stored.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
-use crate::codec::{Codec, Encoder, Narrow};
+use crate::codec::{Codec, Encoder, Narrow, Texture};
 use crate::error::Result;
 use crate::format::{
-    CheckpointRecord, ChunkRef, Content, KindRecord, MAX_CHAIN_DEPTH, SMALL_ENTRY_BYTES,
+    CheckpointRecord, ChunkRef, ChunkRow, Content, KindRecord, MAX_CHAIN_DEPTH, SMALL_ENTRY_BYTES,
 };
 use crate::id::ChunkId;
 use crate::storage::{NewChunk, Rows, chunk_row, load_chunk};
@@ -37,7 +37,12 @@ struct Tensor {
 /// The chunks of a checkpoint that are stored otherwise and could be derived from others of it.
 /// Each tensor of four bytes that has the shape of one of two is read in part, and those that begin
 /// alike as a whole.
-pub(super) fn copies(store: &Store, record: &CheckpointRecord) -> Result<Vec<Copy>> {
+/// Tensors of which all chunks have been `seen` are not looked at again.
+pub(super) fn copies(
+    store: &Store,
+    record: &CheckpointRecord,
+    seen: &HashSet<ChunkId>,
+) -> Result<Vec<Copy>> {
     let tensors = store.read(|rows| tensors(rows, record))?;
     let mut masters: HashMap<&[u64], Vec<&Tensor>> = HashMap::new();
     for tensor in tensors.iter().filter(|tensor| tensor.dtype == DType::F32) {
@@ -52,7 +57,7 @@ pub(super) fn copies(store: &Store, record: &CheckpointRecord) -> Result<Vec<Cop
             _ => continue,
         };
         let candidates = masters.get(&*tensor.shape).map_or(&[][..], Vec::as_slice);
-        if candidates.is_empty() || !is_any_due(store, tensor)? {
+        if candidates.is_empty() || !is_any_due(store, tensor, seen)? {
             continue;
         }
         let Some(begins) = beginning(store, tensor, PROBE)? else {
@@ -75,6 +80,9 @@ pub(super) fn copies(store: &Store, record: &CheckpointRecord) -> Result<Vec<Cop
             }
         }
     }
+    // Zeros are their own rounding. What others are derived from is stored by itself.
+    let needed: HashSet<[u8; 32]> = found.iter().flat_map(Copy::master_ids).collect();
+    found.retain(|copy| !needed.contains(&copy.chunk.id));
     Ok(found)
 }
 
@@ -111,10 +119,11 @@ fn tensors(rows: &dyn Rows, record: &CheckpointRecord) -> Result<Vec<Tensor>> {
     Ok(found)
 }
 
-/// Whether any chunk is stored otherwise than derived.
-fn is_any_due(store: &Store, tensor: &Tensor) -> Result<bool> {
+/// Whether any chunk is stored otherwise than derived, and has not been seen.
+fn is_any_due(store: &Store, tensor: &Tensor, seen: &HashSet<ChunkId>) -> Result<bool> {
     let read = store.read(|rows| {
-        for chunk in &tensor.chunks {
+        let is_new = |chunk: &&ChunkRef| !seen.contains(&chunk.chunk());
+        for chunk in tensor.chunks.iter().filter(is_new) {
             let row = chunk_row(rows, &chunk.chunk())?;
             if row.is_some_and(|row| row.codec != Codec::Derived.code()) {
                 return Ok(true);
@@ -170,6 +179,18 @@ fn copies_of(
 }
 
 impl Copy {
+    fn master_ids(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.masters.iter().map(|master| master.id)
+    }
+
+    /// What kind of bytes it has.
+    pub(super) const fn texture(&self) -> Texture {
+        Texture::of(match self.narrow {
+            Narrow::Bf16 => DType::Bf16,
+            Narrow::F16 => DType::F16,
+        })
+    }
+
     /// What the chunk is stored as, if all that it takes can be read.
     fn encoded(&self, store: &Store) -> Result<Option<NewChunk>> {
         let Some(raw) = loaded(store, &self.chunk)? else {
@@ -202,10 +223,13 @@ impl Copy {
         let fits = store.read(|rows| {
             let row = chunk_row(rows, &self.chunk.chunk())?;
             let row = row.filter(|row| row.deltas == 0 && row.refs > 0);
+            let bears = |row: &ChunkRow| {
+                let is_whole = row.bases.len() <= 1 && row.codec != Codec::Derived.code();
+                row.depth < MAX_CHAIN_DEPTH && is_whole
+            };
             for master in &self.masters {
                 let below = chunk_row(rows, &master.chunk())?;
-                let bears = |depth: u8, bases: usize| depth < MAX_CHAIN_DEPTH && bases <= 1;
-                if !below.is_some_and(|below| bears(below.depth, below.bases.len())) {
+                if master.id == self.chunk.id || !below.as_ref().is_some_and(bears) {
                     return Ok(None);
                 }
             }

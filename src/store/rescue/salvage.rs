@@ -16,8 +16,8 @@ use crate::format::{
 use crate::id::{CheckpointId, ChunkId, NodeId};
 use crate::platform::{self, Temporary};
 use crate::storage::{
-    Change, Durability, Engine, FileMedium, Medium, NewChunk, RawMedium, Records, Room, put_chunk,
-    retain_manifest,
+    Change, Durability, Engine, FileMedium, Medium, MemoryMedium, NewChunk, RawMedium, Records,
+    Rehearsal, Room, put_chunk, retain_manifest,
 };
 use crate::store::handle::check_file;
 use crate::store::sweep::sweep;
@@ -80,7 +80,8 @@ impl Store {
         Ok(salvaged)
     }
 
-    /// What [`Store::salvage`] would do. The new store is made, beside `new`, and removed.
+    /// What [`Store::salvage`] would do. The new store is made all the same, in a file of that folder
+    /// that has no name.
     ///
     /// # Errors
     /// As [`Store::salvage`].
@@ -89,7 +90,16 @@ impl Store {
         new: impl AsRef<Path>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<Salvaged> {
-        salvage_beside(old.as_ref(), new.as_ref(), progress).map(|(_, salvaged)| salvaged)
+        let (old, new) = (old.as_ref(), new.as_ref());
+        check_salvage(old, new)?;
+        let folder = new.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new("."));
+        let target = Rehearsal::over(&MemoryMedium::default(), folder)?;
+        let source = Arc::new(FileMedium::read_only(old));
+        let options = Options::default();
+        let (store, salvaged) = Self::salvage_in(source, Arc::new(target), options, progress)?;
+        store.engine().close()?;
+        Ok(salvaged)
     }
 
     /// [`Store::salvage`] from a medium into an empty one.
@@ -167,18 +177,22 @@ impl Store {
     }
 }
 
+fn check_salvage(old: &Path, new: &Path) -> Result<()> {
+    if platform::is_taken(new) {
+        return Err(Error::Exists {
+            path: new.to_owned(),
+        });
+    }
+    check_file(old)
+}
+
 /// Salvages into a file beside `new`, which has yet to get that name.
 fn salvage_beside(
     old: &Path,
     new: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(Temporary, Salvaged)> {
-    if platform::is_taken(new) {
-        return Err(Error::Exists {
-            path: new.to_owned(),
-        });
-    }
-    check_file(old)?;
+    check_salvage(old, new)?;
     let temporary = Temporary::beside(new)?;
     let target = Arc::new(FileMedium::new(temporary.path()));
     let source = Arc::new(FileMedium::read_only(old));

@@ -22,6 +22,12 @@ pub(crate) struct Args {
 
 /// Compacts and says what the disk got back.
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
+    // What is written anew makes the file longer first.
+    let before = if args.recompress {
+        Some(store.stats()?.allocated_bytes)
+    } else {
+        None
+    };
     let recompressed = args
         .recompress
         .then(|| recompress(store, args.max))
@@ -29,9 +35,10 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     let progress = Progress::start("compacting");
     let done = store.compact()?;
     drop(progress);
+    let before = before.unwrap_or(done.before);
     if style.json {
         let body = json!({
-            "before": done.before,
+            "before": before,
             "after": done.after,
             "recompressed": recompressed.map(|done| json!({
                 "chunks": done.chunks,
@@ -53,9 +60,9 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     }
     style.line(format_args!(
         "compacted {} to {} on the disk, {} given back",
-        human::size(done.before),
+        human::size(before),
         human::size(done.after),
-        human::size(done.before.saturating_sub(done.after)),
+        human::size(before.saturating_sub(done.after)),
     ))
 }
 

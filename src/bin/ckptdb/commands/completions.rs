@@ -13,21 +13,28 @@ use crate::output::Style;
 /// Bash parts words at `@`, `:` and `=` too, of which references and options are made, and puts an
 /// answer in the place of the last part alone.
 const BASH: &str = r#"_ckptdb() {
-    local IFS=$' \t\n' words=() line="${COMP_LINE:0:COMP_POINT}"
+    local IFS=$' \t\n' words=() word line="${COMP_LINE:0:COMP_POINT}"
     read -ra words <<< "$line"
     [[ "$line" == *[[:space:]] ]] && words+=("")
     local at=$(( ${#words[@]} - 1 ))
-    local before="${words[at]%"$2"}"
+    local before="${words[at]%"$2"}" program="${1/#\~/$HOME}"
     COMPREPLY=()
-    local word
     while IFS= read -r word; do
-        COMPREPLY+=("${word#"$before"}")
-    done < <(_CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX="$at" VARIABLE=bash "$1" -- "${words[@]}" && echo)
-    [[ "${COMPREPLY[-1]}" == "" ]] && unset "COMPREPLY[-1]"
-    [[ "${COMPREPLY[0]}" == *[=/:@] ]] && compopt -o nospace 2> /dev/null
+        [[ -n "$word" ]] || continue
+        printf -v word %q "${word#"$before"}"
+        COMPREPLY+=("$word")
+    done < <(_CLAP_IFS=$'\n' _CLAP_COMPLETE_INDEX="$at" VARIABLE=bash \
+        "$program" -- "${words[@]}" 2> /dev/null && echo)
+    if [[ ${#COMPREPLY[@]} -eq 1 && "${COMPREPLY[0]}" == *[=/:@] ]]; then
+        compopt -o nospace 2> /dev/null
+    fi
     return 0
 }
-complete -o bashdefault -o nosort -F _ckptdb ckptdb
+if [[ ${BASH_VERSINFO[0]} -gt 4 || ${BASH_VERSINFO[0]} -eq 4 && ${BASH_VERSINFO[1]} -ge 4 ]]; then
+    complete -o bashdefault -o default -o nosort -F _ckptdb ckptdb
+else
+    complete -o bashdefault -o default -F _ckptdb ckptdb
+fi
 "#;
 
 /// Options of `completions`.

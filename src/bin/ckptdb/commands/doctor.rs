@@ -73,9 +73,8 @@ fn print(all: &[Health], style: &Style) -> Result<(), Failure> {
         .wrapped("JOB")
         .right("LAST SAVE")
         .right("SESSIONS");
-    for heading in ["COMPLETED", "FAILED", "INTERRUPTED", "VANISHED"] {
-        table = table.right(heading);
-    }
+    table = table.right("COMPLETED").right("FAILED");
+    table = table.optional("INTERRUPTED").right("VANISHED");
     table = table.optional("FELL BACK").right("LOST");
     for health in all {
         let sessions = &health.sessions;

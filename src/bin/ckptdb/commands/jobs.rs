@@ -29,7 +29,7 @@ pub(crate) fn run(store: &Store, style: &Style) -> Result<(), Failure> {
 pub(crate) fn table(jobs: &[JobInfo], indent: u16, style: &Style) -> Table {
     let with_abandoned = jobs.iter().any(|job| job.abandoned > 0);
     let with_deleted = jobs.iter().any(|job| job.deleted > 0);
-    let mut table = Table::new(indent).left("JOB").right("CHECKPOINTS");
+    let mut table = Table::new(indent).wrapped("JOB").right("CHECKPOINTS");
     if with_abandoned {
         table = table.right("ABANDONED");
     }

@@ -173,17 +173,17 @@ impl Listing {
         let with_job = self.jobs.len() > 1;
         let mut table = Table::new(2).cut();
         if with_job {
-            table = table.left("JOB");
+            table = table.wrapped("JOB");
         }
         table = table
             .right("ITERATION")
             .wrapped("EVENTS")
             .right(style.when_heading());
-        table = table.right("SIZE").right("NEW");
+        table = table.right("SIZE").optional("NEW");
         for metric in metrics {
             table = table.optional(&printable(metric));
         }
-        table = table.left("NOTES");
+        table = table.wrapped("NOTES");
         let columns: Vec<_> = metrics
             .iter()
             .map(|metric| self.metric_cells(metric))

@@ -24,6 +24,7 @@ pub(crate) struct Args {
     /// What to save: safetensors files become tensors, JSON files documents, others files, a
     /// folder all that is in it. NAME=PATH sets the entry's name, or a prefix NAME/ to several.
     #[arg(value_name = "[NAME=]PATH", required = true)]
+    #[arg(add = ArgValueCompleter::new(complete::sources))]
     paths: Vec<String>,
     /// The job that it belongs to.
     #[arg(short, long)]

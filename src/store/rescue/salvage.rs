@@ -80,8 +80,8 @@ impl Store {
         Ok(salvaged)
     }
 
-    /// What [`Store::salvage`] would do. The new store is made all the same, in a file of that folder
-    /// that has no name.
+    /// What [`Store::salvage`] would do. The new store is made all the same, in a file of that
+    /// folder that has no name.
     ///
     /// # Errors
     /// As [`Store::salvage`].

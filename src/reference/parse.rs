@@ -40,8 +40,8 @@ pub enum Target {
 }
 
 /// The name of a checkpoint: `job@latest`, `job@best:sharpe~1`, `job@25000:interrupt`,
-/// `job@tag:good`, `job@-2h`, `id:1234`; `job` alone is `job@latest`, and with one job in the store
-/// the selector alone will do.
+/// `job@tag:good`, `job@-2h`, `id:1234`; `job` alone is `job@latest`, `job@~2` is `job@latest~2`, and
+/// with one job in the store the selector alone will do.
 ///
 /// ```
 /// use ckptdb::reference::{Reference, Selector, Target};
@@ -94,7 +94,11 @@ impl FromStr for Reference {
                     None => (None, line),
                 };
                 name::check_job(job)?;
-                let selector = selector_of(selector).ok_or_else(|| bad(SELECTORS))??;
+                let selector = match selector_of(selector) {
+                    // `NQ@~2` counts from the latest, as `NQ~2` does.
+                    None if selector.is_empty() && back > 0 => Selector::Latest,
+                    selector => selector.ok_or_else(|| bad(SELECTORS))??,
+                };
                 (
                     store,
                     Target::Job {
@@ -102,6 +106,10 @@ impl FromStr for Reference {
                         selector,
                     },
                 )
+            }
+            None if rest.is_empty() && back > 0 => {
+                let (job, selector) = (None, Selector::Latest);
+                (None, Target::Job { job, selector })
             }
             None => (None, bare(rest, &bad)?),
         };
@@ -254,6 +262,8 @@ mod tests {
             ("NQ", job(Some("NQ"), Selector::Latest, 0)),
             ("NQ@latest~2", job(Some("NQ"), Selector::Latest, 2)),
             ("NQ~1", job(Some("NQ"), Selector::Latest, 1)),
+            ("NQ@~3", job(Some("NQ"), Selector::Latest, 3)),
+            ("~3", job(None, Selector::Latest, 3)),
             ("a/b@best", job(Some("a/b"), Selector::Best(None), 0)),
             (
                 "NQ@best:val/loss",
@@ -310,6 +320,9 @@ mod tests {
             "@",
             "NQ@",
             "NQ@x",
+            "~",
+            "~0",
+            "NQ@~0",
             "NQ@latest~",
             "NQ@latest~x",
             "id:",

@@ -126,13 +126,17 @@ impl Store {
         }
     }
 
-    /// The metric that `best` alone means. Without one, the error says what to write.
+    /// The metric that `best` alone means: the main one, or the only one with a direction. Without
+    /// one, the error says what to write.
     fn main_metric(&self, job: &str) -> Result<Option<String>> {
         let Some(info) = self.job(job)?.info()? else {
             return Ok(None);
         };
         if info.main_metric.is_some() {
             return Ok(info.main_metric);
+        }
+        if info.metrics.len() == 1 {
+            return Ok(info.metrics.into_keys().next());
         }
         let names: Vec<String> = info.metrics.keys().map(|m| format!("best:{m}")).collect();
         let hint = match names.as_slice() {

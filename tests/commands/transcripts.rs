@@ -92,12 +92,27 @@ impl Worlds {
             {
                 "market"
             }
-            _ if command.contains("NQ") => "nq",
+            _ if command.contains("NQ") || command.contains("log --graph") => "nq",
             _ => "vit",
         };
         let word = |at: usize| command.split(' ').nth(at).unwrap_or_default();
         match (word(1), word(2)) {
             ("save", _) => fill_vit(&self.store("vit")),
+            ("log", _) => {
+                let (store, _) = self.store("nq");
+                let fork = store.resolve("NQ@2000").unwrap().fork("ES").unwrap();
+                let job = store.job("ES").unwrap();
+                let save = |after: u64, sharpe: f64| {
+                    let save = job.save(fork.iteration + after).metric("sharpe", sharpe);
+                    let bytes = after.to_le_bytes();
+                    save.bytes("policy", &bytes).commit().unwrap().checkpoint
+                };
+                let good = save(500, 1.9);
+                save(1000, 0.2);
+                job.rollback(good.id, "it went wrong").unwrap();
+                save(1500, 2.0);
+            }
+            ("import", _) => self.leave_old_checkpoints(),
             ("jobs", "delete" | "rename") => {
                 let (store, _) = self.store("vit");
                 let from = store.resolve("vit@500").unwrap();
@@ -110,6 +125,23 @@ impl Worlds {
             _ => {}
         }
         self.folder.path().join(world)
+    }
+
+    /// A folder as older programs left them.
+    fn leave_old_checkpoints(&self) {
+        let folder = self.folder.path().join("vit/checkpoints");
+        std::fs::create_dir(&folder).unwrap();
+        for (step, reward, sharpe) in [(1000, 0.125, 1.5), (2000, 0.25, 1.75), (3000, 0.2, 2.25)] {
+            let name =
+                format!("NQ_ts-{step:07}_evt-periodic_val-{reward:+.3}_sharpe-{sharpe:+.2}_seed-7");
+            std::fs::write(folder.join(format!("{name}.zip")), walk(8, step, 50_000)).unwrap();
+            std::fs::write(
+                folder.join(format!("{name}_metadata.json")),
+                "{\"lr\": 0.001}",
+            )
+            .unwrap();
+        }
+        std::fs::write(folder.join("notes.txt"), "the third went best").unwrap();
     }
 
     /// What a terminal of so many columns shows of a command.

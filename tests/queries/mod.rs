@@ -145,6 +145,23 @@ fn a_metric_without_direction_is_never_guessed() {
 }
 
 #[test]
+fn the_best_by_the_only_metric_with_a_direction_needs_no_main_one() {
+    let store = Store::in_memory().unwrap();
+    let job = store.job("NQ").unwrap();
+    for (iteration, loss) in [(1, 0.5), (2, 0.25), (3, 0.75)] {
+        let save = job.save(iteration).bytes("s", b"y").metric("loss", loss);
+        save.direction("loss", Direction::Min).commit().unwrap();
+    }
+    assert_eq!(store.resolve("NQ@best").unwrap().iteration, 2);
+    assert_eq!(store.resolve("best").unwrap().iteration, 2);
+    job.declare_metric("reward", Direction::Max).unwrap();
+    let error = store.resolve("NQ@best").unwrap_err();
+    assert!(error.hint().unwrap().contains("best:loss or best:reward"));
+    assert_eq!(store.resolve("~2").unwrap().iteration, 1);
+    assert_eq!(store.resolve("NQ@~1").unwrap().iteration, 2);
+}
+
+#[test]
 fn references_lead_where_they_say() {
     let store = store_with(&[1.0, 4.0, 2.0, 3.0]);
     let job = store.job("NQ").unwrap();

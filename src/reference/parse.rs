@@ -40,8 +40,8 @@ pub enum Target {
 }
 
 /// The name of a checkpoint: `job@latest`, `job@best:sharpe~1`, `job@25000:interrupt`,
-/// `job@tag:good`, `job@-2h`, `id:1234`; `job` alone is `job@latest`, `job@~2` is `job@latest~2`, and
-/// with one job in the store the selector alone will do.
+/// `job@tag:good`, `job@-2h`, `id:1234`; `job` alone is `job@latest`, `job@~2` is `job@latest~2`,
+/// and with one job in the store the selector alone will do.
 ///
 /// ```
 /// use ckptdb::reference::{Reference, Selector, Target};

@@ -152,8 +152,7 @@ pub(super) fn body_of<'e>(
     loop {
         read_up_to(&mut reader, buffer, READ_BYTES).map_err(failed)?;
         let is_last = buffer.len() < READ_BYTES;
-        let block = std::mem::replace(buffer, Vec::with_capacity(READ_BYTES));
-        let block = Arc::new(block);
+        let block = Arc::new(std::mem::take(buffer));
         let mut at = 0;
         // Where a chunk ends is known when all is there that it may have.
         while at < block.len() && (is_last || block.len() - at >= MAX_CHUNK_BYTES) {
@@ -162,10 +161,11 @@ pub(super) fn body_of<'e>(
             at += place.bytes;
             chunks.add(intake.chunk(raw, texture, (Place::Chunk(place), false))?);
         }
-        buffer.extend_from_slice(&block[at..]);
         if is_last {
             return Ok(Body::Large(chunks));
         }
+        buffer.reserve(READ_BYTES);
+        buffer.extend_from_slice(&block[at..]);
     }
 }
 

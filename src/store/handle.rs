@@ -224,8 +224,8 @@ impl Store {
 
     /// Shows what something would do to the store: `run` is given a store that holds the same, and
     /// what it changes there is gone afterwards. It goes to a temporary file in `folder`
-    /// meanwhile, a page for each that changes. Whoever else wants to change the store waits, this
-    /// handle in `run` for ever; the other one is of no use afterwards.
+    /// meanwhile, a page for each that changes. Whoever else wants to change the store waits: `run`
+    /// must not change it by this handle, nor keep the one that it is given.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();

@@ -72,7 +72,8 @@ impl Store {
     /// load. [`Store::compact`] then gives the space back.
     ///
     /// Many chunks a transaction; saves wait for one checkpoint at most. Whenever it is cut off,
-    /// what was written stays, and the next goes on. `progress` is told raw bytes, done and in all.
+    /// what was written stays, and the next goes on. `progress` is told raw bytes, done and in all;
+    /// that copies are derived comes after these.
     ///
     /// # Errors
     /// From the disk; what can't be read is left as it is.

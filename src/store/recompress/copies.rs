@@ -36,8 +36,7 @@ struct Tensor {
 
 /// The chunks of a checkpoint that are stored otherwise and could be derived from others of it.
 /// Each tensor of four bytes that has the shape of one of two is read in part, and those that begin
-/// alike as a whole.
-/// Tensors of which all chunks have been `seen` are not looked at again.
+/// alike as a whole; those of which all chunks have been `seen` are not looked at again.
 pub(super) fn copies(
     store: &Store,
     record: &CheckpointRecord,

@@ -31,10 +31,8 @@ pub(crate) fn run(args: &Args, style: &Style) -> Result<(), Failure> {
         Store::salvage(&args.old, &args.new, show)?
     };
     drop(progress);
-    if args.dry_run {
-        style.note("nothing was written (dry run)");
-    }
     let style = &if args.dry_run {
+        style.note("nothing was written (dry run)");
         style.rehearsing()
     } else {
         *style

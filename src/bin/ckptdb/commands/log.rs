@@ -66,17 +66,6 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     Ok(out.flush()?)
 }
 
-/// The graph of a job's checkpoints, which come newest first.
-pub(crate) fn graph(
-    store: &Store,
-    job: &JobInfo,
-    checkpoints: Vec<Checkpoint>,
-    style: &Style,
-) -> Result<Vec<String>, Failure> {
-    let shown = with_parents(store, checkpoints);
-    lines(store, std::slice::from_ref(job), &shown, true, style)
-}
-
 /// The newest checkpoints, and how many there are in all.
 fn newest(
     store: &Store,

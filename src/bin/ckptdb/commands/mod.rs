@@ -19,7 +19,7 @@ pub(crate) mod latest;
 pub(crate) mod log;
 pub(crate) mod ls;
 pub(crate) mod man;
-mod marks;
+pub(crate) mod marks;
 pub(crate) mod metric;
 pub(crate) mod pin;
 pub(crate) mod prune;

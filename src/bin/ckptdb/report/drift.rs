@@ -123,7 +123,7 @@ fn svg(
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\
          <title id=\"{id}-t\">Drift of layers</title>\
-         <desc id=\"{id}-d\">{}; darker is more.</desc>",
+         <desc id=\"{id}-d\">{}; the stronger the colour, the more.</desc>",
         escaped(caption)
     );
     let mut top = 0.0;

@@ -5,15 +5,12 @@ use std::fmt::Write;
 
 use ckptdb::{JobInfo, SessionStats, Store, telemetry};
 
-use super::known::Known;
-use super::page::{escaped, facts};
-use super::{drift, metric, saves, storage};
-use crate::commands;
+use super::known::{Gathered, Known};
+use super::page::facts;
+use super::{drift, lineage, metric, saves, storage};
 use crate::failure::Failure;
-use crate::output::{Style, human};
+use crate::output::human;
 
-/// Checkpoints of the lineage.
-const ROWS: usize = 60;
 /// Metrics that are shown of a job.
 const METRICS: usize = 24;
 
@@ -21,10 +18,11 @@ const METRICS: usize = 24;
 pub(super) fn section(
     store: &Store,
     info: &JobInfo,
+    gathered: &Gathered,
     number: usize,
     drift_bytes: u64,
 ) -> Result<String, Failure> {
-    let known = Known::read(store, info)?;
+    let known = Known::read(store, info, gathered)?;
     let mut html = head(&known, &known.job.sessions()?);
     let saved = known
         .line
@@ -43,22 +41,10 @@ pub(super) fn section(
             "<p class=\"soft\">{more} more metrics are left out.</p>"
         );
     }
-    html += &storage::figures(&known.line, number);
+    html += &storage::figures(known.line, number);
     html += &saves::figure_of(&known, number)?;
-    html += &drift::figure_of(&known.line, number, drift_bytes)?;
-    let mut newest = known.newest();
-    let more = newest.len().saturating_sub(ROWS);
-    newest.truncate(ROWS);
-    let lines = commands::log::graph(store, info, newest, &Style::page())?;
-    if !lines.is_empty() {
-        let rest = if more > 0 {
-            format!("\n...  {more} more")
-        } else {
-            String::new()
-        };
-        let text = escaped(&(lines.join("\n") + &rest));
-        let _ = write!(html, "<h3>Lineage</h3><pre tabindex=\"0\">{text}</pre>");
-    }
+    html += &drift::figure_of(known.line, number, drift_bytes)?;
+    html += &lineage::figure_of(store, &known, number)?;
     Ok(html)
 }
 

@@ -1,59 +1,162 @@
-//! What is known of a job.
+//! What is known of the jobs of a store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ckptdb::telemetry::Summary;
-use ckptdb::{Checkpoint, Filter, Job, JobInfo, Store, Telemetry};
+use ckptdb::{Checkpoint, CheckpointId, Error, Filter, Job, JobInfo, Store, Telemetry};
 
 use crate::failure::Failure;
 
+/// The checkpoints of a store by job, read once however many jobs there are.
+pub(super) struct Gathered {
+    by_job: BTreeMap<String, Fates>,
+    /// Checkpoints that other jobs began with, by id: the job, and the iteration.
+    origins: BTreeMap<CheckpointId, (String, u64)>,
+    forks: BTreeMap<CheckpointId, Vec<Fork>>,
+    /// Places where listing met damage; what is there has no place in a picture.
+    pub(super) damaged: u64,
+}
+
+/// Checkpoints of a job by what became of them, oldest first.
+#[derive(Default)]
+struct Fates {
+    line: Vec<Checkpoint>,
+    abandoned: Vec<Checkpoint>,
+    deleted: Vec<Checkpoint>,
+}
+
+/// A job that began with a checkpoint of another.
+pub(super) struct Fork {
+    pub(super) job: String,
+    pub(super) checkpoints: usize,
+    /// The iterations of its first and its newest checkpoint.
+    pub(super) iterations: (u64, u64),
+}
+
+impl Gathered {
+    pub(super) fn read(store: &Store) -> Result<Self, Failure> {
+        let mut by_job: BTreeMap<String, Fates> = BTreeMap::new();
+        let mut damaged = 0;
+        for deleted in [false, true] {
+            let filter = Filter {
+                abandoned: true,
+                deleted,
+                ..Filter::default()
+            };
+            for found in store.list(&filter)? {
+                let found = match found {
+                    Err(Error::Corrupt { .. }) => {
+                        damaged += 1;
+                        continue;
+                    }
+                    found => found?,
+                };
+                let fates = by_job.entry(found.job.clone()).or_default();
+                match (deleted, found.abandoned) {
+                    (true, _) => fates.deleted.push(found),
+                    (false, true) => fates.abandoned.push(found),
+                    (false, false) => fates.line.push(found),
+                }
+            }
+        }
+        for fates in by_job.values_mut() {
+            let Fates {
+                line,
+                abandoned,
+                deleted,
+            } = fates;
+            for found in [line, abandoned, deleted] {
+                found.sort_by_key(|checkpoint| checkpoint.id);
+            }
+        }
+        let forks = forks(&by_job);
+        let all = by_job.values().flat_map(Fates::all);
+        let origins = all
+            .filter(|found| forks.contains_key(&found.id))
+            .map(|found| (found.id, (found.job.clone(), found.iteration)))
+            .collect();
+        Ok(Self {
+            by_job,
+            origins,
+            forks,
+            damaged,
+        })
+    }
+
+    /// The job and the iteration of a checkpoint that another job began with, unless it is gone.
+    pub(super) fn origin(&self, id: CheckpointId) -> Option<&(String, u64)> {
+        self.origins.get(&id)
+    }
+
+    /// The jobs that began with a checkpoint.
+    pub(super) fn forks(&self, of: CheckpointId) -> &[Fork] {
+        self.forks.get(&of).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Fates {
+    fn all(&self) -> impl Iterator<Item = &Checkpoint> {
+        [&self.line, &self.abandoned, &self.deleted]
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// The jobs that began with a checkpoint of another, by that one.
+fn forks(by_job: &BTreeMap<String, Fates>) -> BTreeMap<CheckpointId, Vec<Fork>> {
+    let mut forks: BTreeMap<CheckpointId, Vec<Fork>> = BTreeMap::new();
+    for (job, fates) in by_job {
+        let sources: BTreeSet<_> = fates.all().filter_map(|found| found.forked_from).collect();
+        let iterations = || fates.all().map(|found| found.iteration);
+        let (Some(first), Some(last)) = (iterations().min(), iterations().max()) else {
+            continue;
+        };
+        for source in sources {
+            forks.entry(source).or_default().push(Fork {
+                job: job.clone(),
+                checkpoints: fates.line.len(),
+                iterations: (first, last),
+            });
+        }
+    }
+    forks
+}
+
 /// A job, its series, and its checkpoints by what became of them.
-pub(super) struct Known<'i> {
-    pub(super) info: &'i JobInfo,
+pub(super) struct Known<'g> {
+    pub(super) info: &'g JobInfo,
+    pub(super) gathered: &'g Gathered,
     pub(super) job: Job,
     pub(super) telemetry: Telemetry,
     pub(super) series: BTreeMap<String, Summary>,
     /// On its line, oldest first.
-    pub(super) line: Vec<Checkpoint>,
+    pub(super) line: &'g [Checkpoint],
     /// On lines that a rollback left behind.
-    pub(super) abandoned: Vec<Checkpoint>,
-    /// Deleted, and not reclaimed yet. What is damaged of these has no place in a picture.
-    pub(super) deleted: Vec<Checkpoint>,
+    pub(super) abandoned: &'g [Checkpoint],
+    /// Deleted, and not reclaimed yet.
+    pub(super) deleted: &'g [Checkpoint],
 }
 
-impl<'i> Known<'i> {
-    pub(super) fn read(store: &Store, info: &'i JobInfo) -> Result<Self, Failure> {
-        let listed = |deleted| {
-            store.list(&Filter {
-                job: Some(info.name.clone()),
-                abandoned: true,
-                deleted,
-                ..Filter::default()
-            })
-        };
-        let mut live = listed(false)?.collect::<Result<Vec<_>, _>>()?;
-        let mut deleted: Vec<Checkpoint> = listed(true)?.filter_map(Result::ok).collect();
-        for found in [&mut live, &mut deleted] {
-            found.sort_by_key(|checkpoint| checkpoint.id);
-        }
-        let (abandoned, line) = live.into_iter().partition(|found| found.abandoned);
+impl<'g> Known<'g> {
+    pub(super) fn read(
+        store: &Store,
+        info: &'g JobInfo,
+        gathered: &'g Gathered,
+    ) -> Result<Self, Failure> {
         let job = store.job(&info.name)?;
         let telemetry = job.telemetry()?;
+        let of = |fate: fn(&Fates) -> &[Checkpoint]| {
+            gathered.by_job.get(&info.name).map_or(&[][..], fate)
+        };
         Ok(Self {
             series: telemetry.summaries()?,
             info,
+            gathered,
             job,
             telemetry,
-            line,
-            abandoned,
-            deleted,
+            line: of(|fates| &fates.line),
+            abandoned: of(|fates| &fates.abandoned),
+            deleted: of(|fates| &fates.deleted),
         })
-    }
-
-    /// Those that are not deleted, newest first.
-    pub(super) fn newest(&self) -> Vec<Checkpoint> {
-        let mut all: Vec<&Checkpoint> = self.line.iter().chain(&self.abandoned).collect();
-        all.sort_by_key(|checkpoint| std::cmp::Reverse(checkpoint.id));
-        all.into_iter().cloned().collect()
     }
 }

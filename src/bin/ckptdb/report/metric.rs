@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use ckptdb::name::printable;
 use ckptdb::{Checkpoint, CheckpointId, Event};
 
-use super::chart::{Chart, Curve, Look, Mark, Unit};
+use super::axis::Unit;
+use super::chart::{Chart, Curve};
 use super::known::Known;
+use super::mark::{Look, Mark};
 use super::page::{Table, figure};
 use super::thin::{as_f64, thinned};
 use crate::failure::Failure;
@@ -34,7 +36,7 @@ pub(super) fn figure_of(known: &Known<'_>, name: &str, id: &str) -> Result<Strin
     let title = format!("{}{direction}", printable(name));
     let chart = Chart {
         id: id.to_owned(),
-        description: described(&known.line, name, best),
+        description: described(known.line, name, best),
         title: title.clone(),
         across: "iteration",
         marks: marks(known, name, best),
@@ -42,11 +44,7 @@ pub(super) fn figure_of(known: &Known<'_>, name: &str, id: &str) -> Result<Strin
         label: human::metric_short,
         unit: Unit::Number,
     };
-    Ok(figure(
-        &title,
-        &chart.svg(),
-        &table(&known.line, name, best),
-    ))
+    Ok(figure(&title, &chart.svg(), &table(known.line, name, best)))
 }
 
 /// What was logged, else what checkpoints say; and what rollbacks left behind.
@@ -81,11 +79,11 @@ fn curves(known: &Known<'_>, name: &str) -> Result<Vec<Curve>, Failure> {
         None => curves.push(Curve {
             name: "at checkpoints".to_owned(),
             look: Look::First,
-            points: thinned(&points(&known.line), POINTS),
+            points: thinned(&points(known.line), POINTS),
             band: Vec::new(),
         }),
     }
-    let behind = points(&known.abandoned);
+    let behind = points(known.abandoned);
     if !behind.is_empty() {
         curves.push(Curve {
             name: "left behind by a rollback".to_owned(),

@@ -1,14 +1,19 @@
 //! `report`: one page that shows how jobs went.
 
+mod axis;
 mod chart;
 mod drift;
 mod job;
 mod known;
+mod lanes;
+mod lineage;
+mod mark;
 mod metric;
 mod page;
 mod saves;
 mod storage;
 mod thin;
+mod tree;
 
 use std::fs::File;
 use std::io::Read;
@@ -18,6 +23,8 @@ use ckptdb::interop::write_bytes;
 use ckptdb::{JobInfo, Store};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
+
+use known::Gathered;
 
 use crate::complete;
 use crate::failure::{Exit, Failure};
@@ -99,10 +106,11 @@ pub(crate) fn write(
 ) -> Result<u64, Failure> {
     let progress = Progress::start("drawing");
     let stats = store.stats()?;
+    let gathered = Gathered::read(store)?;
     let name = store.path().file_name().unwrap_or(store.path().as_os_str());
     let title = format!("ckptdb report: {}", name.to_string_lossy());
     let plain = Style::page();
-    let head = page::facts(&[
+    let mut facts = vec![
         ("made", human::rfc3339_seconds(plain.time())),
         ("store", store.path().display().to_string()),
         ("jobs", human::thousands(jobs.len() as u64)),
@@ -118,13 +126,17 @@ pub(crate) fn write(
             ),
         ),
         ("file", human::size(stats.allocated_bytes)),
-    ]);
+    ];
+    if gathered.damaged > 0 {
+        let places = human::count(gathered.damaged, "place", "places");
+        facts.push(("damaged", format!("{places}; `ckptdb verify` names them")));
+    }
     let mut sections = Vec::new();
     for (number, info) in jobs.iter().enumerate() {
-        let body = job::section(store, info, number, drift_bytes)?;
+        let body = job::section(store, info, &gathered, number, drift_bytes)?;
         sections.push((info.name.clone(), body));
     }
-    let html = page::page(&title, &head, &sections);
+    let html = page::page(&title, &page::facts(&facts), &sections);
     drop(progress);
     write_bytes(output, html.as_bytes())?;
     Ok(html.len() as u64)

@@ -47,10 +47,13 @@ impl Table {
         }
     }
 
-    pub(super) fn html(&self) -> String {
+    /// The table, in a frame that scrolls where it is too narrow.
+    fn html(&self, title: &str) -> String {
         let class = |is_number: bool| if is_number { " class=\"n\"" } else { "" };
         let mut html = format!(
-            "<div class=\"wide\"><table><caption class=\"soft\">{}</caption><thead><tr>",
+            "<div class=\"wide\" role=\"group\" aria-label=\"{}\" tabindex=\"0\"><table>\
+             <caption class=\"soft\">{}</caption><thead><tr>",
+            escaped(title),
             escaped(&self.caption)
         );
         for (heading, is_number) in &self.columns {
@@ -64,8 +67,13 @@ impl Table {
         html.push_str("</tr></thead><tbody>");
         for row in &self.rows {
             html.push_str("<tr>");
-            for (text, (_, is_number)) in row.iter().zip(&self.columns) {
-                let _ = write!(html, "<td{}>{}</td>", class(*is_number), escaped(text));
+            for (place, (text, (_, is_number))) in row.iter().zip(&self.columns).enumerate() {
+                let (class, text) = (class(*is_number), escaped(text));
+                let _ = if place == 0 {
+                    write!(html, "<th scope=\"row\"{class}>{text}</th>")
+                } else {
+                    write!(html, "<td{class}>{text}</td>")
+                };
             }
             html.push_str("</tr>");
         }
@@ -75,11 +83,11 @@ impl Table {
 
 /// A drawing with its heading, and the same in numbers below.
 pub(super) fn figure(title: &str, drawing: &str, table: &Table) -> String {
+    let table = table.html(title);
     format!(
-        "<figure><figcaption>{}</figcaption>{drawing}<details><summary>In numbers</summary>{}\
-         </details></figure>",
-        escaped(title),
-        table.html()
+        "<figure><figcaption><h3>{title}</h3></figcaption>{drawing}<details>\
+         <summary>{title} in numbers</summary>{table}</details></figure>",
+        title = escaped(title),
     )
 }
 

@@ -2,8 +2,10 @@
 
 use ckptdb::telemetry::{BLOCKED_SECONDS, Bucket, SAVE_SECONDS};
 
-use super::chart::{Chart, Curve, Look, Unit, short};
+use super::axis::{Unit, short};
+use super::chart::{Chart, Curve};
 use super::known::Known;
+use super::mark::Look;
 use super::page::{Table, figure};
 use super::thin::{as_f64, thinned};
 use crate::failure::Failure;

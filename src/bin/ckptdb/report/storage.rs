@@ -2,7 +2,9 @@
 
 use ckptdb::Checkpoint;
 
-use super::chart::{Chart, Curve, Look, Unit};
+use super::axis::{Unit, short};
+use super::chart::{Chart, Curve};
+use super::mark::Look;
 use super::page::{Table, figure};
 use super::thin::{as_f64, thinned};
 use crate::output::human;
@@ -100,7 +102,7 @@ fn times(line: &[Checkpoint], number: usize) -> String {
             band: Vec::new(),
         }],
         marks: Vec::new(),
-        label: |value| format!("{} s", super::chart::short(value)),
+        label: |value| format!("{} s", short(value)),
         unit: Unit::Number,
     };
     let rows = thinned(&gaps, ROWS).into_iter();

@@ -2,10 +2,11 @@
 //! markup.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ckptdb::session::SessionOptions;
 use ckptdb::telemetry::Batch;
-use ckptdb::{DType, Direction, Store};
+use ckptdb::{DType, Direction, MemoryMedium, Options, Store};
 
 use super::Stored;
 use crate::support::{vector, walk};
@@ -115,7 +116,12 @@ fn the_page_stands_alone_and_says_all_that_it_draws() {
         "In the median, a save was durable after ",
         "Drift of layers",
         "blocks.0",
-        "nq@1000",
+        "class=\"back\"",
+        " 1 checkpoint is deleted. A rollback to iteration 1,000 left 2 checkpoints behind. \
+         es forked from iteration 900.",
+        "It began as a fork of nq@900.",
+        "<td>forked to es</td>",
+        "<td>900</td>",
     ] {
         assert!(html.contains(text), "{text}");
     }
@@ -142,22 +148,79 @@ fn the_page_stands_alone_and_says_all_that_it_draws() {
     );
 }
 
-#[test]
-fn however_much_there_is_the_page_stays_small() {
+/// What the limits on a report are about.
+const CHECKPOINTS: u32 = 10_000;
+const POINTS: u32 = 1_000_000;
+const MOST_BYTES: u64 = 2_000_000;
+
+/// A store of so many checkpoints and points in all, of jobs that have equal shares, each with this
+/// many metrics. Every hundredth save goes back by two, and every thousandth begins a fork.
+fn large(jobs: u32, metrics: u32) -> Stored {
     let stored = Stored::new();
-    let store = Store::open(stored.path()).unwrap();
-    let job = store.job("long").unwrap();
-    for iteration in 0..1500_u32 {
-        let state = iteration.to_le_bytes();
-        let save = job.save(iteration.into()).bytes("x", &state);
-        save.metric("loss", 1.0 / f64::from(iteration + 1))
-            .commit()
-            .unwrap();
+    let medium = Arc::new(MemoryMedium::default());
+    let store = Store::create_in(medium.clone(), Options::default()).unwrap();
+    let names: Vec<String> = (0..metrics).map(|one| format!("metric-{one:02}")).collect();
+    let value = |at: u32| f64::from(at % 1000).sin();
+    for job in 0..jobs {
+        let name = format!("job-{job:03}");
+        let job = store.job(&name).unwrap();
+        job.declare_metric(&names[0], Direction::Max).unwrap();
+        let iterations = POINTS / jobs / metrics;
+        for first in (0..iterations).step_by(10_000) {
+            let mut batch = Batch::default();
+            for at in first..iterations.min(first + 10_000) {
+                let of_each = names.iter().map(|name| (name.as_str(), value(at)));
+                batch.log(at.into(), of_each).unwrap();
+            }
+            job.append(&batch).unwrap();
+        }
+        let mut ids = Vec::new();
+        for number in 1..=CHECKPOINTS / jobs {
+            let state = number.to_le_bytes();
+            let mut save = job.save((number * 7).into()).bytes("x", &state);
+            for name in &names {
+                save = save.metric(name, value(number));
+            }
+            if number % 100 == 0 {
+                save = save.parent(ids[ids.len() - 3]);
+            }
+            ids.push(save.commit().unwrap().checkpoint.id);
+            if number % 1000 == 0 {
+                let latest = job.latest().unwrap().unwrap();
+                latest.fork(&format!("{name}-{number}")).unwrap();
+            }
+        }
     }
-    drop((job, store));
-    assert_eq!(stored.run(&["report", "long"]).code(), 0);
-    let bytes = std::fs::metadata(stored.folder.path().join("report.html"))
-        .unwrap()
-        .len();
-    assert!(bytes < 150_000, "{bytes}");
+    drop(store);
+    std::fs::write(stored.path(), medium.to_vec()).unwrap();
+    stored
+}
+
+/// The bytes of a report on a store.
+fn bytes(stored: &Stored) -> u64 {
+    let said = stored.run(&["report", "--json"]);
+    assert_eq!(said.code(), 0, "{}", said.text());
+    said.json()["bytes"].as_u64().unwrap()
+}
+
+#[test]
+fn however_much_there_is_of_one_job_the_page_stays_small() {
+    let stored = large(1, 20);
+    let bytes = bytes(&stored);
+    assert!(bytes < MOST_BYTES, "{bytes}");
+    let html = std::fs::read_to_string(stored.folder.path().join("report.html")).unwrap();
+    assert!(
+        html.contains("from iteration 7 to 70,000"),
+        "all of it is told"
+    );
+}
+
+#[test]
+fn however_many_jobs_there_are_the_page_stays_small_and_says_what_it_leaves_out() {
+    let stored = large(100, 6);
+    let bytes = bytes(&stored);
+    assert!(bytes < MOST_BYTES, "{bytes}");
+    let html = std::fs::read_to_string(stored.folder.path().join("report.html")).unwrap();
+    assert!(html.contains("68 jobs, saved before these; `ckptdb report JOB` shows one"));
+    assert!(html.contains("3 more metrics are left out."), "{bytes}");
 }

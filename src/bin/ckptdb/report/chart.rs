@@ -92,7 +92,7 @@ impl Chart {
         }
         let finite = self.marks.iter().filter(|(_, value, _)| value.is_finite());
         let marks = finite.map(|(at, value, mark)| (x(*at), y(*value), *mark));
-        svg + &drawn(marks.collect()) + "</svg>" + &self.legend()
+        svg + &drawn(&marks.collect::<Vec<_>>()) + "</svg>" + &self.legend()
     }
 
     fn legend(&self) -> String {

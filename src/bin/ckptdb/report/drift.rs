@@ -6,6 +6,7 @@ use std::fmt::Write;
 use ckptdb::name::printable;
 use ckptdb::{Checkpoint, Error, ValueDiff};
 
+use super::job::Room;
 use super::page::{Table, escaped, figure};
 use super::thin::thinned;
 use crate::failure::Failure;
@@ -25,16 +26,12 @@ const ROW: f64 = 20.0;
 const BOTTOM: f64 = 24.0;
 
 /// A heat map of relative L2 norms by layer; nothing where there are no two checkpoints of tensors.
-pub(super) fn figure_of(
-    line: &[Checkpoint],
-    number: usize,
-    most_bytes: u64,
-) -> Result<String, Failure> {
-    let chosen = chosen(line, most_bytes);
+pub(super) fn figure_of(line: &[Checkpoint], number: usize, room: Room) -> Result<String, Failure> {
+    let chosen = chosen(line, room.drift);
     if chosen.len() < 2 {
         let note = "<p class=\"soft\">How layers drift is left out: two checkpoints are larger \
                     than --drift allows to read.</p>";
-        let is_large = line.len() > 1 && most_bytes > 0;
+        let is_large = line.len() > 1 && room.drift > 0;
         return Ok(if is_large { note } else { "" }.to_owned());
     }
     let (layers, columns) = moved(&chosen)?;
@@ -48,7 +45,7 @@ pub(super) fn figure_of(
     let largest = |row: &[Option<f64>]| row.iter().flatten().copied().fold(0.0, f64::max);
     let total = rows.len();
     rows.sort_by(|a, b| largest(&b.1).total_cmp(&largest(&a.1)));
-    rows.truncate(LAYERS);
+    rows.truncate(room.detail.most(LAYERS));
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     let title = "Drift of layers";
     let caption = format!(

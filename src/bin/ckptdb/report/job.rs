@@ -1,50 +1,50 @@
 //! What the page shows of a job.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use ckptdb::{JobInfo, SessionStats, Store, telemetry};
+use ckptdb::{SessionStats, Store};
 
-use super::known::{Gathered, Known};
+use super::known::Known;
 use super::page::facts;
+use super::thin::Detail;
 use super::{drift, lineage, metric, saves, storage};
 use crate::failure::Failure;
 use crate::output::human;
 
-/// Metrics that are shown of a job.
-const METRICS: usize = 24;
+/// Figures of a job beside those of its metrics, at most.
+pub(super) const OTHERS: usize = 5;
+
+/// What a page has room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) detail: Detail,
+    /// Metrics of each job.
+    pub(super) metrics: usize,
+    /// Bytes of tensors that are read for each.
+    pub(super) drift: u64,
+}
 
 /// All of a job.
 pub(super) fn section(
     store: &Store,
-    info: &JobInfo,
-    gathered: &Gathered,
+    known: &Known<'_>,
     number: usize,
-    drift_bytes: u64,
+    room: Room,
 ) -> Result<String, Failure> {
-    let known = Known::read(store, info, gathered)?;
-    let mut html = head(&known, &known.job.sessions()?);
-    let saved = known
-        .line
-        .iter()
-        .flat_map(|checkpoint| checkpoint.metrics.keys());
-    let mut names: BTreeSet<&String> = known.series.keys().chain(saved).collect();
-    names.retain(|name| !telemetry::is_own(name));
-    let total = names.len();
-    for (place, name) in names.into_iter().take(METRICS).enumerate() {
-        html += &metric::figure_of(&known, name, &format!("j{number}m{place}"))?;
+    let detail = room.detail;
+    let mut html = head(known, &known.job.sessions()?);
+    for (place, name) in known.metrics.iter().take(room.metrics).enumerate() {
+        html += &metric::figure_of(known, name, &format!("j{number}m{place}"), detail)?;
     }
-    if total > METRICS {
-        let more = total - METRICS;
-        let _ = write!(
-            html,
-            "<p class=\"soft\">{more} more metrics are left out.</p>"
-        );
+    let more = known.metrics.len().saturating_sub(room.metrics);
+    if more > 0 {
+        let more = human::count(more as u64, "more metric is", "more metrics are");
+        let _ = write!(html, "<p class=\"soft\">{more} left out.</p>");
     }
-    html += &storage::figures(known.line, number);
-    html += &saves::figure_of(&known, number)?;
-    html += &drift::figure_of(known.line, number, drift_bytes)?;
-    html += &lineage::figure_of(store, &known, number)?;
+    html += &storage::figures(known.line, number, detail);
+    html += &saves::figure_of(known, number, detail)?;
+    html += &drift::figure_of(known.line, number, room)?;
+    html += &lineage::figure_of(store, known, number, detail)?;
     Ok(html)
 }
 

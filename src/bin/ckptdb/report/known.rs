@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ckptdb::telemetry::Summary;
+use ckptdb::telemetry::{Summary, is_own};
 use ckptdb::{Checkpoint, CheckpointId, Error, Filter, Job, JobInfo, Store, Telemetry};
 
 use crate::failure::Failure;
@@ -135,6 +135,8 @@ pub(super) struct Known<'g> {
     pub(super) abandoned: &'g [Checkpoint],
     /// Deleted, and not reclaimed yet.
     pub(super) deleted: &'g [Checkpoint],
+    /// Names of metrics that were logged or saved.
+    pub(super) metrics: BTreeSet<String>,
 }
 
 impl<'g> Known<'g> {
@@ -148,13 +150,24 @@ impl<'g> Known<'g> {
         let of = |fate: fn(&Fates) -> &[Checkpoint]| {
             gathered.by_job.get(&info.name).map_or(&[][..], fate)
         };
+        let series = telemetry.summaries()?;
+        let line = of(|fates| &fates.line);
+        let saved = line.iter().flat_map(|checkpoint| checkpoint.metrics.keys());
+        let mut metrics: BTreeSet<String> = series.keys().cloned().collect();
+        for name in saved {
+            if !metrics.contains(name) {
+                metrics.insert(name.clone());
+            }
+        }
+        metrics.retain(|name| !is_own(name));
         Ok(Self {
-            series: telemetry.summaries()?,
+            series,
+            metrics,
             info,
             gathered,
             job,
             telemetry,
-            line: of(|fates| &fates.line),
+            line,
             abandoned: of(|fates| &fates.abandoned),
             deleted: of(|fates| &fates.deleted),
         })

@@ -58,7 +58,8 @@ impl Mark {
     /// Its outline around a point.
     fn path(self, x: f64, y: f64) -> String {
         match self {
-            Self::Saved => format!("M{:.1} {y:.1}a3 3 0 1 0 6 0a3 3 0 1 0-6 0", x - 3.0),
+            // A round pen makes it a dot.
+            Self::Saved => format!("M{x:.1} {y:.1}h0"),
             Self::Best => {
                 let mut path = String::new();
                 for corner in 0..10_u8 {
@@ -78,13 +79,18 @@ impl Mark {
     }
 }
 
-/// Marks at their places on a drawing; what is rare lies above what is frequent.
-pub(super) fn drawn(mut marks: Vec<(f64, f64, Mark)>) -> String {
-    marks.sort_by_key(|(_, _, mark)| (*mark == Mark::Best, *mark));
+/// Marks at their places on a drawing, in one path for each kind; what is rare lies above what is
+/// frequent.
+pub(super) fn drawn(marks: &[(f64, f64, Mark)]) -> String {
     let mut svg = String::new();
-    for (x, y, mark) in marks {
-        let (class, outline) = (mark.class(), mark.path(x, y));
-        let _ = write!(svg, "<path class=\"{class}\" d=\"{outline}\"/>");
+    let last = |mark: &&(Mark, &str)| mark.0 == Mark::Best;
+    let others = Mark::ALL.iter().filter(|mark| !last(mark));
+    for (kind, _) in others.chain(Mark::ALL.iter().filter(last)) {
+        let of_kind = marks.iter().filter(|(_, _, mark)| mark == kind);
+        let outline: String = of_kind.map(|(x, y, mark)| mark.path(*x, *y)).collect();
+        if !outline.is_empty() {
+            let _ = write!(svg, "<path class=\"{}\" d=\"{outline}\"/>", kind.class());
+        }
     }
     svg
 }

@@ -10,7 +10,7 @@ use super::chart::{Chart, Curve};
 use super::known::Known;
 use super::mark::{Look, Mark};
 use super::page::{Table, figure};
-use super::thin::{as_f64, thinned};
+use super::thin::{Detail, as_f64, thinned};
 use crate::failure::Failure;
 use crate::output::human;
 
@@ -21,8 +21,13 @@ const MARKS: usize = 300;
 const ROWS: usize = 60;
 
 /// A metric's curve: what was logged, else what checkpoints say, with a mark for each.
-pub(super) fn figure_of(known: &Known<'_>, name: &str, id: &str) -> Result<String, Failure> {
-    let curves = curves(known, name)?;
+pub(super) fn figure_of(
+    known: &Known<'_>,
+    name: &str,
+    id: &str,
+    detail: Detail,
+) -> Result<String, Failure> {
+    let curves = curves(known, name, detail)?;
     let info = known.info;
     let best = if info.metrics.contains_key(name) {
         known.job.best(name)?.map(|best| best.id)
@@ -39,16 +44,20 @@ pub(super) fn figure_of(known: &Known<'_>, name: &str, id: &str) -> Result<Strin
         description: described(known.line, name, best),
         title: title.clone(),
         across: "iteration",
-        marks: marks(known, name, best),
+        marks: marks(known, name, best, detail),
         curves,
         label: human::metric_short,
         unit: Unit::Number,
     };
-    Ok(figure(&title, &chart.svg(), &table(known.line, name, best)))
+    Ok(figure(
+        &title,
+        &chart.svg(),
+        &table(known.line, name, best, detail),
+    ))
 }
 
 /// What was logged, else what checkpoints say; and what rollbacks left behind.
-fn curves(known: &Known<'_>, name: &str) -> Result<Vec<Curve>, Failure> {
+fn curves(known: &Known<'_>, name: &str, detail: Detail) -> Result<Vec<Curve>, Failure> {
     let value = |found: &Checkpoint| found.metrics.get(name).copied();
     let at = |found: &Checkpoint| as_f64(found.iteration);
     let points = |found: &[Checkpoint]| -> Vec<(f64, f64)> {
@@ -61,7 +70,9 @@ fn curves(known: &Known<'_>, name: &str) -> Result<Vec<Curve>, Failure> {
     let mut curves = Vec::new();
     match logged {
         Some(last) => {
-            let buckets = known.telemetry.downsample(name, 0..=last, POINTS)?;
+            let buckets = known
+                .telemetry
+                .downsample(name, 0..=last, detail.most(POINTS))?;
             curves.push(Curve {
                 name: "logged (mean, and the range around it)".to_owned(),
                 look: Look::First,
@@ -79,7 +90,7 @@ fn curves(known: &Known<'_>, name: &str) -> Result<Vec<Curve>, Failure> {
         None => curves.push(Curve {
             name: "at checkpoints".to_owned(),
             look: Look::First,
-            points: thinned(&points(known.line), POINTS),
+            points: thinned(&points(known.line), detail.most(POINTS)),
             band: Vec::new(),
         }),
     }
@@ -88,7 +99,7 @@ fn curves(known: &Known<'_>, name: &str) -> Result<Vec<Curve>, Failure> {
         curves.push(Curve {
             name: "left behind by a rollback".to_owned(),
             look: Look::Faint,
-            points: thinned(&behind, POINTS),
+            points: thinned(&behind, detail.most(POINTS)),
             band: Vec::new(),
         });
     }
@@ -96,7 +107,12 @@ fn curves(known: &Known<'_>, name: &str) -> Result<Vec<Curve>, Failure> {
 }
 
 /// Where checkpoints are on a curve.
-fn marks(known: &Known<'_>, name: &str, best: Option<CheckpointId>) -> Vec<(f64, f64, Mark)> {
+fn marks(
+    known: &Known<'_>,
+    name: &str,
+    best: Option<CheckpointId>,
+    detail: Detail,
+) -> Vec<(f64, f64, Mark)> {
     let of = |found: &Checkpoint, mark: Mark| {
         Some((as_f64(found.iteration), *found.metrics.get(name)?, mark))
     };
@@ -115,9 +131,9 @@ fn marks(known: &Known<'_>, name: &str, best: Option<CheckpointId>) -> Vec<(f64,
         .iter()
         .filter_map(|found| of(found, Mark::Abandoned));
     let behind: Vec<_> = behind.collect();
-    let mut all = thinned(&saved, MARKS);
-    all.extend(thinned(&gone, MARKS / 2));
-    all.extend(thinned(&behind, MARKS / 2));
+    let mut all = thinned(&saved, detail.most(MARKS));
+    all.extend(thinned(&gone, detail.most(MARKS / 2)));
+    all.extend(thinned(&behind, detail.most(MARKS / 2)));
     let is_best = |found: &&Checkpoint| Some(found.id) == best;
     all.extend(
         known
@@ -165,13 +181,13 @@ fn described(line: &[Checkpoint], name: &str, best: Option<CheckpointId>) -> Str
     )
 }
 
-fn table(line: &[Checkpoint], name: &str, best: Option<CheckpointId>) -> Table {
+fn table(line: &[Checkpoint], name: &str, best: Option<CheckpointId>, detail: Detail) -> Table {
     let with: Vec<&Checkpoint> = line
         .iter()
         .filter(|found| found.metrics.contains_key(name))
         .collect();
     let mut shown: BTreeMap<CheckpointId, &Checkpoint> = BTreeMap::new();
-    for found in thinned(&with, ROWS) {
+    for found in thinned(&with, detail.most(ROWS)) {
         shown.insert(found.id, found);
     }
     let is_best = |found: &&&Checkpoint| Some(found.id) == best;

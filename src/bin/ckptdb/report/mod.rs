@@ -2,6 +2,7 @@
 
 mod axis;
 mod chart;
+mod descent;
 mod drift;
 mod job;
 mod known;
@@ -13,6 +14,7 @@ mod page;
 mod saves;
 mod storage;
 mod thin;
+mod told;
 mod tree;
 
 use std::fs::File;
@@ -24,12 +26,20 @@ use ckptdb::{JobInfo, Store};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
-use known::Gathered;
+use job::Room;
+use known::{Gathered, Known};
+use thin::Detail;
 
 use crate::complete;
 use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Progress, Style, human};
+
+/// Jobs that are shown, at most: those that were saved last.
+const JOBS: usize = 32;
+/// Metrics that are shown of a job, and of all jobs together, about.
+const METRICS: usize = 24;
+const ALL_METRICS: usize = 96;
 
 /// Options of `report`.
 #[derive(Debug, clap::Args)]
@@ -132,12 +142,49 @@ pub(crate) fn write(
         facts.push(("damaged", format!("{places}; `ckptdb verify` names them")));
     }
     let mut sections = Vec::new();
-    for (number, info) in jobs.iter().enumerate() {
-        let body = job::section(store, info, &gathered, number, drift_bytes)?;
-        sections.push((info.name.clone(), body));
+    let (shown, left_out) = newest(jobs);
+    let mut all = Vec::new();
+    for info in shown {
+        all.push(Known::read(store, info, &gathered)?);
+    }
+    let room = room(&all, drift_bytes);
+    for (number, known) in all.iter().enumerate() {
+        let body = job::section(store, known, number, room)?;
+        sections.push((known.info.name.clone(), body));
+    }
+    if left_out > 0 {
+        let rest = human::count(left_out as u64, "job", "jobs");
+        let how = "`ckptdb report JOB` shows one";
+        facts.push(("left out", format!("{rest}, saved before these; {how}")));
     }
     let html = page::page(&title, &page::facts(&facts), &sections);
     drop(progress);
     write_bytes(output, html.as_bytes())?;
     Ok(html.len() as u64)
+}
+
+/// The jobs that were saved last, in their order, and how many others there are.
+fn newest(jobs: &[JobInfo]) -> (Vec<&JobInfo>, usize) {
+    let mut times: Vec<_> = jobs.iter().map(|job| job.last_saved_at).collect();
+    times.sort_unstable_by(|a, b| b.cmp(a));
+    let limit = times.get(JOBS - 1).copied().flatten();
+    let mut shown: Vec<&JobInfo> = jobs.iter().collect();
+    if jobs.len() > JOBS {
+        shown.retain(|job| job.last_saved_at >= limit);
+        shown.truncate(JOBS);
+    }
+    let left_out = jobs.len() - shown.len();
+    (shown, left_out)
+}
+
+/// What there is room for where all these are shown.
+fn room(all: &[Known<'_>], drift: u64) -> Room {
+    let jobs = all.len().max(1);
+    let metrics = (ALL_METRICS / jobs).clamp(2, METRICS);
+    let figures = |known: &Known<'_>| known.metrics.len().min(metrics) + job::OTHERS;
+    Room {
+        detail: Detail::of(all.iter().map(figures).sum()),
+        metrics,
+        drift: drift / jobs as u64,
+    }
 }

@@ -7,7 +7,7 @@ use super::chart::{Chart, Curve};
 use super::known::Known;
 use super::mark::Look;
 use super::page::{Table, figure};
-use super::thin::{as_f64, thinned};
+use super::thin::{Detail, as_f64, thinned};
 use crate::failure::Failure;
 use crate::output::human;
 
@@ -16,13 +16,19 @@ const POINTS: usize = 300;
 const ROWS: usize = 30;
 
 /// What sessions noted, as a figure; nothing of a job that none has trained.
-pub(super) fn figure_of(known: &Known<'_>, number: usize) -> Result<String, Failure> {
+pub(super) fn figure_of(
+    known: &Known<'_>,
+    number: usize,
+    detail: Detail,
+) -> Result<String, Failure> {
     let means = |series: &str| -> Result<Vec<Bucket>, Failure> {
         let Some(summary) = known.series.get(series) else {
             return Ok(Vec::new());
         };
         let last = summary.last.0;
-        let mut buckets = known.telemetry.downsample(series, 0..=last, POINTS)?;
+        let mut buckets = known
+            .telemetry
+            .downsample(series, 0..=last, detail.most(POINTS))?;
         buckets.retain(|bucket| bucket.count > 0);
         Ok(buckets)
     };
@@ -63,15 +69,17 @@ pub(super) fn figure_of(known: &Known<'_>, number: usize) -> Result<String, Fail
         unit: Unit::Number,
     };
     let both: Vec<(&Bucket, &Bucket)> = took.iter().zip(&blocked).collect();
-    let rows = thinned(&both, ROWS).into_iter().map(|(took, blocked)| {
-        vec![
-            human::thousands(took.first),
-            seconds(took.mean),
-            seconds(blocked.mean),
-        ]
-    });
+    let rows = thinned(&both, detail.most(ROWS))
+        .into_iter()
+        .map(|(took, blocked)| {
+            vec![
+                human::thousands(took.first),
+                seconds(took.mean),
+                seconds(blocked.mean),
+            ]
+        });
     let table = Table::new(
-        format!("{} of {} points", ROWS.min(both.len()), both.len()),
+        format!("{} of {} points", rows.len(), both.len()),
         &[
             ("iteration", true),
             ("until it was durable", true),

@@ -6,7 +6,7 @@ use super::axis::{Unit, short};
 use super::chart::{Chart, Curve};
 use super::mark::Look;
 use super::page::{Table, figure};
-use super::thin::{as_f64, thinned};
+use super::thin::{Detail, as_f64, thinned};
 use crate::output::human;
 
 /// Points of a curve, and rows of a table, at most.
@@ -14,7 +14,7 @@ const POINTS: usize = 300;
 const ROWS: usize = 30;
 
 /// The job's sizes and times, as two figures; nothing of a job with one checkpoint.
-pub(super) fn figures(line: &[Checkpoint], number: usize) -> String {
+pub(super) fn figures(line: &[Checkpoint], number: usize, detail: Detail) -> String {
     if line.len() < 2 {
         return String::new();
     }
@@ -25,7 +25,7 @@ pub(super) fn figures(line: &[Checkpoint], number: usize) -> String {
         new = new.saturating_add(checkpoint.new_bytes);
         sums.push((checkpoint.iteration, logical, new));
     }
-    let shown = thinned(&sums, POINTS);
+    let shown = thinned(&sums, detail.most(POINTS));
     let curve = |name: &str, look, of: &dyn Fn(&(u64, u64, u64)) -> u64| Curve {
         name: name.to_owned(),
         look,
@@ -54,7 +54,7 @@ pub(super) fn figures(line: &[Checkpoint], number: usize) -> String {
         label: bytes,
         unit: Unit::Bytes,
     };
-    let rows = thinned(&sums, ROWS)
+    let rows = thinned(&sums, detail.most(ROWS))
         .into_iter()
         .map(|(iteration, logical, new)| {
             vec![
@@ -64,15 +64,15 @@ pub(super) fn figures(line: &[Checkpoint], number: usize) -> String {
             ]
         });
     let table = Table::new(
-        format!("{} of {} checkpoints", ROWS.min(line.len()), line.len()),
+        format!("{} of {} checkpoints", rows.len(), line.len()),
         &[("iteration", true), ("bytes", true), ("new", true)],
         rows,
     );
-    figure("Storage", &sizes.svg(), &table) + &times(line, number)
+    figure("Storage", &sizes.svg(), &table) + &times(line, number, detail)
 }
 
 /// The time between saves.
-fn times(line: &[Checkpoint], number: usize) -> String {
+fn times(line: &[Checkpoint], number: usize, detail: Detail) -> String {
     let gaps: Vec<(u64, i64)> = line
         .windows(2)
         .filter_map(|pair| {
@@ -95,7 +95,7 @@ fn times(line: &[Checkpoint], number: usize) -> String {
         curves: vec![Curve {
             name: "seconds".to_owned(),
             look: Look::First,
-            points: thinned(&gaps, POINTS)
+            points: thinned(&gaps, detail.most(POINTS))
                 .into_iter()
                 .map(|(iteration, gap)| (as_f64(iteration), seconds(gap)))
                 .collect(),
@@ -105,10 +105,10 @@ fn times(line: &[Checkpoint], number: usize) -> String {
         label: |value| format!("{} s", short(value)),
         unit: Unit::Number,
     };
-    let rows = thinned(&gaps, ROWS).into_iter();
+    let rows = thinned(&gaps, detail.most(ROWS)).into_iter();
     let rows = rows.map(|(iteration, gap)| vec![human::thousands(iteration), human::duration(gap)]);
     let table = Table::new(
-        format!("{} of {} saves", ROWS.min(gaps.len()), gaps.len()),
+        format!("{} of {} saves", rows.len(), gaps.len()),
         &[("iteration", true), ("since the save before", true)],
         rows,
     );

@@ -1,5 +1,28 @@
 //! Fewer of many, so that a picture stays small.
 
+/// Figures up to which each is drawn in full.
+const FULL: usize = 24;
+/// What is left of anything, however many figures there are.
+const LEAST: usize = 6;
+
+/// How much each figure shows: less where there are many, so that the page stays small.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Detail {
+    figures: usize,
+}
+
+impl Detail {
+    /// That of a page with so many figures.
+    pub(super) const fn of(figures: usize) -> Self {
+        Self { figures }
+    }
+
+    /// How many there may be of what a figure has at most `ordinary` of.
+    pub(super) fn most(self, ordinary: usize) -> usize {
+        (ordinary * FULL / self.figures.max(FULL)).max(LEAST)
+    }
+}
+
 /// Evenly chosen, the first and the last among them.
 pub(super) fn thinned<T: Clone>(all: &[T], most: usize) -> Vec<T> {
     if all.len() <= most {
@@ -21,6 +44,13 @@ pub(super) fn as_f64(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_figures_share_what_few_have_each() {
+        assert_eq!(Detail::of(2).most(400), 400);
+        assert_eq!(Detail::of(FULL * 4).most(400), 100);
+        assert_eq!(Detail::of(1_000_000).most(400), LEAST);
+    }
 
     #[test]
     fn what_is_thinned_keeps_its_ends() {

@@ -53,7 +53,7 @@ pub(super) struct Branch {
     /// Its number, by which others part from it.
     pub(super) lane: usize,
     pub(super) from: Option<Point>,
-    /// Its iterations; of these, the first and the last are its ends.
+    /// The iterations of its ends.
     pub(super) points: Vec<u64>,
     pub(super) marks: Vec<(u64, Mark)>,
 }
@@ -126,7 +126,7 @@ impl Tree {
         }
         let has = |mark: Mark| marks.iter().any(|(_, _, found)| *found == mark);
         let legend = legend(&self.curves(), has);
-        svg + &drawn(marks) + "</svg>" + &legend
+        svg + &drawn(&marks) + "</svg>" + &legend
     }
 
     /// The job's own lane, and what leads to it; its marks.

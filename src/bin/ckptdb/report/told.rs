@@ -1,0 +1,156 @@
+//! The lineage in words: for whoever does not see the drawing, and in a table.
+
+use std::collections::BTreeSet;
+
+use ckptdb::name::printable;
+use ckptdb::{Checkpoint, Store};
+
+use super::descent::{Lineage, before};
+use super::page::Table;
+use super::thin::Detail;
+use crate::commands::marks::{Marks, events, notes};
+use crate::failure::Failure;
+use crate::output::{Style, human};
+
+/// Rows of the table, and of these the ones that are there for more than their age.
+const ROWS: usize = 60;
+const NOTABLE: usize = 20;
+/// Branches that the description names.
+const NAMED: usize = 5;
+
+impl Lineage<'_> {
+    /// What the drawing shows, for whoever does not see it.
+    pub(super) fn described(&self) -> String {
+        let own = self.own();
+        let mut text = match (own.first(), own.last()) {
+            (Some(first), Some(last)) => format!(
+                "The job's line has {}, from iteration {} to {}.",
+                human::checkpoints(own.len() as u64),
+                human::thousands(self.iteration(*first)),
+                human::thousands(self.iteration(*last)),
+            ),
+            _ => "The job's line is empty.".to_owned(),
+        };
+        let deleted = self.known.deleted.len() as u64;
+        if deleted > 0 {
+            let deleted = human::count(deleted, "checkpoint is", "checkpoints are");
+            text += &format!(" {deleted} deleted.");
+        }
+        if let Some(source) = self.source() {
+            text += &format!(" It began as a fork of {source}.");
+        }
+        for behind in self.behind().iter().take(NAMED) {
+            let count = human::checkpoints(behind.nodes.len() as u64);
+            text += &match behind.from {
+                Some(from) => format!(
+                    " A rollback to iteration {} left {count} behind.",
+                    human::thousands(self.iteration(from))
+                ),
+                None => format!(" A rollback left {count} behind."),
+            };
+        }
+        for (place, fork) in self.forks.iter().take(NAMED) {
+            let iteration = human::thousands(self.iteration(*place));
+            text += &format!(
+                " {} forked from iteration {iteration}.",
+                printable(&fork.job)
+            );
+        }
+        let named = self.behind().len().min(NAMED) + self.forks.len().min(NAMED);
+        let more = self.behind().len() + self.forks.len() - named;
+        if more > 0 {
+            text += &format!(
+                " {} not named here.",
+                human::count(more as u64, "line is", "lines are")
+            );
+        }
+        text
+    }
+
+    /// The newest, and those at which something began or ended.
+    pub(super) fn table(&self, store: &Store, detail: Detail) -> Result<Table, Failure> {
+        let mut notable: BTreeSet<usize> =
+            self.behind().iter().filter_map(|one| one.from).collect();
+        notable.extend(
+            self.behind()
+                .iter()
+                .filter_map(|one| one.nodes.last().copied()),
+        );
+        notable.extend(self.forks.iter().map(|(place, _)| *place));
+        notable.extend(
+            self.best
+                .iter()
+                .filter_map(|id| self.places.get(id).copied()),
+        );
+        notable.extend(self.own().first());
+        let mut shown: BTreeSet<usize> = notable
+            .into_iter()
+            .rev()
+            .take(detail.most(NOTABLE))
+            .collect();
+        for place in (0..self.found.len()).rev() {
+            if shown.len() >= detail.most(ROWS) {
+                break;
+            }
+            shown.insert(place);
+        }
+        let marks = Marks::read(store, std::slice::from_ref(self.known.info))?;
+        let shown: Vec<&Checkpoint> = shown
+            .iter()
+            .rev()
+            .filter_map(|place| self.found.get(*place).copied())
+            .collect();
+        let caption = format!(
+            "{} of {} checkpoints, the newest first",
+            shown.len(),
+            self.found.len()
+        );
+        let headings = [
+            "iteration",
+            "continues",
+            "saved",
+            "events",
+            "metrics",
+            "notes",
+        ];
+        let columns = headings.map(|heading| (heading, heading == "iteration"));
+        let rows = shown.into_iter().map(|one| {
+            let mut notes = vec![notes(one, &marks, &Style::page()).text().to_owned()];
+            notes.extend(self.best.contains(&one.id).then(|| "best".to_owned()));
+            let forks = self.known.gathered.forks(one.id).iter();
+            notes.extend(forks.map(|fork| format!("forked to {}", printable(&fork.job))));
+            notes.retain(|note| !note.is_empty());
+            vec![
+                human::thousands(one.iteration),
+                self.continued(store, one),
+                human::rfc3339_seconds(one.saved_at),
+                events(one),
+                human::metrics(one.metrics.iter()),
+                notes.join(", "),
+            ]
+        });
+        Ok(Table::new(caption, &columns, rows))
+    }
+
+    /// What a checkpoint continues, in words.
+    fn continued(&self, store: &Store, one: &Checkpoint) -> String {
+        if one.forked_from.is_some() {
+            return self.source().unwrap_or_default();
+        }
+        let Some(parent) = one.parent else {
+            return "-".to_owned();
+        };
+        match self.places.get(&parent) {
+            Some(place) => human::thousands(self.iteration(*place)),
+            None => before(store, one.id).map_or_else(
+                || format!("{parent}, which is gone"),
+                |before| {
+                    format!(
+                        "{}; {parent} between is gone",
+                        human::thousands(before.iteration)
+                    )
+                },
+            ),
+        }
+    }
+}

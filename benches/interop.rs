@@ -5,11 +5,13 @@
 //! cargo bench --bench interop -- diff 2048
 //! cargo bench --bench interop -- import 100 50
 //! cargo bench --bench interop -- report 10000 1000000
+//! cargo bench --bench interop -- report 10000 1000000 100
 //! ```
 //!
 //! The number is that of MiB of a checkpoint, of which a tenth differs; or those of files and of
-//! MiB of each; or of checkpoints and of points. Medians of three rounds in turn. Files go to
-//! `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are removed.
+//! MiB of each; or of checkpoints, of points, and of the jobs that share them. Medians of three
+//! rounds in turn. Files go to `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are
+//! removed.
 
 #![expect(
     clippy::unwrap_used,
@@ -53,7 +55,10 @@ fn main() {
     match arguments.first().map_or("", String::as_str) {
         "import" => import(folder.path(), number(1, 20), number(2, 50)),
         "diff" => diff(folder.path(), number(1, 512)),
-        "report" => report(folder.path(), number(1, 1_000), number(2, 100_000)),
+        "report" => {
+            let counts = [(1, 1_000), (2, 100_000), (3, 1)];
+            report(folder.path(), counts.map(|(at, usual)| number(at, usual)));
+        }
         // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
         _ => println!("say what to measure: diff, import, or report"),
     }
@@ -167,27 +172,28 @@ fn import(folder: &Path, files: u64, mib: u64) {
     }
 }
 
-fn report(folder: &Path, checkpoints: u64, points: u64) {
+fn report(folder: &Path, [checkpoints, points, jobs]: [u64; 3]) {
     let path = folder.join("report.ckptdb");
     let store = Store::create(&path).unwrap();
-    let job = store.job("agent").unwrap();
-    job.declare_metric("reward", Direction::Max).unwrap();
     let value = |at: u64| f64::from(u32::try_from(at % 1_000).unwrap()).sin();
-    for first in (0..points).step_by(50_000) {
-        let mut batch = Batch::default();
-        for at in first..points.min(first + 50_000) {
-            batch.log(at, [("loss", value(at))]).unwrap();
+    let (saves, logged) = (checkpoints / jobs, points / jobs);
+    for number in 0..jobs {
+        let job = store.job(&format!("agent-{number}")).unwrap();
+        job.declare_metric("reward", Direction::Max).unwrap();
+        for first in (0..logged).step_by(50_000) {
+            let mut batch = Batch::default();
+            for at in first..logged.min(first + 50_000) {
+                batch.log(at, [("loss", value(at))]).unwrap();
+            }
+            job.append(&batch).unwrap();
         }
-        job.append(&batch).unwrap();
+        for number in 1..=saves {
+            let state = number.to_le_bytes();
+            let save = job.save(number * logged / saves).bytes("state", &state);
+            save.metric("reward", value(number)).commit().unwrap();
+        }
     }
-    for number in 1..=checkpoints {
-        let state = number.to_le_bytes();
-        let save = job
-            .save(number * points / checkpoints)
-            .bytes("state", &state);
-        save.metric("reward", value(number)).commit().unwrap();
-    }
-    drop((job, store));
+    drop(store);
     let output = folder.join("report.html");
     let (mut lists, mut reports) = (Vec::new(), Vec::new());
     let program = |arguments: &[&str]| {
@@ -208,7 +214,7 @@ fn report(folder: &Path, checkpoints: u64, points: u64) {
     }
     let (list, report) = (median(lists), median(reports));
     let bytes = output.metadata().unwrap().len();
-    println!("{checkpoints} checkpoints, {points} points");
+    println!("{checkpoints} checkpoints, {points} points, jobs: {jobs}");
     println!(
         "  ls --all {list:?}, report {report:?}: {:.2}, {bytes} bytes",
         ratio(report, list)

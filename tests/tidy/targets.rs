@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::source::{Checkout, Fault, Source, has_extension, module_folder};
+use crate::source::{Checkout, Fault, Page, Source, has_extension, module_folder};
 use crate::tree::{self, Tree};
 
 const RULE: &str = "orphans";
@@ -101,18 +101,50 @@ pub(crate) fn check_orphans(checkout: &Checkout) -> Vec<Fault> {
     let Some(script) = checkout.script(".ci/run") else {
         return out;
     };
-    for page in checkout
-        .pages()
+    out.extend(unused_scripts(checkout, &script.text));
+    out
+}
+
+/// Scripts of the tests in Python that `.ci/run` does not name, and none that it names takes in.
+fn unused_scripts(checkout: &Checkout, named: &str) -> Vec<Fault> {
+    let scripts = checkout.pages();
+    let scripts: Vec<&Page> = scripts
         .filter(|page| has_extension(&page.path, "py"))
-    {
-        let folder = page.path.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let is_run =
-            script.text.contains(&page.path) || script.text.contains(&format!("{folder}/*.py"));
-        if page.path.starts_with("tests/") && !is_run {
-            out.push(page.fault(1, RULE, ".ci/run does not run this script"));
+        .collect();
+    let folder = |page: &Page| {
+        let parts = page.path.rsplit_once('/');
+        parts.map_or(String::new(), |(folder, _)| folder.to_owned())
+    };
+    let is_named = |page: &&&Page| {
+        let all = format!("{}/*.py", folder(page));
+        named.contains(&page.path) || named.contains(&all)
+    };
+    let mut run: BTreeSet<&str> = BTreeSet::new();
+    let mut next: Vec<&Page> = scripts.iter().filter(is_named).copied().collect();
+    while let Some(page) = next.pop() {
+        if run.insert(&page.path) {
+            let imported = imported(&page.text);
+            let paths: BTreeSet<String> = imported
+                .map(|name| format!("{}/{name}.py", folder(page)))
+                .collect();
+            next.extend(scripts.iter().filter(|other| paths.contains(&other.path)));
         }
     }
-    out
+    let unused = scripts
+        .iter()
+        .filter(|page| page.path.starts_with("tests/") && !run.contains(&*page.path));
+    unused
+        .map(|page| page.fault(1, RULE, ".ci/run does not run this script"))
+        .collect()
+}
+
+/// The modules that a script in Python takes in: `import a`, `from a import b`.
+fn imported(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let is_import = matches!(words.next()?, "import" | "from");
+        words.next().filter(|_| is_import)
+    })
 }
 
 /// Every file with a fuzz target is registered, and what is registered exists.
@@ -202,6 +234,21 @@ mod tests {
             (".ci/run", "for t in tests/python/*.py"),
         ];
         assert_eq!(orphans(&files).len(), 0);
+    }
+
+    #[test]
+    fn a_script_that_one_that_is_run_imports_is_run() {
+        let found = orphans(&[
+            ("tests/python/a.py", "import os\nimport b\n"),
+            ("tests/python/b.py", "from c import d\n"),
+            ("tests/python/c.py", ""),
+            ("tests/python/d.py", ""),
+            ("tests/other/b.py", ""),
+            (".ci/run", "python tests/python/a.py"),
+        ]);
+        let what = "orphans: .ci/run does not run this script";
+        let left = ["tests/python/d.py", "tests/other/b.py"];
+        assert_eq!(found, left.map(|path| format!("{path}:1: {what}")));
     }
 
     #[test]

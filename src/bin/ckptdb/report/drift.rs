@@ -6,9 +6,8 @@ use std::fmt::Write;
 use ckptdb::name::printable;
 use ckptdb::{Checkpoint, Error, ValueDiff};
 
-use super::job::Room;
 use super::page::{Table, escaped, figure};
-use super::thin::thinned;
+use super::thin::{Room, thinned};
 use crate::failure::Failure;
 use crate::layers::layer_of;
 use crate::output::human;

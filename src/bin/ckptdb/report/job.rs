@@ -6,23 +6,13 @@ use ckptdb::{SessionStats, Store};
 
 use super::known::Known;
 use super::page::facts;
-use super::thin::Detail;
+use super::thin::Room;
 use super::{drift, lineage, metric, saves, storage};
 use crate::failure::Failure;
 use crate::output::human;
 
 /// Figures of a job beside those of its metrics, at most.
 pub(super) const OTHERS: usize = 5;
-
-/// What a page has room for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Room {
-    pub(super) detail: Detail,
-    /// Metrics of each job.
-    pub(super) metrics: usize,
-    /// Bytes of tensors that are read for each.
-    pub(super) drift: u64,
-}
 
 /// All of a job.
 pub(super) fn section(

@@ -54,8 +54,8 @@ pub(super) fn lanes(nodes: &[Node], before: &dyn Fn(usize) -> Option<u64>) -> Ve
     lanes
 }
 
-/// Rows below the first for lanes that begin and end there: a lane is below all that begin above its
-/// span, so that what leads down to them crosses none.
+/// Rows below the first for lanes that begin and end there: a lane is below all that begin within
+/// its span, so that what leads down to them crosses none.
 pub(super) fn rows(spans: &[(f64, f64)]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..spans.len()).collect();
     order.sort_by(|a, b| spans[*b].0.total_cmp(&spans[*a].0));

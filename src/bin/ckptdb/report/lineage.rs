@@ -1,5 +1,7 @@
 //! The lineage of a job as a figure: its line, what rollbacks left behind, and forks.
 
+use std::fmt::Write;
+
 use ckptdb::name::printable;
 use ckptdb::{Checkpoint, Store};
 
@@ -35,7 +37,7 @@ pub(super) fn figure_of(
     let mut drawing = tree.svg();
     if left_out > 0 {
         let lines = human::count(left_out as u64, "line is", "lines are");
-        drawing += &format!("<p class=\"soft\">{lines} left out.</p>");
+        let _ = write!(drawing, "<p class=\"soft\">{lines} left out.</p>");
     }
     let table = lineage.table(store, detail)?;
     Ok(figure("Lineage", &drawing, &table))

@@ -26,9 +26,8 @@ use ckptdb::{JobInfo, Store};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
-use job::Room;
 use known::{Gathered, Known};
-use thin::Detail;
+use thin::{Detail, Room};
 
 use crate::complete;
 use crate::failure::{Exit, Failure};
@@ -53,7 +52,7 @@ pub(crate) struct Args {
     /// Replace a file that is no report.
     #[arg(short, long)]
     force: bool,
-    /// Bytes of tensors that are read to see how layers drift; 0 for none.
+    /// Bytes of tensors that are read to see how layers drift, of all jobs together; 0 for none.
     #[arg(long, value_name = "SIZE", default_value = "256MiB")]
     #[arg(value_parser = ckptdb::config::size)]
     drift: u64,

@@ -21,17 +21,7 @@ pub(super) fn figure_of(
     number: usize,
     detail: Detail,
 ) -> Result<String, Failure> {
-    let means = |series: &str| -> Result<Vec<Bucket>, Failure> {
-        let Some(summary) = known.series.get(series) else {
-            return Ok(Vec::new());
-        };
-        let last = summary.last.0;
-        let mut buckets = known
-            .telemetry
-            .downsample(series, 0..=last, detail.most(POINTS))?;
-        buckets.retain(|bucket| bucket.count > 0);
-        Ok(buckets)
-    };
+    let means = |series: &str| means(known, series, detail.most(POINTS));
     let (blocked, took) = (means(BLOCKED_SECONDS)?, means(SAVE_SECONDS)?);
     if took.is_empty() {
         return Ok(String::new());
@@ -68,17 +58,31 @@ pub(super) fn figure_of(
         label: seconds,
         unit: Unit::Number,
     };
-    let both: Vec<(&Bucket, &Bucket)> = took.iter().zip(&blocked).collect();
-    let rows = thinned(&both, detail.most(ROWS))
-        .into_iter()
-        .map(|(took, blocked)| {
-            vec![
-                human::thousands(took.first),
-                seconds(took.mean),
-                seconds(blocked.mean),
-            ]
-        });
-    let table = Table::new(
+    let table = table(&took, &blocked, detail.most(ROWS));
+    Ok(figure(title, &chart.svg(), &table))
+}
+
+/// A series in so many parts; nothing where there is none.
+fn means(known: &Known<'_>, series: &str, most: usize) -> Result<Vec<Bucket>, Failure> {
+    let Some(summary) = known.series.get(series) else {
+        return Ok(Vec::new());
+    };
+    let last = summary.last.0;
+    let mut buckets = known.telemetry.downsample(series, 0..=last, most)?;
+    buckets.retain(|bucket| bucket.count > 0);
+    Ok(buckets)
+}
+
+fn table(took: &[Bucket], blocked: &[Bucket], most: usize) -> Table {
+    let both: Vec<(&Bucket, &Bucket)> = took.iter().zip(blocked).collect();
+    let rows = thinned(&both, most).into_iter().map(|(took, blocked)| {
+        vec![
+            human::thousands(took.first),
+            seconds(took.mean),
+            seconds(blocked.mean),
+        ]
+    });
+    Table::new(
         format!("{} of {} points", rows.len(), both.len()),
         &[
             ("iteration", true),
@@ -86,8 +90,7 @@ pub(super) fn figure_of(
             ("the training waited", true),
         ],
         rows,
-    );
-    Ok(figure(title, &chart.svg(), &table))
+    )
 }
 
 fn seconds(value: f64) -> String {

@@ -23,6 +23,16 @@ impl Detail {
     }
 }
 
+/// What a page has room for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) detail: Detail,
+    /// Metrics of each job.
+    pub(super) metrics: usize,
+    /// Bytes of tensors that are read for each.
+    pub(super) drift: u64,
+}
+
 /// Evenly chosen, the first and the last among them.
 pub(super) fn thinned<T: Clone>(all: &[T], most: usize) -> Vec<T> {
     if all.len() <= most {

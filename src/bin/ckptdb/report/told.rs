@@ -22,7 +22,7 @@ impl Lineage<'_> {
     /// What the drawing shows, for whoever does not see it.
     pub(super) fn described(&self) -> String {
         let own = self.own();
-        let mut text = match (own.first(), own.last()) {
+        let mut told = vec![match (own.first(), own.last()) {
             (Some(first), Some(last)) => format!(
                 "The job's line has {}, from iteration {} to {}.",
                 human::checkpoints(own.len() as u64),
@@ -30,41 +30,38 @@ impl Lineage<'_> {
                 human::thousands(self.iteration(*last)),
             ),
             _ => "The job's line is empty.".to_owned(),
-        };
+        }];
         let deleted = self.known.deleted.len() as u64;
         if deleted > 0 {
             let deleted = human::count(deleted, "checkpoint is", "checkpoints are");
-            text += &format!(" {deleted} deleted.");
+            told.push(format!("{deleted} deleted."));
         }
-        if let Some(source) = self.source() {
-            text += &format!(" It began as a fork of {source}.");
-        }
-        for behind in self.behind().iter().take(NAMED) {
+        let source = self.source();
+        told.extend(source.map(|source| format!("It began as a fork of {source}.")));
+        told.extend(self.behind().iter().take(NAMED).map(|behind| {
             let count = human::checkpoints(behind.nodes.len() as u64);
-            text += &match behind.from {
-                Some(from) => format!(
-                    " A rollback to iteration {} left {count} behind.",
-                    human::thousands(self.iteration(from))
-                ),
-                None => format!(" A rollback left {count} behind."),
-            };
-        }
-        for (place, fork) in self.forks.iter().take(NAMED) {
+            match behind
+                .from
+                .map(|from| human::thousands(self.iteration(from)))
+            {
+                Some(from) => format!("A rollback to iteration {from} left {count} behind."),
+                None => format!("A rollback left {count} behind."),
+            }
+        }));
+        told.extend(self.forks.iter().take(NAMED).map(|(place, fork)| {
             let iteration = human::thousands(self.iteration(*place));
-            text += &format!(
-                " {} forked from iteration {iteration}.",
+            format!(
+                "{} forked from iteration {iteration}.",
                 printable(&fork.job)
-            );
-        }
+            )
+        }));
         let named = self.behind().len().min(NAMED) + self.forks.len().min(NAMED);
-        let more = self.behind().len() + self.forks.len() - named;
+        let more = (self.behind().len() + self.forks.len() - named) as u64;
         if more > 0 {
-            text += &format!(
-                " {} not named here.",
-                human::count(more as u64, "line is", "lines are")
-            );
+            let lines = human::count(more, "line is", "lines are");
+            told.push(format!("{lines} not named here."));
         }
-        text
+        told.join(" ")
     }
 
     /// The newest, and those at which something began or ended.

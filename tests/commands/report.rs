@@ -213,16 +213,21 @@ fn however_much_there_is_of_one_job_the_page_stays_small() {
         html.contains("from iteration 7 to 70,000"),
         "all of it is told"
     );
+    assert!(
+        html.contains("lines are left out."),
+        "of 20 lines and 10 forks"
+    );
 }
 
 #[test]
 fn however_many_jobs_there_are_the_page_stays_small_and_says_what_it_leaves_out() {
-    let stored = large(100, 6);
+    let stored = large(100, 7);
     let bytes = bytes(&stored);
     assert!(bytes < MOST_BYTES, "{bytes}");
     let html = std::fs::read_to_string(stored.folder.path().join("report.html")).unwrap();
     assert!(html.contains("68 jobs, saved before these; `ckptdb report JOB` shows one"));
-    assert!(html.contains("3 more metrics are left out."), "{bytes}");
+    assert!(html.contains("4 more metrics are left out."), "{bytes}");
+    assert!(html.contains(" and 1 more</td>"), "of seven, six");
 }
 
 #[test]

@@ -15,6 +15,8 @@ use crate::output::{Style, human};
 /// Rows of the table, and of these the ones that are there for more than their age.
 const ROWS: usize = 60;
 const NOTABLE: usize = 20;
+/// Metrics of a row.
+const METRICS: usize = 6;
 /// Branches that the description names.
 const NAMED: usize = 5;
 
@@ -122,7 +124,7 @@ impl Lineage<'_> {
                 self.continued(store, one),
                 human::rfc3339_seconds(one.saved_at),
                 events(one),
-                human::metrics(one.metrics.iter()),
+                metrics(one),
                 notes.join(", "),
             ]
         });
@@ -149,5 +151,14 @@ impl Lineage<'_> {
                 },
             ),
         }
+    }
+}
+
+/// Some metrics of a checkpoint, and how many more there are.
+fn metrics(found: &Checkpoint) -> String {
+    let some = human::metrics(found.metrics.iter().take(METRICS));
+    match found.metrics.len().saturating_sub(METRICS) {
+        0 => some,
+        more => format!("{some} and {more} more"),
     }
 }

@@ -145,6 +145,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// It was ended by [`Monitor::cancel`](crate::Monitor::cancel). Nothing of it is stored.
+    #[error("{doing} was cancelled")]
+    Cancelled {
+        /// What was under way.
+        doing: &'static str,
+    },
     /// Stored bytes are not what was written.
     #[error("{what} is damaged: {why}")]
     Corrupt {
@@ -283,6 +289,9 @@ impl Error {
             ),
             Self::Full { .. } => {
                 Some("make room, then repeat; everything saved so far is safe".to_owned())
+            }
+            Self::Cancelled { .. } => {
+                Some("what was complete by then stays; nothing is there by half".to_owned())
             }
             Self::Interrupted { .. } => {
                 Some("save it again; everything saved so far is safe".to_owned())

@@ -105,8 +105,12 @@ impl FromStr for Event {
             ("final", None) => Self::Final,
             ("custom", Some(name)) => Self::Custom(name),
             _ => {
-                let why = "events are periodic, best(METRIC), phase_end, phase_boundary(NAME), \
-                           interrupt, manual, final, custom(NAME)";
+                let mut why = "events are periodic, best(METRIC), phase_end, \
+                               phase_boundary(NAME), interrupt, manual, final, custom(NAME)"
+                    .to_owned();
+                if let Some(near) = name::nearest(word, Self::WORDS).filter(|near| *near != word) {
+                    why = format!("did you mean `{near}`? {why}");
+                }
                 return Err(Error::invalid(
                     format!("event `{}`", name::printable(text)),
                     why,

@@ -36,7 +36,7 @@ pub use platform::{Clock, ManualClock, SystemClock};
 pub use storage::{Backend, FileMedium, Lock, Locks, Medium, MemoryMedium};
 pub use store::{
     Breakdown, Change, Checkpoint, Checkpoints, Compacted, Damage, Diff, DocumentChange, EntryDiff,
-    EntryStorage, Filter, Job, JobInfo, Options, Outcome, OwnedSave, Pruned, Reclaimed,
+    EntryStorage, Filter, Job, JobInfo, Monitor, Options, Outcome, OwnedSave, Pruned, Reclaimed,
     Recompressed, Repaired, Resumed, Salvaged, Save, SaveTimes, Saved, SessionStats, Sharing,
     Stats, Store, Telemetry, Usage, ValueDiff, VerifyDepth, VerifyReport,
 };

@@ -1,5 +1,10 @@
 //! What may be called what: the limits and characters of every kind of name.
 
+mod suggest;
+
+pub(crate) use suggest::instead;
+pub use suggest::{nearest, some_of};
+
 use crate::error::{Error, Result};
 
 /// Longest name of a job, metric, event, attribute or tag, in bytes of UTF-8.

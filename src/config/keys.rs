@@ -267,11 +267,3 @@ pub const KEYS: &[Key] = &[
 pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
-
-/// The name nearest to one that is not known.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let slips = 1 + name.len() / 4;
-    let scored = known.map(|other| (strsim::damerau_levenshtein(name, other), other));
-    let (distance, nearest) = scored.min_by_key(|(distance, _)| *distance)?;
-    (distance <= slips).then_some(nearest)
-}

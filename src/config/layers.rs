@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::keys::{KEYS, Key, find, nearest};
+use super::keys::{KEYS, Key, find};
 use super::parse::{Parsed, parse, parse_value};
 use super::value::Value;
 use crate::error::{Error, Result};
 use crate::name::matches_pattern;
+use crate::name::nearest;
 
 /// Before the names of variables in the environment.
 const VARIABLE: &str = "CKPTDB_";

@@ -3,9 +3,10 @@
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Key, find, nearest};
+use super::keys::{KEYS, Key, find};
 use super::value::Value;
 use crate::error::{Error, Result};
+use crate::name::nearest;
 
 /// A key that is set somewhere.
 #[derive(Clone, Debug, PartialEq)]

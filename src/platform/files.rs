@@ -81,6 +81,15 @@ impl InputFile {
         }
     }
 
+    /// A reader that can go to any place of it.
+    #[cfg(feature = "npz")]
+    pub(crate) fn seekable(&self) -> impl Read + Seek + use<> {
+        SeekableFile {
+            rest: self.section(0, self.len),
+            len: self.len,
+        }
+    }
+
     /// All of it, to its end at the time of reading.
     pub(crate) fn whole(&self) -> FileSection {
         self.section(0, u64::MAX)
@@ -321,6 +330,34 @@ impl Read for FileSection {
         self.at += count as u64;
         self.left -= count as u64;
         Ok(count)
+    }
+}
+
+/// A file, from any place on.
+#[cfg(feature = "npz")]
+struct SeekableFile {
+    rest: FileSection,
+    len: u64,
+}
+
+#[cfg(feature = "npz")]
+impl Read for SeekableFile {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.rest.read(out)
+    }
+}
+
+#[cfg(feature = "npz")]
+impl Seek for SeekableFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.rest.at.checked_add_signed(by),
+        };
+        self.rest.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        self.rest.left = self.len.saturating_sub(self.rest.at);
+        Ok(self.rest.at)
     }
 }
 

@@ -2,4 +2,5 @@
 
 mod parse;
 
+pub(crate) use parse::nearest_word;
 pub use parse::{Reference, Selector, Target};

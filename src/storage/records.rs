@@ -8,6 +8,7 @@ use crate::format::{
     Action, CheckpointRecord, Head, IndexKey, IndexKind, JobRecord, LogRecord, Malformed,
     NameRecord, Record, Stamp, TableCode, TelemetryRecord,
 };
+use crate::name::instead;
 
 /// Typed reads.
 #[derive(Clone, Copy)]
@@ -170,8 +171,15 @@ impl Records<'_> {
 
     /// The number and record of a job that somebody named.
     pub(crate) fn existing_job(self, name: &str) -> Result<(u32, JobRecord)> {
-        self.job_named(name)?
-            .ok_or_else(|| Error::not_found(format!("job `{name}`"), "`ckptdb jobs` lists them"))
+        if let Some(found) = self.job_named(name)? {
+            return Ok(found);
+        }
+        let jobs = self.jobs()?;
+        let names: Vec<&str> = jobs.iter().map(|(_, job)| job.name.as_str()).collect();
+        Err(Error::not_found(
+            format!("job `{name}`"),
+            instead(name, &names, "job"),
+        ))
     }
 
     /// None, unless a job's record says otherwise: a trainer that is told of no job starts from
@@ -234,6 +242,13 @@ impl Records<'_> {
                 visit(key, named.map_err(|e| e.of(format!("name number {key}"))));
                 Ok(ControlFlow::Continue(()))
             })
+    }
+
+    /// The interned name with this number.
+    pub(crate) fn name(self, number: u32) -> Result<Option<String>> {
+        let what = || format!("name number {number}");
+        let record = self.get::<NameRecord>(u64::from(number), what)?;
+        Ok(record.map(|record| record.text))
     }
 
     /// The number of an interned name.

@@ -50,6 +50,9 @@ pub(super) fn check(checkpoint: Source<'_>) -> Result<u64> {
     check_entries(checkpoint, entries)?;
     let mut raw = Vec::new();
     for chunk in chunks.values() {
+        checkpoint
+            .store
+            .go_on(chunk.raw_len as usize, "verifying")?;
         unless_of_another(|| reading(checkpoint, |rows| load_chunk_to(rows, chunk, &mut raw)))?;
     }
     Ok(bytes)

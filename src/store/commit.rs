@@ -196,7 +196,10 @@ fn insert(
     let saved = SavedPart {
         job: line.number,
         iteration: request.iteration,
-        saved_at: change.at(),
+        // No checkpoint is from the future, whatever a file says that was copied from elsewhere.
+        saved_at: request
+            .saved_at
+            .map_or(change.at(), |at| at.min(change.at())),
         parent,
         events,
         metrics: metric_rows(&request.metrics),

@@ -76,5 +76,6 @@ pub(super) fn fill(checkpoint: Source<'_>, slots: Vec<Slot<'_>>) -> Result<()> {
 
 fn load(checkpoint: Source<'_>, slot: Slot<'_>) -> Result<()> {
     let Slot { chunk, out } = slot;
+    checkpoint.store.go_on(out.len(), "reading")?;
     unless_of_another(|| reading(checkpoint, |rows| load_chunk_into(rows, &chunk, out)))
 }

@@ -290,6 +290,11 @@ impl Store {
         &self.inner.options
     }
 
+    /// Takes note of bytes that are read, verified or prepared, unless that is to end.
+    pub(super) fn go_on(&self, bytes: usize, doing: &'static str) -> Result<()> {
+        self.options().monitor.advance(bytes, doing)
+    }
+
     /// Held by the thread that may change the store. In a forked process nobody may give it back.
     pub(super) fn changes(&self) -> Result<MutexGuard<'_, ()>> {
         self.engine().check_process()?;

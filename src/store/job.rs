@@ -41,6 +41,8 @@ pub struct JobInfo {
     pub head_iteration: Option<u64>,
     /// The metrics that have a direction.
     pub metrics: BTreeMap<String, Direction>,
+    /// Other metrics that checkpoints of it have or had; by these none is best.
+    pub undeclared_metrics: Vec<String>,
     /// The metric that `best` alone means.
     pub main_metric: Option<String>,
     /// Bytes of the entries of all its checkpoints.
@@ -58,8 +60,13 @@ impl JobInfo {
         let declared = |metric: &crate::format::MetricRecord| {
             direction_of(metric).map(|direction| (metric.name.clone(), direction))
         };
+        let of_none = record
+            .metrics
+            .iter()
+            .filter(|metric| declared(metric).is_none());
         Self {
             name: record.name.clone(),
+            undeclared_metrics: of_none.map(|metric| metric.name.clone()).collect(),
             checkpoints: record.current,
             abandoned: record.abandoned,
             deleted: record.deleted,

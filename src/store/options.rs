@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::monitor::Monitor;
 use super::threads::in_hand;
 use crate::codec::Compression;
 use crate::error::{Error, Result};
@@ -68,6 +69,8 @@ pub struct Options {
     pub threads: usize,
     /// Dates checkpoints.
     pub clock: Arc<dyn Clock>,
+    /// Sees how far reading and saving come, and ends them.
+    pub monitor: Monitor,
 }
 
 /// Stages of a save need some of the cache.
@@ -88,6 +91,7 @@ impl Default for Options {
                 .map_or(1, usize::from)
                 .min(8),
             clock: Arc::new(SystemClock),
+            monitor: Monitor::default(),
         }
     }
 }

@@ -139,6 +139,7 @@ impl<'s> Worker<'s> {
 
     /// Names a chunk, looks it up, and encodes it if the store has not got it.
     fn prepare(&mut self, task: &Task<'_>) -> Result<Prepared> {
+        self.store.go_on(task.raw.len(), "saving")?;
         unless_of_another(|| self.try_to_prepare(task))
     }
 

@@ -7,6 +7,7 @@ use super::line::direction_of;
 use crate::error::{Error, Result};
 use crate::event::is_family;
 use crate::format::{CheckpointRecord, IndexKey, IndexKind, JobRecord, ordered_bits};
+use crate::name::instead;
 use crate::storage::{Records, Rows};
 use crate::store::{Checkpoint, Store};
 
@@ -113,18 +114,9 @@ fn ranked_record(
 
 /// Why a metric that no checkpoint has can't rank: with the names that there are.
 fn unknown_metric(job: &str, metric: &str, record: &JobRecord) -> Error {
-    if record.metrics.is_empty() {
-        return Error::Undeclared {
-            job: job.to_owned(),
-            metric: metric.to_owned(),
-        };
-    }
-    let names: Vec<&str> = record
-        .metrics
-        .iter()
-        .map(|metric| metric.name.as_str())
-        .collect();
-    let hint = format!("its metrics: {}", names.join(", "));
+    let known = record.metrics.iter();
+    let names: Vec<&str> = known.map(|metric| metric.name.as_str()).collect();
+    let hint = instead(metric, &names, "metric");
     Error::not_found(format!("metric `{metric}` in job `{job}`"), hint)
 }
 

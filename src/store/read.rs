@@ -200,7 +200,10 @@ pub(super) fn all(checkpoint: Source<'_>) -> Result<BTreeMap<String, (EntryKind,
     let mut large = Vec::new();
     for group in groups {
         let pack = match &group.pack {
-            Some(pack) => Bytes::from(reading(checkpoint, |rows| load_chunk(rows, pack))?),
+            Some(pack) => {
+                checkpoint.store.go_on(pack.raw_len as usize, "reading")?;
+                Bytes::from(reading(checkpoint, |rows| load_chunk(rows, pack))?)
+            }
             None => Bytes::new(),
         };
         for record in group.entries {
@@ -292,6 +295,10 @@ fn pieces(
     if range.is_empty() {
         return Ok(());
     }
+    let mut visit = |piece: &[u8]| {
+        checkpoint.store.go_on(piece.len(), "reading")?;
+        visit(piece)
+    };
     let slice = |bytes: &[u8], from: u64, to: u64| -> Result<Vec<u8>> {
         let bounds = usize::try_from(from).ok().zip(usize::try_from(to).ok());
         let piece = bounds.and_then(|(from, to)| bytes.get(from..to));

@@ -1,11 +1,13 @@
 //! References to checkpoints, and what to say when one leads nowhere.
 
+mod hints;
+
 use super::line::parent_of;
 use super::query;
 use crate::error::{Error, Result};
-use crate::format::{Action, IndexKey, IndexKind, JobRecord};
+use crate::format::{Action, IndexKey, IndexKind};
 use crate::id::CheckpointId;
-use crate::name::printable;
+use crate::name::{printable, some_of};
 use crate::reference::{Reference, Selector, Target};
 use crate::storage::{Records, Rows};
 use crate::store::{Checkpoint, Filter, Store};
@@ -94,12 +96,10 @@ impl Store {
                 "save a checkpoint first",
             )),
             many => {
-                let names: Vec<&str> = many.iter().take(5).map(|job| job.name.as_str()).collect();
                 let what = format!("job was named, and the store has {}", many.len());
-                Err(Error::not_found(
-                    what,
-                    format!("write JOB@..., as in {}@latest", names.join("@latest, ")),
-                ))
+                let names = some_of(many.iter().map(|job| job.name.as_str()));
+                let hint = format!("write JOB@..., as in {}@latest: {names}", many[0].name);
+                Err(Error::not_found(what, hint))
             }
         }
     }
@@ -122,7 +122,7 @@ impl Store {
         };
         match found {
             Some(checkpoint) => Ok(checkpoint),
-            None => Err(self.nothing(job, selector)),
+            None => Err(hints::nothing(self, job, selector)),
         }
     }
 
@@ -195,36 +195,6 @@ impl Store {
         }
         Ok(at)
     }
-
-    /// Why a selector found nothing, with what there is.
-    fn nothing(&self, job: &str, selector: &Selector) -> Error {
-        let what = format!("checkpoint matches `{job}@{selector}`");
-        let hint = self.read(|rows| {
-            let records = Records(rows);
-            let Some((number, record)) = records.job_named(job)? else {
-                let names = records
-                    .jobs()?
-                    .into_iter()
-                    .map(|(_, job)| job.name)
-                    .collect();
-                return Ok(no_such_job(job, names));
-            };
-            if record.current == 0 {
-                return Ok(format!("job `{job}` has no checkpoints"));
-            }
-            match selector {
-                Selector::Iteration(iteration, None) => nearest(rows, number, &record, *iteration),
-                Selector::Iteration(_, Some(_)) | Selector::Event(_) | Selector::Tag(_) => {
-                    Ok(format!("`ckptdb ls {job}` shows events and tags"))
-                }
-                _ => Ok(format!(
-                    "job `{job}` has {} checkpoints, none that fits",
-                    record.current
-                )),
-            }
-        });
-        Error::not_found(what, hint.unwrap_or_default())
-    }
 }
 
 fn has_event(checkpoint: &Checkpoint, wanted: &str) -> bool {
@@ -232,83 +202,6 @@ fn has_event(checkpoint: &Checkpoint, wanted: &str) -> bool {
         .events
         .iter()
         .any(|event| event.to_string() == wanted || event.family() == wanted)
-}
-
-fn no_such_job(job: &str, mut names: Vec<String>) -> String {
-    if names.is_empty() {
-        return "the store has no jobs yet".to_owned();
-    }
-    let total = names.len();
-    let distance = |name: &String| edit_distance(job, name);
-    names.sort_by_key(distance);
-    if names.first().is_some_and(|name| distance(name) <= 2) {
-        return format!("there is no job `{job}`; did you mean `{}`?", names[0]);
-    }
-    names.truncate(5);
-    format!(
-        "there is no job `{job}`; the store has {total}: {}",
-        names.join(", ")
-    )
-}
-
-/// How many characters must be changed, added or removed to make one text the other.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// The iterations that there are, around one that there is not.
-fn nearest(
-    rows: &dyn crate::storage::Rows,
-    job: u32,
-    record: &JobRecord,
-    iteration: u64,
-) -> Result<String> {
-    let row = |order, id| IndexKey {
-        kind: IndexKind::Iteration,
-        job,
-        name: 0,
-        order,
-        id,
-    };
-    let edge = |range, backwards| {
-        let mut found = None;
-        rows.index(range, backwards, &mut |key| {
-            found = Some(key.order);
-            Ok(std::ops::ControlFlow::Break(()))
-        })?;
-        Ok::<_, Error>(found)
-    };
-    let all = (row(0, 0), row(u64::MAX, u64::MAX));
-    let (first, last) = (edge(all, false)?, edge(all, true)?);
-    let below = edge((row(0, 0), row(iteration, 0)), true)?;
-    let above = edge((row(iteration, 0), row(u64::MAX, u64::MAX)), false)?;
-    let near = match (below, above) {
-        (Some(below), Some(above)) if iteration - below > above - iteration => above,
-        (Some(below), _) => below,
-        (None, above) => above.unwrap_or_default(),
-    };
-    let elsewhere = query::of_iteration(rows, job, IndexKind::AbandonedIteration, iteration)?;
-    if !elsewhere.is_empty() {
-        let ids: Vec<String> = elsewhere.iter().map(|id| format!("id:{id}")).collect();
-        return Ok(format!("abandoned lines have it: {}", ids.join(", ")));
-    }
-    Ok(format!(
-        "iterations {}..{} ({} checkpoints), nearest is {near}",
-        first.unwrap_or_default(),
-        last.unwrap_or_default(),
-        record.current
-    ))
 }
 
 /// Whether the index lists a live checkpoint with this id, as the log has it.
@@ -320,17 +213,4 @@ fn is_on_a_line(rows: &dyn Rows, id: CheckpointId) -> Result<bool> {
     let row = |kind| IndexKey::new(kind, job, 0, id.get(), id);
     Ok(rows.has_index(row(IndexKind::Commit))?
         || rows.has_index(row(IndexKind::AbandonedCommit))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edit_distance_counts_changes() {
-        assert_eq!(edit_distance("NQ", "NQ"), 0);
-        assert_eq!(edit_distance("NQ", "ND"), 1);
-        assert_eq!(edit_distance("", "abc"), 3);
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-    }
 }

@@ -26,6 +26,7 @@ use crate::storage::Records;
 use crate::store::{Checkpoint, Job};
 use crate::telemetry::Batch;
 use crate::tensor::{DType, Tensor};
+use crate::time::Timestamp;
 
 /// A checkpoint about to be saved. Nothing happens before [`Save::commit`], which also reports
 /// what was wrong with the parts.
@@ -272,6 +273,13 @@ impl<'a> Save<'a> {
         self.request.tags.insert(tag.to_owned());
         let count = within("tags", self.request.tags.len(), MAX_EVENTS);
         self.check(checked.and(count))
+    }
+
+    /// Dates it to an earlier point in time: for what was saved elsewhere before. A later one than
+    /// now is now. Ages and what retention keeps within a time go by it; order does not.
+    pub fn saved_at(mut self, time: Timestamp) -> Self {
+        self.request.saved_at = Some(time.as_millis());
+        self
     }
 
     /// Pins it: it is never removed while it is pinned.

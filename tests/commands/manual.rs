@@ -222,20 +222,79 @@ fn every_command_prints_the_json_that_the_manual_says() {
                 .as_str()
                 .unwrap_or_else(|| panic!("{name}: {line}"));
             assert!(section.contains(&format!("`{schema}`")), "{name}: {schema}");
-            for field in line
-                .as_object()
-                .unwrap()
-                .keys()
-                .filter(|field| *field != "schema")
-            {
-                let is_told = section.contains(&format!("`{field}`"));
-                assert!(is_told, "`{name}` prints `{field}`, which is not told of");
-            }
+            let mut body = line.clone();
+            body.as_object_mut().unwrap().remove("schema");
+            check_fields(&name, section, &body);
         }
         run.insert(name);
     }
     let told: BTreeSet<String> = sections.into_keys().collect();
     assert_eq!(run, told, "every command was run");
+}
+
+/// Fields whose own fields are names that users gave.
+const BY_NAME: [&str; 8] = [
+    "metrics",
+    "attributes",
+    "documents",
+    "files",
+    "settings",
+    "encodings",
+    "kinds",
+    "stored_by_job",
+];
+
+/// Every field, however deep, is told of in the command's section; a checkpoint and a job have the
+/// fields that the manual gives them, all of these.
+fn check_fields(command: &str, section: &str, value: &Value) {
+    match value {
+        Value::Array(values) => {
+            for value in values {
+                check_fields(command, section, value);
+            }
+        }
+        Value::Object(fields) => {
+            let has = |names: &[&str]| names.iter().all(|name| fields.contains_key(*name));
+            let own: BTreeSet<&str> = fields.keys().map(String::as_str).collect();
+            let shared = if has(&["reference", "logical_bytes"]) {
+                Some("**checkpoint**")
+            } else if has(&["name", "head_iteration"]) {
+                Some("**job**")
+            } else {
+                None
+            };
+            let told = shared.map(told_of).unwrap_or_default();
+            assert!(told.is_subset(&own), "`{command}`: {own:?}, not {told:?}");
+            for (field, value) in fields {
+                let is_told = told.contains(field.as_str());
+                let is_told = is_told || section.contains(&format!("`{field}`"));
+                assert!(
+                    is_told,
+                    "`{command}` prints `{field}`, which is not told of"
+                );
+                match value {
+                    Value::Object(named) if BY_NAME.contains(&field.as_str()) => {
+                        for value in named.values() {
+                            check_fields(command, section, value);
+                        }
+                    }
+                    other => check_fields(command, section, other),
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The fields that the manual gives an object which several commands print: what stands between
+/// backticks, that in parentheses apart.
+fn told_of(object: &str) -> BTreeSet<&'static str> {
+    let paragraph = MANUAL.split("\n\n").find(|text| text.starts_with(object));
+    let outer = paragraph.unwrap().split('(');
+    let outer = outer.map(|part| part.rsplit(')').next().unwrap());
+    outer
+        .flat_map(|part| part.split('`').skip(1).step_by(2))
+        .collect()
 }
 
 /// The documents that a command printed: one, or a line each.

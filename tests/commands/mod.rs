@@ -3,10 +3,14 @@
 #[cfg(target_os = "linux")]
 mod complete;
 mod dry_runs;
+mod hints;
+#[cfg(target_os = "linux")]
+mod interrupted;
 mod lines;
 mod manual;
 #[cfg(target_os = "linux")]
 mod pager;
+mod readme;
 mod report;
 #[cfg(target_os = "linux")]
 mod transcripts;

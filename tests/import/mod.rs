@@ -302,6 +302,131 @@ fn a_file_without_an_iteration_is_a_name_of_what_it_copies_or_tells_its_own() {
     assert!(plan.checkpoints.iter().all(|planned| planned.job == "old"));
 }
 
+/// The same archive, saved at another time.
+fn redated(archive: &[u8]) -> Vec<u8> {
+    let mut later = archive.to_vec();
+    for at in 0..archive.len() {
+        for (signature, date) in [(b"PK\x03\x04", 12), (b"PK\x01\x02", 14)] {
+            if archive[at..].starts_with(signature) {
+                later[at + date] += 1;
+            }
+        }
+    }
+    assert!(later != archive);
+    later
+}
+
+/// Two callbacks of Stable-Baselines3 save at one step, some seconds apart: the archives differ in
+/// their dates. The one whose name says the step was the one that was left alone, and its
+/// statistics with it.
+#[test]
+fn archives_of_the_same_members_are_one_checkpoint_and_a_name_with_an_iteration_goes_first() {
+    let settings = json!({"num_timesteps": 100, "max_grad_norm": 0.5}).to_string();
+    let one = zip(&[("data", settings.as_bytes()), ("policy.pth", b"weights")]);
+    let other = zip(&[("data", settings.as_bytes()), ("policy.pth", b"weightz")]);
+    let (_folder, plan) = plan_of(&[
+        ("rl_model_100_steps.zip", &one),
+        ("rl_model_vecnormalize_100_steps.pkl", b"statistics"),
+        ("best_model.zip", &redated(&one)),
+        ("best_model_vecnormalize.pkl", b"statistics"),
+    ]);
+    assert_eq!(left(&plan), []);
+    let [planned] = plan.checkpoints.as_slice() else {
+        panic!("{plan:?}")
+    };
+    assert_eq!(planned.tags, ["best_model"]);
+    assert_eq!(planned.path.to_str(), Some("rl_model_100_steps.zip"));
+    let entries: Vec<&str> = planned.files.keys().map(String::as_str).collect();
+    assert_eq!(entries, ["model.zip", "vecnormalize.pkl"]);
+    // One byte of a member makes another checkpoint of it, which is left with what belongs to it.
+    let (_folder, plan) = plan_of(&[
+        ("rl_model_100_steps.zip", &one),
+        ("best_model.zip", &other),
+        ("best_model_vecnormalize.pkl", b"statistics"),
+    ]);
+    let paths: Vec<_> = left(&plan).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(paths, ["best_model.zip", "best_model_vecnormalize.pkl"]);
+    assert_eq!(
+        plan.checkpoints[0].path.to_str(),
+        Some("rl_model_100_steps.zip")
+    );
+}
+
+/// The best of an agent lost its normaliser: what belongs to files without an iteration was looked
+/// for before these were known.
+#[test]
+fn an_archive_that_knows_its_steps_has_its_statistics_however_its_settings_are_written() {
+    let settings = r#"{"num_timesteps": 2500, "max_grad_norm": Infinity}"#;
+    let own = zip(&[("data", settings.as_bytes()), ("policy.pth", b"weights")]);
+    let (_folder, plan) = plan_of(&[
+        ("best_model.zip", &own),
+        ("best_model_vecnormalize.pkl", b"statistics"),
+        (
+            "best_model_metadata.json",
+            br#"{"timestep": 2500, "metrics": {"loss": 15.396469791847807}}"#,
+        ),
+    ]);
+    assert_eq!(left(&plan), []);
+    let planned = &plan.checkpoints[0];
+    assert_eq!((planned.iteration, planned.files.len()), (2500, 3));
+    assert_eq!(planned.metrics["loss"].to_string(), "15.396469791847807");
+    assert!(planned.attributes.contains_key("modified_at_ms"));
+}
+
+#[test]
+fn an_archive_whose_name_ends_in_a_number_needs_no_extension() {
+    let name = "NQ_ts-0000040_evt-periodic_val-+0.500_sharpe-+1.25_seed-7";
+    let own = zip(&[("data", b"{}"), ("policy.pth", b"weights")]);
+    let statistics = format!("{name}_vecnormalize.pkl");
+    let other = "NQ_ts-0000041_evt-periodic_val-+0.500_sharpe-+1.25_seed-7";
+    let (_folder, plan) = plan_of(&[(name, &own), (&statistics, b"s"), (other, b"no archive")]);
+    assert_eq!(left(&plan), [(other, "no template fits its name")]);
+    let planned = &plan.checkpoints[0];
+    assert_eq!(
+        (planned.iteration, planned.metrics["sharpe_ratio"]),
+        (40, 1.25)
+    );
+    let entries: Vec<&str> = planned.files.keys().map(String::as_str).collect();
+    assert_eq!(entries, ["model", "vecnormalize.pkl"]);
+}
+
+#[test]
+fn an_imported_checkpoint_is_as_old_as_its_file() {
+    let (folder, plan) = plan_of(&[
+        ("rl_model_100_steps.zip", b"one"),
+        ("rl_model_200_steps.zip", b"two"),
+    ]);
+    let old = folder.path().join("old");
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(old.join("rl_model_100_steps.zip"));
+    file.unwrap().set_modified(time).unwrap();
+    let from_the_future = std::time::SystemTime::now() + std::time::Duration::from_hours(250);
+    let file = std::fs::File::options()
+        .write(true)
+        .open(old.join("rl_model_200_steps.zip"));
+    file.unwrap().set_modified(from_the_future).unwrap();
+    drop(plan);
+    let plan = Plan::of(&old, &ImportOptions::default()).unwrap();
+    let store = Store::in_memory().unwrap();
+    plan.run(&old, &store, &ImportOptions::default(), &mut |_, _| true)
+        .unwrap();
+    let job = store.job("old").unwrap();
+    let saved_at = |iteration| job.at(iteration).unwrap().unwrap().saved_at.as_millis();
+    assert_eq!(saved_at(100), 1_700_000_000_000);
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    assert!(saved_at(200) <= i64::try_from(now.as_millis()).unwrap());
+    assert!(store.resolve("-30d").unwrap().iteration == 100);
+    assert!(
+        store
+            .verify(ckptdb::VerifyDepth::Full)
+            .unwrap()
+            .damage
+            .is_empty()
+    );
+}
+
 #[test]
 fn what_contradicts_itself_or_another_is_left_alone_with_the_reason() {
     let name = |iteration: u64, event: &str| {
@@ -569,12 +694,13 @@ fn ctrl_c_ends_an_import_between_two_checkpoints_and_the_same_again_goes_on() {
     let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_ckptdb"));
     let program = program.args(arguments).current_dir(folder.path());
     let program = program.stdout(std::process::Stdio::piped());
-    let child = program.spawn().unwrap();
+    let mut child = program.spawn().unwrap();
     let has_some = || {
         let store = Store::open(folder.path().join("runs.ckptdb")).ok()?;
         store.job("old").ok()?.latest().ok()?
     };
     while has_some().is_none() {
+        assert!(child.try_wait().unwrap().is_none(), "it has ended");
         std::thread::sleep(std::time::Duration::from_millis(1));
     }
     let id = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();

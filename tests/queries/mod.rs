@@ -193,12 +193,16 @@ fn references_lead_where_they_say() {
     );
     for (reference, hint) in [
         ("NQ@35", "nearest is 30"),
-        ("NQ@50:final", "events"),
+        ("NQ@50:final", "the events of iteration 50: interrupt"),
         ("NP@latest", "did you mean `NQ`"),
         ("NQ@latest~9", "4 checkpoints"),
         ("id:999", "ids go up to"),
-        ("NQ@tag:bad", "tags"),
-        ("NQ@best:los", "score"),
+        ("NQ@tag:bad", "there are: good"),
+        ("NQ@tag:goodd", "did you mean `good`?"),
+        ("NQ@event:final", "its events: interrupt, manual"),
+        ("NQ@-3d", "none of them that old"),
+        ("NQ@best:los", "did you mean `loss`?"),
+        ("NQ@best:reward", "there are: loss, score"),
     ] {
         let error = store.resolve(reference).unwrap_err();
         assert!(

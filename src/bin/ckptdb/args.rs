@@ -1,5 +1,7 @@
 //! What the command line accepts at its top; each command's own options stand in its file.
 
+use std::ffi::OsString;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::global::Global;
@@ -146,4 +148,40 @@ pub(crate) struct ConfigArgs {
 pub(crate) enum ConfigAction {
     /// Print every key with its value.
     Show(commands::config::ShowArgs),
+}
+
+/// An argument that is an age, as `-2h` of the only job, in the form that is not taken for an
+/// option: no option is a digit.
+pub(crate) fn age_of_only_job(argument: OsString) -> OsString {
+    match argument.to_str() {
+        Some(text) if is_age(text) => format!("@{text}").into(),
+        _ => argument,
+    }
+}
+
+/// Whether the text is `-2h`, perhaps with `~1` behind it.
+fn is_age(text: &str) -> bool {
+    let Some(age) = text.strip_prefix('-') else {
+        return false;
+    };
+    let age = age.split_once('~').map_or(age, |(age, _)| age);
+    let digits = age.trim_end_matches(['s', 'm', 'h', 'd', 'w']);
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && digits.len() + 1 == age.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_no_option() {
+        for age in ["-2h", "-15m", "-1d~2"] {
+            let meant = age_of_only_job(age.into());
+            assert_eq!(meant, OsString::from(format!("@{age}")));
+        }
+        for other in ["-n", "-s", "--all", "-2", "2h", "-2hh", "-", "", "NQ@-2h"] {
+            assert_eq!(age_of_only_job(other.into()), OsString::from(other));
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ckptdb::{Checkpoint, Filter, JobInfo, Store};
+use ckptdb::{Checkpoint, Filter, JobInfo, Monitor, Store};
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{CompletionCandidate, PathCompleter, ValueCompleter};
 
@@ -102,8 +102,7 @@ pub(crate) fn metrics(typed: &OsStr) -> Vec<CompletionCandidate> {
         let mut all = Vec::new();
         for job in jobs {
             all.extend(job.metrics.keys().cloned());
-            let newest = newest(store, &job.name, 1);
-            all.extend(newest.iter().flat_map(|one| one.metrics.keys().cloned()));
+            all.extend(job.undeclared_metrics.iter().cloned());
             let telemetry = store.job(&job.name).and_then(|job| job.telemetry());
             let summaries = telemetry.and_then(|telemetry| telemetry.summaries());
             all.extend(summaries.into_iter().flatten().map(|(name, _)| name));
@@ -129,7 +128,8 @@ fn names_of(jobs: &[JobInfo]) -> Vec<String> {
 fn selectors(store: &Store, job: &JobInfo) -> Vec<String> {
     let mut all = Vec::new();
     all.extend(job.head.map(|_| "latest".to_owned()));
-    all.extend(job.main_metric.iter().map(|_| "best".to_owned()));
+    let is_clear = job.main_metric.is_some() || job.metrics.len() == 1;
+    all.extend(is_clear.then(|| "best".to_owned()));
     all.extend(job.metrics.keys().map(|metric| format!("best:{metric}")));
     for one in newest(store, &job.name, OFFERED) {
         all.push(one.iteration.to_string());
@@ -208,6 +208,7 @@ fn store(words: &[String]) -> Option<Store> {
         force_network: words.iter().any(|word| word == "--force-network"),
         json: false,
         color: ColorWhen::Never,
+        monitor: Monitor::default(),
     };
     store_path::open(&global).ok()
 }

@@ -73,6 +73,19 @@ impl Failure {
         }
     }
 
+    /// Whether there is no store.
+    pub(crate) fn is_no_store(&self) -> bool {
+        self.exit == Exit::NoStore
+    }
+
+    /// The same failure with another hint, made of the one that it has.
+    pub(crate) fn and(self, hint: impl FnOnce(String) -> String) -> Self {
+        Self {
+            hint: self.hint.map(hint),
+            ..self
+        }
+    }
+
     /// Prints the failure on stderr and gives the process its exit code.
     pub(crate) fn report(&self) -> ExitCode {
         if self.exit != Exit::Quiet {
@@ -104,6 +117,7 @@ impl From<Error> for Failure {
             Error::Full { .. } => Exit::Full,
             Error::NotFound { .. } | Error::Deleted { .. } => Exit::NotFound,
             Error::Invalid { .. } => Exit::Usage,
+            Error::Cancelled { .. } => Exit::Interrupted,
             Error::Io { source, .. } if source.kind() == ErrorKind::BrokenPipe => Exit::Quiet,
             _ => Exit::Failed,
         };

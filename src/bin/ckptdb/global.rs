@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ckptdb::{Options, Sharing};
+use ckptdb::{Monitor, Options, Sharing};
 use clap::{Args, ValueEnum};
 
 /// Options of every command.
@@ -38,6 +38,9 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     #[arg(hide_possible_values = false, help_heading = "Global options")]
     pub(crate) color: ColorWhen,
+    /// Looks on what the command does with its stores.
+    #[arg(skip)]
+    pub(crate) monitor: Monitor,
 }
 
 impl Global {
@@ -50,6 +53,7 @@ impl Global {
             } else {
                 Sharing::default()
             },
+            monitor: self.monitor.clone(),
             ..Options::default()
         }
     }

@@ -1,16 +1,14 @@
 //! Finding what the user named: jobs, ids, events, and names by pattern.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ckptdb::name::{matches_pattern, printable};
+use ckptdb::name::{matches_pattern, nearest, printable, some_of};
 use ckptdb::reference::Reference;
 use ckptdb::{Checkpoint, CheckpointId, CheckpointInfo, Event, JobInfo, Store, Telemetry};
 
 use crate::failure::{Exit, Failure};
 use crate::output::human;
-
-/// How many names an error message lists.
-const LISTED: usize = 8;
 
 /// The checkpoint that a reference names in this store. A reference may name its store; one that
 /// names another must not be taken for one of this.
@@ -109,6 +107,36 @@ pub(crate) fn jobs(store: &Store, pattern: Option<&str>) -> Result<Vec<JobInfo>,
     Ok(jobs)
 }
 
+/// The failure of a metric that no job of these has, if so.
+pub(crate) fn check_metric(jobs: &[JobInfo], metric: &str) -> Result<(), Failure> {
+    let known = |job: &JobInfo| -> Vec<String> {
+        let declared = job.metrics.keys().cloned();
+        declared
+            .chain(job.undeclared_metrics.iter().cloned())
+            .collect()
+    };
+    let names: BTreeSet<String> = jobs.iter().flat_map(known).collect();
+    if names.contains(metric) {
+        return Ok(());
+    }
+    let metric = printable(metric);
+    let message = match jobs {
+        [job] => format!("no metric `{metric}` in job `{}`", printable(&job.name)),
+        _ => format!("no metric `{metric}` in these jobs"),
+    };
+    Err(Failure::new(Exit::NotFound, message).hint(instead(&metric, &names)))
+}
+
+/// What is near to a name, else what there is.
+fn instead(name: &str, names: &BTreeSet<String>) -> String {
+    let names = || names.iter().map(String::as_str);
+    match nearest(name, names()) {
+        Some(near) => format!("did you mean `{}`?", printable(near)),
+        None if names().next().is_none() => "no checkpoint has a metric yet".to_owned(),
+        None => format!("there are: {}", some_of(names())),
+    }
+}
+
 fn no_job(name: &str, jobs: &[JobInfo]) -> Failure {
     let failure = Failure::new(Exit::NotFound, format!("no job `{}`", printable(name)));
     match nearest(name, jobs.iter().map(|job| job.name.as_str())) {
@@ -119,18 +147,7 @@ fn no_job(name: &str, jobs: &[JobInfo]) -> Failure {
 }
 
 fn names(jobs: &[JobInfo]) -> String {
-    let listed: Vec<_> = jobs
-        .iter()
-        .take(LISTED)
-        .map(|job| printable(&job.name))
-        .collect();
-    let more = jobs.len().saturating_sub(LISTED);
-    let rest = if more == 0 {
-        String::new()
-    } else {
-        format!(", and {more} more")
-    };
-    format!("{}{rest}", listed.join(", "))
+    some_of(jobs.iter().map(|job| job.name.as_str()))
 }
 
 /// Checks an event filter: a family word, or one event in full.
@@ -138,13 +155,8 @@ pub(crate) fn check_event(text: &str) -> Result<(), Failure> {
     if Event::WORDS.contains(&text) {
         return Ok(());
     }
-    let Err(error) = text.parse::<Event>() else {
-        return Ok(());
-    };
-    match nearest(text, Event::WORDS.into_iter()) {
-        Some(near) => Err(Failure::from(error).hint(format!("did you mean `{near}`?"))),
-        None => Err(error.into()),
-    }
+    text.parse::<Event>()?;
+    Ok(())
 }
 
 /// Reads `id:12` or `12`.
@@ -154,27 +166,4 @@ pub(crate) fn checkpoint_id(text: &str) -> Result<CheckpointId, String> {
         .parse()
         .map_err(|_| "an id looks like id:12".to_owned())?;
     Ok(CheckpointId::new(number))
-}
-
-/// The candidate that a slip of the finger or two would make of the name.
-fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let slips = 1 + name.len() / 4;
-    let scored = candidates.map(|other| (strsim::damerau_levenshtein(name, other), other));
-    let (distance, nearest) = scored.min_by_key(|(distance, _)| *distance)?;
-    (distance <= slips).then_some(nearest)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_of_the_finger_is_recognised() {
-        assert_eq!(
-            nearest("preiodic", Event::WORDS.into_iter()),
-            Some("periodic")
-        );
-        assert_eq!(nearest("vti", ["nq", "vit"].into_iter()), Some("vit"));
-        assert_eq!(nearest("zzz", Event::WORDS.into_iter()), None);
-    }
 }

@@ -42,7 +42,7 @@ fn report_no_engine_panics() {
 fn main() -> ExitCode {
     report_no_engine_panics();
     complete::answer(Cli::command);
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(std::env::args_os().map(args::age_of_only_job)) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and the version arrive here too. If they can't be printed, nobody reads them.
@@ -50,11 +50,23 @@ fn main() -> ExitCode {
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
+    if ends_safely(&cli.command) {
+        interrupt::cancels(&cli.global.monitor);
+    }
     let style = Style::detect(cli.global.json, cli.global.color);
     match run_paged(&cli, &style) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Whether a command that is interrupted has something to put right: files half written, what to
+/// say of what was done. Others are ended by a signal at once; no store is the worse for that.
+const fn ends_safely(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Save(_) | Command::Import(_) | Command::Export(_) | Command::Verify(_)
+    )
 }
 
 /// Runs a command, and shows through a pager what is more than a screen.
@@ -181,7 +193,7 @@ fn run_on(store: &Store, cli: &Cli, style: &Style) -> Result<(), Failure> {
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Version => Ok(()),
-        Command::Export(args) => commands::export::run(args, store, style),
+        Command::Export(args) => commands::export::run(args, &cli.global, store, style),
         Command::Ls(args) => commands::ls::run(args, store, style),
         Command::Report(args) => report::run(args, store, style),
         Command::Log(args) => commands::log::run(args, store, style),
@@ -209,7 +221,7 @@ fn run_on(store: &Store, cli: &Cli, style: &Style) -> Result<(), Failure> {
         Command::Watch(args) => commands::watch::run(args, store, style),
         Command::Reclaim(args) => commands::reclaim::run(args, store, style),
         Command::Compact(args) => commands::compact::run(args, store, style),
-        Command::Verify(args) => commands::verify::run(args, store, style),
+        Command::Verify(args) => commands::verify::run(args, &cli.global, store, style),
         Command::Repair(_) => commands::repair::run(store, style),
         Command::Resume(args) => commands::resume::run(args, store, style),
         Command::Stats => commands::stats::run(store, style),

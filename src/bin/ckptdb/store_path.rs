@@ -31,9 +31,24 @@ pub(crate) fn open_for(global: &Global, reference: Option<&str>) -> Result<Store
 
 /// Opens it; if wanted, one that is not at the path that was named is made, and that is said.
 pub(crate) fn open_or(create: bool, global: &Global, style: &Style) -> Result<Store, Failure> {
-    let Some(path) = named(global).filter(|_| create) else {
-        return open(global);
+    let Some(path) = named(global) else {
+        let store = open(global)?;
+        // One that was found above is perhaps not the one that was meant.
+        if store.path().parent() != Some(env::current_dir()?.as_path()) {
+            style.note(format_args!("store {}", store.path().display()));
+        }
+        return Ok(store);
     };
+    if !create {
+        let or_create = |failure: Failure| {
+            if failure.is_no_store() {
+                failure.hint("--create makes it; or name another one with -s PATH")
+            } else {
+                failure
+            }
+        };
+        return open(global).map_err(or_create);
+    }
     match Store::create_with(&path, global.options()) {
         // It was there, or another process has just made it.
         Err(Error::Exists { .. }) => Ok(Store::open_with(path, global.options())?),

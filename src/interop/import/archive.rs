@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::metadata::as_json;
 use crate::error::Result;
 use crate::platform::{InputFile, io_error};
 
@@ -15,6 +16,17 @@ const SIGNATURE: &[u8] = b"PK\x03\x04";
 const MEMBER: &[u8] = b"data";
 /// Largest such member that is read.
 const MOST_BYTES: u32 = 16 << 20;
+
+/// Whether a file begins as a zip archive does.
+pub(super) fn is_zip(path: &Path) -> Result<bool> {
+    let mut begin = Vec::new();
+    let file = InputFile::open(path)?;
+    let read = file
+        .section(0, SIGNATURE.len() as u64)
+        .read_to_end(&mut begin);
+    read.map_err(|error| io_error("reading", path, error))?;
+    Ok(begin == SIGNATURE)
+}
 
 /// The time steps after which an archive of Stable-Baselines3 was written: `num_timesteps` in the
 /// JSON that is its first member, which is not compressed. None if the file is another one.
@@ -50,7 +62,7 @@ pub(super) fn steps_of(path: &Path) -> Result<Option<i64>> {
     file.section(at, bytes.into())
         .read_to_end(&mut json)
         .map_err(failed)?;
-    let settings: Option<Value> = serde_json::from_slice(&json).ok();
+    let settings: Option<Value> = serde_json::from_slice(&as_json(&json)).ok();
     let steps = settings.and_then(|settings| settings.get("num_timesteps")?.as_i64());
     Ok(steps.filter(|steps| *steps >= 0))
 }

@@ -56,11 +56,13 @@ pub(super) fn add(planned: &mut Planned, path: &Path) -> Result<Option<String>> 
         }
         if let ("metrics", Value::Object(metrics)) = (name.as_str(), &value) {
             for (name, value) in metrics {
-                if let Some(number) = value.as_f64() {
+                if let Some(number) = number_of(value) {
                     add_metric(planned, name, number);
                 }
             }
-        } else if let (true, Some(number)) = (planned.metrics.contains_key(&name), value.as_f64()) {
+        } else if let (true, Some(number)) =
+            (planned.metrics.contains_key(&name), number_of(&value))
+        {
             planned.metrics.insert(name, number);
         } else if !value.is_null() {
             let bytes = name.len() + value.to_string().len();
@@ -107,7 +109,7 @@ pub(super) fn add_trainer_state(planned: &mut Planned, path: &Path) -> Result<()
     let mut logged = BTreeMap::new();
     for line in lines.filter(is_now) {
         for (name, value) in line {
-            if let (Some(number), false) = (value.as_f64(), name == "step" || name == "epoch") {
+            if let (Some(number), false) = (number_of(value), name == "step" || name == "epoch") {
                 logged.insert(name.clone(), number);
             }
         }
@@ -120,38 +122,56 @@ pub(super) fn add_trainer_state(planned: &mut Planned, path: &Path) -> Result<()
 
 fn object_of(path: &Path) -> Result<Option<Map<String, Value>>> {
     let bytes = platform::read_to_limit(path, MOST_BYTES)?;
-    let value = bytes.and_then(|bytes| serde_json::from_slice(&as_json(bytes)).ok());
+    let value = bytes.and_then(|bytes| serde_json::from_slice(&as_json(&bytes)).ok());
     Ok(match value {
         Some(Value::Object(object)) => Some(object),
         _ => None,
     })
 }
 
-/// Python writes numbers that JSON has not; they become null.
-fn as_json(mut bytes: Vec<u8>) -> Vec<u8> {
-    let (mut at, mut is_text) = (0, false);
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let odd = [&b"-Infinity"[..], b"Infinity", b"NaN"];
-        let odd = odd
-            .iter()
-            .find(|word| rest.starts_with(word))
-            .filter(|_| !is_text);
-        if let Some(word) = odd {
-            let end = at + word.len();
-            bytes.splice(at..end, *b"null");
-            at += 4;
-            continue;
+/// What Python writes for numbers that JSON has not.
+const ODD: [(&str, f64); 3] = [
+    ("-Infinity", f64::NEG_INFINITY),
+    ("Infinity", f64::INFINITY),
+    ("NaN", f64::NAN),
+];
+
+/// A number, whichever; text that is one of Python's odd ones too.
+fn number_of(value: &Value) -> Option<f64> {
+    match value {
+        Value::String(text) => {
+            let odd = ODD.iter().find(|(word, _)| word == text)?;
+            Some(odd.1)
         }
-        match rest.first() {
-            Some(b'\\') if is_text => at += 2,
-            Some(letter) => {
-                is_text ^= *letter == b'"';
-                at += 1;
-            }
-            None => break,
-        }
+        other => other.as_f64(),
     }
-    bytes
+}
+
+/// Python writes numbers that JSON has not; they become text.
+pub(super) fn as_json(bytes: &[u8]) -> Vec<u8> {
+    let mut json = Vec::with_capacity(bytes.len());
+    let (mut rest, mut is_text) = (bytes, false);
+    while let Some((letter, after)) = rest.split_first() {
+        let odd = ODD.iter().map(|(word, _)| word.as_bytes());
+        let odd = odd.filter(|word| !is_text && rest.starts_with(word)).max();
+        let taken = match (odd, letter) {
+            (Some(word), _) => {
+                json.extend([b"\"", word, b"\""].concat());
+                rest = rest.get(word.len()..).unwrap_or_default();
+                continue;
+            }
+            // What is escaped ends no text.
+            (None, b'\\') if is_text => 2,
+            (None, letter) => {
+                is_text ^= *letter == b'"';
+                1
+            }
+        };
+        let taken = rest.get(..taken).unwrap_or(rest);
+        json.extend_from_slice(taken);
+        rest = after.get(taken.len() - 1..).unwrap_or_default();
+    }
+    json
 }
 
 #[cfg(test)]
@@ -159,10 +179,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_python_writes_for_no_number_is_null_and_text_stays() {
+    fn what_python_writes_for_no_number_is_read_as_such_and_text_stays() {
         let text = br#"{"a": NaN, "b": [-Infinity, Infinity], "NaN \" NaN": "Infinity"}"#;
-        let found: Value = serde_json::from_slice(&as_json(text.to_vec())).unwrap();
-        let expected = serde_json::json!({"a": null, "b": [null, null], "NaN \" NaN": "Infinity"});
+        let found: Value = serde_json::from_slice(&as_json(text)).unwrap();
+        let odd = ["-Infinity", "Infinity"];
+        let expected = serde_json::json!({"a": "NaN", "b": odd, "NaN \" NaN": "Infinity"});
         assert_eq!(found, expected);
+        assert!(number_of(&found["a"]).unwrap().is_nan());
+        assert_eq!(number_of(&found["b"][0]), Some(f64::NEG_INFINITY));
+        assert_eq!(number_of(&Value::from("nan")), None);
+        // Where a text ends within an escape, nothing is lost.
+        assert_eq!(as_json(b"\"\\"), b"\"\\");
     }
 }

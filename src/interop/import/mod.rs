@@ -4,11 +4,13 @@
 //! JSON files, and what has to be compared. What no template fits is listed and left alone.
 
 mod archive;
+mod fields;
 mod folder;
 mod known;
 mod metadata;
 mod plan;
 mod run;
+mod same;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

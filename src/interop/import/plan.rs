@@ -1,24 +1,22 @@
 //! What a folder is understood to hold.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use super::super::MODEL_ENTRY;
-use super::super::template::{EVENT, Field, ITERATION};
+use super::super::template::{Field, ITERATION};
+use super::fields::{JOINTS, main_entry, planned};
 use super::known::{Layout, layouts, named};
+use super::same::is_same;
 use super::{IMPORTED_FROM, ImportOptions, LeftAlone, MODIFIED_AT, Plan, Planned};
 use super::{archive, folder, metadata};
-use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::error::Result;
 use crate::name;
 use crate::platform::{self, InputFile};
 
-/// What ends a checkpoint's name in that of a file which belongs to it.
-const JOINTS: [char; 3] = ['_', '.', '-'];
+/// What Stable-Baselines3 has its archives end in.
+const ARCHIVE: &str = ".zip";
 
 impl Plan {
     /// Looks at a folder and all below it.
@@ -33,25 +31,42 @@ impl Plan {
             options,
             layouts: &layouts,
             mains: Vec::new(),
+            unnumbered: BTreeSet::new(),
+            copies: Vec::new(),
             left: found.left,
         };
         for path in &found.folders {
             if let Some(fields) = named(&layouts, path, true) {
-                making.main(path, &fields, true);
+                making.main(path, &fields, Shape::Folder);
             }
         }
         let mut others = Vec::new();
         for path in found.files {
             match named(&layouts, &path, false) {
-                Some(fields) => making.main(&path, &fields, false),
-                None => others.push(path),
+                Some(fields) => making.main(&path, &fields, Shape::File),
+                None => match making.without_extension(&path) {
+                    Some(fields) => making.main(&path, &fields, Shape::Bare),
+                    None => others.push(path),
+                },
             }
         }
-        let others = making.companions(others);
+        let others = making.companions(others)?;
+        let others = making.unnumbered(others);
+        for path in making.companions(others)? {
+            making.leave(&path, "no template fits its name");
+        }
         making.describe()?;
-        making.unnumbered(others);
         making.finish()
     }
+}
+
+/// What a checkpoint's own is.
+#[derive(Clone, Copy)]
+enum Shape {
+    Folder,
+    File,
+    /// A file whose name lacks the extension that it should have.
+    Bare,
 }
 
 /// A plan on its way.
@@ -60,6 +75,10 @@ struct Making<'m> {
     options: &'m ImportOptions,
     layouts: &'m [Layout],
     mains: Vec<Planned>,
+    /// Those whose names have no iteration.
+    unnumbered: BTreeSet<PathBuf>,
+    /// Files that are a checkpoint again, and which.
+    copies: Vec<(PathBuf, usize)>,
     left: Vec<LeftAlone>,
 }
 
@@ -71,8 +90,19 @@ impl Making<'_> {
         });
     }
 
+    /// What the name of an archive says that lacks the extension: Stable-Baselines3 adds none to a
+    /// name with a dot in it, as one with a number has.
+    fn without_extension(&self, path: &Path) -> Option<BTreeMap<String, Field>> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ARCHIVE);
+        let fields = named(self.layouts, Path::new(&name), false)?;
+        archive::is_zip(&self.root.join(path))
+            .is_ok_and(|is_it| is_it)
+            .then_some(fields)
+    }
+
     /// Takes note of a checkpoint's file or folder.
-    fn main(&mut self, path: &Path, fields: &BTreeMap<String, Field>, is_folder: bool) {
+    fn main(&mut self, path: &Path, fields: &BTreeMap<String, Field>, shape: Shape) {
         let Some(Field::Integer(iteration)) = fields.get(ITERATION) else {
             return self.leave(path, "its template has no iteration");
         };
@@ -84,16 +114,20 @@ impl Making<'_> {
             Err(error) => return self.leave(path, error.to_string()),
         };
         let mut files = BTreeMap::new();
-        if is_folder {
-            match folder::files_of(self.root, path) {
+        match shape {
+            Shape::Folder => match folder::files_of(self.root, path) {
                 Ok((found, left)) => {
                     files.extend(found);
                     self.left.extend(left);
                 }
                 Err(error) => return self.leave(path, error.to_string()),
+            },
+            Shape::File => {
+                files.insert(main_entry(path), path.to_owned());
             }
-        } else {
-            files.insert(main_entry(path), path.to_owned());
+            Shape::Bare => {
+                files.insert(MODEL_ENTRY.to_owned(), path.to_owned());
+            }
         }
         self.mains
             .push(planned(path, job, iteration, files, fields));
@@ -132,18 +166,8 @@ impl Making<'_> {
 
     /// Gives files to the checkpoints whose names theirs begin with, or that their templates lead
     /// to. What belongs to none is left.
-    fn companions(&mut self, files: Vec<PathBuf>) -> Vec<PathBuf> {
-        let mut stems: HashMap<(PathBuf, String), usize> = HashMap::new();
-        for (number, planned) in self.mains.iter().enumerate() {
-            let folder = planned.path.parent().unwrap_or(Path::new("")).to_owned();
-            // A folder has its own files within it.
-            if !planned.files.values().any(|path| *path == planned.path) {
-                continue;
-            }
-            if let Some(stem) = planned.path.file_stem().and_then(|stem| stem.to_str()) {
-                stems.insert((folder, stem.to_owned()), number);
-            }
-        }
+    fn companions(&mut self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+        let stems = self.stems();
         let mut rest = Vec::new();
         for path in files {
             match self.owner(&path, &stems) {
@@ -156,6 +180,12 @@ impl Making<'_> {
                             place.insert(path);
                         }
                         Entry::Occupied(place) => {
+                            let own = self.root.join(place.get());
+                            if is_same(&own, &self.root.join(&path))? {
+                                let note = format!("{} is the same", path.display());
+                                planned.notes.push(note);
+                                continue;
+                            }
                             let why = format!(
                                 "`{}` of {} is another file already",
                                 place.key(),
@@ -168,7 +198,34 @@ impl Making<'_> {
                 None => rest.push(path),
             }
         }
-        rest
+        Ok(rest)
+    }
+
+    /// The names that those of a checkpoint's files begin with, in their folders: that of its own
+    /// file, or of a copy of that.
+    fn stems(&self) -> HashMap<(PathBuf, String), usize> {
+        let own = self.mains.iter().enumerate();
+        // A folder has its own files within it.
+        let own = own.filter(|(_, planned)| planned.files.values().any(|f| *f == planned.path));
+        let own = own.map(|(number, planned)| {
+            let is_whole = planned.files.contains_key(MODEL_ENTRY);
+            (&planned.path, is_whole, number)
+        });
+        let copies = self
+            .copies
+            .iter()
+            .map(|(path, number)| (path, false, *number));
+        // What is a checkpoint of its own goes before.
+        let named = copies.chain(own).filter_map(|(path, is_whole, number)| {
+            let stem = if is_whole {
+                path.file_name()
+            } else {
+                path.file_stem()
+            };
+            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+            Some(((folder, stem?.to_str()?.to_owned()), number))
+        });
+        named.collect()
     }
 
     /// The checkpoint that a file belongs to, and the entry that it is.
@@ -239,47 +296,45 @@ impl Making<'_> {
     }
 
     /// Files without an iteration in their names: one that is a checkpoint again is a name of it, a
-    /// Stable-Baselines3 archive knows its own.
-    fn unnumbered(&mut self, files: Vec<PathBuf>) {
+    /// Stable-Baselines3 archive knows its own. The others are the answer.
+    fn unnumbered(&mut self, files: Vec<PathBuf>) -> Vec<PathBuf> {
+        let mut rest = Vec::new();
         for path in files {
-            if let Err(error) = self.unnumbered_one(&path) {
-                self.leave(&path, error.to_string());
+            match self.unnumbered_one(&path) {
+                Ok(true) => {}
+                Ok(false) => rest.push(path),
+                Err(error) => self.leave(&path, error.to_string()),
             }
         }
+        rest
     }
 
-    fn unnumbered_one(&mut self, path: &Path) -> Result<()> {
-        let full = self.root.join(path);
-        let bytes = InputFile::open(&full)?.len();
+    fn unnumbered_one(&mut self, path: &Path) -> Result<bool> {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let tag = name::check_tag(&stem).is_ok().then(|| stem.into_owned());
-        if let Some(number) = self.same(path, bytes)? {
+        if let Some(number) = self.same(path)? {
+            self.copies.push((path.to_owned(), number));
             match (self.mains.get_mut(number), tag) {
                 (Some(planned), Some(tag)) => planned.tags.push(tag),
                 _ => self.leave(path, "it is another one's copy, and its name can be no tag"),
             }
-            return Ok(());
+            return Ok(true);
         }
-        let Some(iteration) = archive::steps_of(&full)? else {
-            self.leave(path, "no template fits its name");
-            return Ok(());
+        let Some(iteration) = archive::steps_of(&self.root.join(path))? else {
+            return Ok(false);
         };
         let fields = BTreeMap::from([(ITERATION.to_owned(), Field::Integer(iteration))]);
         let before = self.mains.len();
-        self.main(path, &fields, false);
+        self.main(path, &fields, Shape::File);
         let job = self.only_job(path, before);
         if let Some(planned) = self.mains.get_mut(before) {
-            planned.bytes = bytes;
-            let from = path.to_string_lossy().into_owned();
-            planned
-                .attributes
-                .insert(IMPORTED_FROM.to_owned(), from.into());
+            self.unnumbered.insert(path.to_owned());
             planned.tags.extend(tag);
             if self.options.job.is_none() {
                 planned.job = job.unwrap_or(std::mem::take(&mut planned.job));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The job of all checkpoints in a path's folder, if it is one.
@@ -291,15 +346,14 @@ impl Making<'_> {
         jobs.all(|job| job == first).then(|| first.clone())
     }
 
-    /// The checkpoint of which a file of so many bytes is another copy.
-    fn same(&self, path: &Path, bytes: u64) -> Result<Option<usize>> {
+    /// The checkpoint of which a file is another copy.
+    fn same(&self, path: &Path) -> Result<Option<usize>> {
         for (number, planned) in self.mains.iter().enumerate() {
             let is_near = planned.path.parent() == path.parent()
                 && planned.path.extension() == path.extension()
                 && planned.files.values().any(|own| *own == planned.path);
             let (own, other) = (self.root.join(path), self.root.join(&planned.path));
-            // One file is no more than all of a checkpoint's.
-            if is_near && planned.bytes >= bytes && is_same(&own, &other)? {
+            if is_near && is_same(&own, &other)? {
                 return Ok(Some(number));
             }
         }
@@ -310,7 +364,11 @@ impl Making<'_> {
     fn finish(mut self) -> Result<Plan> {
         let mut all: BTreeMap<(String, u64), Planned> = BTreeMap::new();
         let mut mains = std::mem::take(&mut self.mains);
-        mains.sort_by(|a, b| a.path.cmp(&b.path));
+        // Of two that are one iteration, the one whose name says so is it.
+        mains.sort_by_key(|planned| {
+            let is_unnumbered = self.unnumbered.contains(&planned.path);
+            (is_unnumbered, planned.path.clone())
+        });
         for planned in mains {
             let key = (planned.job.clone(), planned.iteration);
             let Some(first) = all.get_mut(&key) else {
@@ -326,6 +384,9 @@ impl Making<'_> {
                     first.path.display()
                 );
                 self.leave(&planned.path, why);
+                for path in planned.files.values().filter(|path| **path != planned.path) {
+                    self.leave(path, format!("{} is left alone", planned.path.display()));
+                }
                 continue;
             }
             // The files beside it may say other things of it: the first ones are taken.
@@ -355,119 +416,4 @@ impl Making<'_> {
             left: self.left,
         })
     }
-}
-
-/// Whether two files have the same bytes. Most that have not differ early.
-fn is_same(one: &Path, other: &Path) -> Result<bool> {
-    const BLOCK: u64 = 1 << 16;
-    let (first, second) = (InputFile::open(one)?, InputFile::open(other)?);
-    if first.len() != second.len() {
-        return Ok(false);
-    }
-    let read = |file: &InputFile, path: &Path, at: u64| {
-        let mut bytes = Vec::new();
-        let read = file.section(at, BLOCK).read_to_end(&mut bytes);
-        read.map_err(|error| platform::io_error("reading", path, error))?;
-        Ok::<_, Error>(bytes)
-    };
-    let mut at = 0;
-    while at < first.len() {
-        if read(&first, one, at)? != read(&second, other, at)? {
-            return Ok(false);
-        }
-        at += BLOCK;
-    }
-    Ok(true)
-}
-
-/// The entry that a checkpoint's own file becomes.
-fn main_entry(path: &Path) -> String {
-    match path.extension() {
-        Some(extension) => format!("{MODEL_ENTRY}.{}", extension.to_string_lossy()),
-        None => MODEL_ENTRY.to_owned(),
-    }
-}
-
-/// A checkpoint, as far as its name says.
-fn planned(
-    path: &Path,
-    job: String,
-    iteration: u64,
-    files: BTreeMap<String, PathBuf>,
-    fields: &BTreeMap<String, Field>,
-) -> Planned {
-    let mut planned = Planned {
-        path: path.to_owned(),
-        job,
-        iteration,
-        events: Vec::new(),
-        metrics: BTreeMap::new(),
-        attributes: BTreeMap::new(),
-        tags: Vec::new(),
-        files,
-        bytes: 0,
-        notes: Vec::new(),
-    };
-    for (name, field) in fields.iter().filter(|(name, _)| *name != ITERATION) {
-        match field {
-            Field::Text(text) if name == EVENT => planned.events.push(event_of(text, fields)),
-            Field::Float(value) => {
-                planned.metrics.insert(name.clone(), *value);
-            }
-            Field::Integer(number) => {
-                planned.attributes.insert(name.clone(), (*number).into());
-            }
-            Field::Text(text) => {
-                planned.attributes.insert(name.clone(), value_of(text));
-            }
-        }
-    }
-    if planned.events.is_empty() {
-        planned.events.push(Event::Periodic);
-    }
-    planned
-}
-
-/// A number, if the text is one as it would be written.
-fn value_of(text: &str) -> Value {
-    match text.parse::<i64>() {
-        Ok(number) if number.to_string() == text => number.into(),
-        _ => text.into(),
-    }
-}
-
-/// The event that a name has a word for.
-fn event_of(text: &str, fields: &BTreeMap<String, Field>) -> Event {
-    let metrics = || {
-        fields
-            .iter()
-            .filter(|(_, field)| matches!(field, Field::Float(_)))
-    };
-    let best = text
-        .strip_prefix("best")
-        .map(|rest| rest.trim_start_matches(JOINTS));
-    match (text.parse(), best) {
-        (Ok(event), _) => event,
-        (Err(_), Some("")) => match main_metric(fields) {
-            Some(metric) => Event::Best(metric),
-            None => Event::Custom("best".to_owned()),
-        },
-        (Err(_), Some(metric)) if metrics().any(|(name, _)| name == metric) => {
-            Event::Best(metric.to_owned())
-        }
-        (Err(_), _) if text == "phase_boundary" => Event::PhaseBoundary("unnamed".to_owned()),
-        (Err(_), _) => Event::Custom(text.to_owned()),
-    }
-}
-
-/// The metric that a bare `best` is by: `val_reward`, or the only one.
-fn main_metric(fields: &BTreeMap<String, Field>) -> Option<String> {
-    let mut metrics = fields
-        .iter()
-        .filter(|(_, field)| matches!(field, Field::Float(_)));
-    if fields.contains_key("val_reward") {
-        return Some("val_reward".to_owned());
-    }
-    let (name, _) = metrics.next()?;
-    metrics.next().is_none().then(|| name.clone())
 }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::metric::Direction;
 use crate::platform::{InputFile, io_error};
 use crate::store::{Checkpoint, Job, Store};
+use crate::time::Timestamp;
 
 /// The metrics of the default template, and which way they are better.
 const KNOWN: [(&str, Direction); 2] = [
@@ -20,7 +21,7 @@ impl Plan {
     /// can't be saved is in the answer, and the others are.
     ///
     /// `progress` is told how many bytes of how many are done, and may end it before the next
-    /// checkpoint by saying no.
+    /// checkpoint by saying no; [`Monitor::cancel`](crate::Monitor::cancel) ends it within one.
     ///
     /// # Errors
     /// What concerns the store: [`Error::Full`], [`Error::Busy`], and from its disk.
@@ -46,6 +47,10 @@ impl Plan {
                     done.new_bytes += new_bytes;
                 }
                 Ok(None) => done.already += 1,
+                Err(Error::Cancelled { .. }) => {
+                    done.stopped = true;
+                    return Ok(done);
+                }
                 Err(error @ (Error::Invalid { .. } | Error::Conflict { .. })) => {
                     done.left.push(left(planned, &error));
                 }
@@ -110,6 +115,10 @@ fn import(
     }
     for (entry, path) in &planned.files {
         save = save.file(entry, InputFile::open(&root.join(path))?.whole());
+    }
+    let modified = planned.attributes.get(MODIFIED_AT);
+    if let Some(at) = modified.and_then(serde_json::Value::as_i64) {
+        save = save.saved_at(Timestamp::from_millis(at));
     }
     if let Some(compression) = options.compression {
         save = save.compression(compression);

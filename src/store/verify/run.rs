@@ -176,6 +176,7 @@ impl Store {
         let mut bad = content.bad.clone();
         let mut bytes = Vec::new();
         for known in chosen {
+            self.go_on(known.chunk.raw_len as usize, "verifying")?;
             let mut read = || self.read(|rows| load_chunk_to(rows, &known.chunk, &mut bytes));
             match unless_of_another(&mut read) {
                 Ok(()) => {}

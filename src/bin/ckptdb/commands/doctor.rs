@@ -75,7 +75,7 @@ fn print(all: &[Health], style: &Style) -> Result<(), Failure> {
         .right("SESSIONS");
     table = table.right("COMPLETED").right("FAILED");
     table = table.optional("INTERRUPTED").right("VANISHED");
-    table = table.optional("FELL BACK").right("LOST");
+    table = table.right("RESUMED").optional("FELL BACK").right("LOST");
     for health in all {
         let sessions = &health.sessions;
         let last = health.info.last_saved_at;
@@ -93,6 +93,7 @@ fn print(all: &[Health], style: &Style) -> Result<(), Failure> {
             human::thousands(sessions.failed).into(),
             human::thousands(sessions.interrupted).into(),
             human::thousands(sessions.vanished).into(),
+            resumed(sessions).into(),
             human::thousands(sessions.fell_back).into(),
             lost.into(),
         ]);
@@ -124,14 +125,37 @@ fn advice(all: &[Health], days: Option<f64>, style: &Style) -> Vec<String> {
                 times(sessions.vanished)
             ));
         }
-        if health.info.metrics.is_empty() && health.info.checkpoints > 0 {
+        if let Some(metric) = health.info.undeclared_metrics.first()
+            && health.info.metrics.is_empty()
+        {
             advice.push(format!(
                 "{name} has no metric with a direction, so that `best` means nothing: \
-                 ckptdb metric declare {name} METRIC min"
+                 ckptdb metric declare {name} {} min, or max",
+                printable(metric)
             ));
         }
     }
     advice
+}
+
+/// How many sessions went on from a checkpoint, and the share of them that got the newest.
+fn resumed(sessions: &SessionStats) -> String {
+    let newest = sessions.resumed.saturating_sub(sessions.fell_back);
+    match sessions.resumed {
+        0 => "-".to_owned(),
+        all => format!(
+            "{} ({})",
+            human::thousands(all),
+            human::percent(newest, all)
+        ),
+    }
+}
+
+/// The share of the sessions that resumed which got the newest checkpoint.
+#[expect(clippy::cast_precision_loss, reason = "nobody counts sessions to 2^53")]
+fn success_rate(sessions: &SessionStats) -> Option<f64> {
+    let resumed = sessions.resumed;
+    (resumed > 0).then(|| 1.0 - sessions.fell_back as f64 / resumed as f64)
 }
 
 fn times(count: u64) -> String {
@@ -151,6 +175,7 @@ fn document(health: &Health) -> Value {
             "interrupted": sessions.interrupted,
             "vanished": sessions.vanished,
             "resumed": sessions.resumed,
+            "resume_success_rate": success_rate(sessions),
             "fell_back": sessions.fell_back,
             "lost_iterations": sessions.lost_iterations,
             "lost_seconds": sessions.lost_time.as_secs_f64(),

@@ -13,6 +13,7 @@ use clap_complete::engine::ArgValueCompleter;
 
 use crate::complete;
 use crate::failure::{Exit, Failure};
+use crate::global::Global;
 use crate::lookup;
 use crate::output::{Progress, Style, human, json};
 
@@ -49,15 +50,20 @@ pub(crate) struct Args {
 }
 
 /// Writes the files and says what they hold.
-pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
+pub(crate) fn run(
+    args: &Args,
+    global: &Global,
+    store: &Store,
+    style: &Style,
+) -> Result<(), Failure> {
     if let Some(template) = &args.template {
-        return named(args, template, store, style);
+        return named(args, template, (global, store), style);
     }
     let checkpoint = lookup::checkpoint(store, &args.reference)?;
     lookup::check_not_store(store, [&args.output])?;
     check_free(&args.output, args.force)?;
-    check_selection(args, &checkpoint)?;
-    let progress = Progress::start("exporting");
+    let total = selected_bytes(args, &checkpoint)?;
+    let progress = Progress::follow("exporting", &global.monitor, total);
     let written = write(args, store, &checkpoint)?;
     drop(progress);
     if style.json {
@@ -90,7 +96,11 @@ fn files_of(
     let mut taken: BTreeMap<PathBuf, &Checkpoint> = BTreeMap::new();
     let mut all = Vec::new();
     for checkpoint in checkpoints {
-        let files = interop::named_files(checkpoint, template)?;
+        let of = |error| {
+            let of = format!("it is not in {}", human::labelled(checkpoint));
+            Failure::from(error).hint(of)
+        };
+        let files = interop::named_files(checkpoint, template).map_err(of)?;
         for (_, path) in &files {
             let full = args.output.join(path);
             if full.exists() && !args.force {
@@ -118,7 +128,7 @@ fn files_of(
 fn named(
     args: &Args,
     template: &NameTemplate,
-    store: &Store,
+    (global, store): (&Global, &Store),
     style: &Style,
 ) -> Result<(), Failure> {
     let mut checkpoints = Vec::new();
@@ -133,18 +143,16 @@ fn named(
     let files = files_of(&checkpoints, template, args)?;
     let paths = files.iter().flatten().map(|(_, path)| path);
     lookup::check_not_store(store, paths.map(|path| args.output.join(path)))?;
-    let progress = Progress::start("exporting");
     let total = checkpoints
         .iter()
         .map(|checkpoint| checkpoint.logical_bytes)
         .sum();
-    let (mut done, mut bytes) = (Exported::default(), 0);
+    let progress = Progress::follow("exporting", &global.monitor, total);
+    let mut done = Exported::default();
     for (checkpoint, files) in checkpoints.iter().zip(&files) {
-        progress.set(bytes, total);
         let written = interop::write_files(checkpoint, files, &args.output)?;
         done.files += written.files;
         done.bytes += written.bytes;
-        bytes += checkpoint.logical_bytes;
     }
     drop(progress);
     if style.json {
@@ -185,19 +193,19 @@ fn write(args: &Args, store: &Store, checkpoint: &Checkpoint) -> Result<Exported
     })
 }
 
-/// A pattern that matches nothing is a mistake: an empty file would hide it.
-fn check_selection(args: &Args, checkpoint: &Checkpoint) -> Result<(), Failure> {
-    if args.only.is_empty() {
-        return Ok(());
+/// Bytes of what is to be written. A pattern that matches nothing is a mistake: an empty file would
+/// hide it.
+fn selected_bytes(args: &Args, checkpoint: &Checkpoint) -> Result<u64, Failure> {
+    if let Some(entry) = &args.entry {
+        return Ok(checkpoint.entry(entry)?.bytes);
     }
-    let entries = checkpoint.entries()?;
-    if entries
-        .iter()
-        .any(|entry| lookup::selects(&args.only, &entry.name))
-    {
-        return Ok(());
+    let entries = checkpoint.entries()?.into_iter();
+    let selected = entries.filter(|entry| lookup::selects(&args.only, &entry.name));
+    let bytes: Vec<u64> = selected.map(|entry| entry.bytes).collect();
+    if bytes.is_empty() && !args.only.is_empty() {
+        return Err(lookup::no_entry(checkpoint, &args.only));
     }
-    Err(lookup::no_entry(checkpoint, &args.only))
+    Ok(bytes.iter().sum())
 }
 
 /// Fails if something would be written over. An empty folder holds nothing.

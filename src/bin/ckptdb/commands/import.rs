@@ -7,17 +7,18 @@ use std::str::FromStr;
 
 use ckptdb::interop::{ImportOptions, Imported, LeftAlone, NameTemplate, Plan, Planned};
 use ckptdb::name::printable;
-use ckptdb::{Compression, Direction, Event};
+use ckptdb::{Compression, Direction, Event, Store};
 use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
-use crate::interrupt::Interrupt;
 use crate::output::{Progress, Style, Table, human, json};
 use crate::store_path;
 
 /// Files that are named one by one before the rest is only counted.
 const NAMED: usize = 20;
+/// Room in a file that is worth a compaction.
+const WORTH_A_NOTE: u64 = 4 << 20;
 
 const TEMPLATES: &str = "\
 Names that are understood without --template:
@@ -90,10 +91,9 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
         None => None,
         Some(store) => {
             let progress = Progress::start("importing");
-            let interrupt = Interrupt::listen();
             let mut tell = |done, total| {
                 progress.set(done, total);
-                !interrupt.came()
+                !global.monitor.is_cancelled()
             };
             Some(plan.run(&args.folder, store, &options, &mut tell)?)
         }
@@ -107,6 +107,9 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
         let failure = Failure::new(Exit::Interrupted, "interrupted before all were imported");
         return Err(failure.hint("the same command goes on with the others"));
     }
+    if let (Some(store), Some(done)) = (&store, &done) {
+        note_room(store, done, style)?;
+    }
     match done.map_or(0, |done| done.left.len()) {
         0 => Ok(()),
         count => {
@@ -115,6 +118,19 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
             Err(Failure::new(Exit::Failed, message).hint("all others are in the store"))
         }
     }
+}
+
+/// A file grows ahead of what it holds, which shows where many small checkpoints come in.
+fn note_room(store: &Store, done: &Imported, style: &Style) -> Result<(), Failure> {
+    let stats = store.stats()?;
+    let free = stats.allocated_bytes.saturating_sub(stats.stored_bytes);
+    if done.saved > 0 && free > stats.allocated_bytes / 4 && free > WORTH_A_NOTE {
+        let free = human::size(free);
+        style.note(format_args!(
+            "{free} of the file are indexes and room for more; ckptdb compact gives back the room"
+        ));
+    }
+    Ok(())
 }
 
 /// A direction of a metric that no checkpoint has is a slip.

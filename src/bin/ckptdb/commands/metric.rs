@@ -1,19 +1,24 @@
 //! `metric declare`: which way a metric is better.
 
-use ckptdb::name::printable;
-use ckptdb::{Direction, Store};
+use ckptdb::name::{nearest, printable};
+use ckptdb::{Direction, JobInfo, Store};
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
 
 use crate::complete;
 use crate::failure::Failure;
+use crate::lookup;
 use crate::output::{Style, json};
 
 /// Options of `metric declare`.
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option, and any can be with any"
+)]
 pub(crate) struct DeclareArgs {
-    /// The job; it need not have a checkpoint yet.
+    /// The job.
     #[arg(add = ArgValueCompleter::new(complete::jobs))]
     job: String,
     /// The metric.
@@ -28,6 +33,9 @@ pub(crate) struct DeclareArgs {
     /// Allow another direction than the declared one.
     #[arg(long)]
     change: bool,
+    /// Begin the job if there is none of this name; it need not have a checkpoint yet.
+    #[arg(long)]
+    create: bool,
     /// Only say what would be done.
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
@@ -40,6 +48,17 @@ fn direction() -> impl TypedValueParser<Value = Direction> {
 /// Declares the metric.
 pub(crate) fn declare(args: &DeclareArgs, store: &Store, style: &Style) -> Result<(), Failure> {
     let job = store.job(&args.job)?;
+    match job.info()? {
+        None if args.create => {}
+        // A slip of the finger must not begin a job.
+        None => {
+            let hint = |found| format!("{found}; --create begins a new job");
+            return lookup::job(store, &args.job)
+                .map(drop)
+                .map_err(|failure| failure.and(hint));
+        }
+        Some(info) => note_unknown(&info, &args.metric, style),
+    }
     if args.change {
         job.redirect_metric(&args.metric, args.direction)?;
     } else {
@@ -61,4 +80,20 @@ pub(crate) fn declare(args: &DeclareArgs, store: &Store, style: &Style) -> Resul
             Direction::Max => "larger",
         }
     ))
+}
+
+/// A metric may be declared before a checkpoint has it. It may also be another one's name,
+/// mistyped.
+fn note_unknown(info: &JobInfo, metric: &str, style: &Style) {
+    let declared = info.metrics.keys();
+    let mut known = declared.chain(&info.undeclared_metrics).map(String::as_str);
+    if known.clone().any(|known| known == metric) {
+        return;
+    }
+    if let Some(near) = nearest(metric, known.by_ref()) {
+        let (metric, near) = (printable(metric), printable(near));
+        style.note(format_args!(
+            "note: no checkpoint has a metric `{metric}` yet; did you mean `{near}`?"
+        ));
+    }
 }

@@ -1,7 +1,5 @@
 //! `pin` and `unpin`: what no removal touches.
 
-use std::io::Write;
-
 use ckptdb::{Checkpoint, Store};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
@@ -66,10 +64,7 @@ fn set(references: &[String], pinned: bool, store: &Store, style: &Style) -> Res
         let body = json!({ "pinned": pinned, "checkpoints": changed });
         return style.document(if pinned { "pin" } else { "unpin" }, &body);
     }
-    let mut out = style.out();
-    for checkpoint in &checkpoints {
-        let verb = if pinned { "pinned" } else { "unpinned" };
-        writeln!(out, "{verb} {}", human::labelled(checkpoint))?;
-    }
-    Ok(out.flush()?)
+    let verb = if pinned { "pinned" } else { "unpinned" };
+    let mut each = checkpoints.iter();
+    each.try_for_each(|one| style.line(format_args!("{verb} {}", human::labelled(one))))
 }

@@ -131,7 +131,13 @@ struct Planned {
 pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
     let config = settings::load()?;
     let mut plans = Vec::new();
-    for job in lookup::jobs(store, Some(&args.job))? {
+    let jobs = lookup::jobs(store, Some(&args.job))?;
+    for rule in &args.keep.keep_best {
+        if let Keep::Best { metric, .. } = rule {
+            lookup::check_metric(&jobs, metric)?;
+        }
+    }
+    for job in jobs {
         let retention = args.keep.retention(&job.name, &config)?;
         plans.push(planned(store, &job.name, retention)?);
     }

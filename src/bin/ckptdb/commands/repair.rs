@@ -66,6 +66,10 @@ fn print(done: &Repaired, style: &Style) -> Result<(), Failure> {
     }
     let found = done.before.damage.len() as u64;
     let found = human::count(found, "place was damaged", "places were damaged");
-    writeln!(out, "repaired: {found}, {} are now", done.left.len())?;
-    Ok(out.flush()?)
+    out.flush()?;
+    drop(out);
+    style.line(format_args!(
+        "repaired: {found}, {} are now",
+        done.left.len()
+    ))
 }

@@ -73,14 +73,14 @@ fn print(args: &Args, done: &Salvaged, style: &Style) -> Result<(), Failure> {
             damage::table(what).write(&mut out, style)?;
         }
     }
-    writeln!(
-        out,
+    out.flush()?;
+    drop(out);
+    style.line(format_args!(
         "salvaged {} ({} of them deleted), {} out of {} searched, to {}",
         human::checkpoints(done.checkpoints),
         done.deleted,
         human::size(done.bytes),
         human::size(done.searched),
         args.new.display(),
-    )?;
-    Ok(out.flush()?)
+    ))
 }

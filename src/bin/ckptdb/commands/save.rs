@@ -105,12 +105,12 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
         .map(|text| Source::find(text))
         .collect::<Result<Vec<_>, _>>()?;
     let store = store_path::open_or(args.create, global, style)?;
-    let saved = save(args, &store, &sources)?;
+    let saved = save(args, global, &store, &sources)?;
     store.close();
     report(&saved, style)
 }
 
-fn save(args: &Args, store: &Store, sources: &[Source]) -> Result<Saved, Failure> {
+fn save(args: &Args, global: &Global, store: &Store, sources: &[Source]) -> Result<Saved, Failure> {
     let job = store.job(&args.job)?;
     let parent = args
         .parent
@@ -151,7 +151,8 @@ fn save(args: &Args, store: &Store, sources: &[Source]) -> Result<Saved, Failure
     if args.overwrite {
         save = save.overwrite();
     }
-    let progress = Progress::start("saving");
+    let total = sources.iter().map(|source| bytes_in(&source.path)).sum();
+    let progress = Progress::follow("saving", &global.monitor, total);
     let saved = save.commit();
     drop(progress);
     saved.map_err(|error| match error {
@@ -215,6 +216,16 @@ impl Source {
         let message = format!("no file or folder at `{}`", path.display());
         Err(Failure::new(Exit::Failed, message))
     }
+}
+
+/// Bytes of a file, or of all below a folder, for a progress bar: what can't be read counts nothing
+/// here, and is told of by the save.
+fn bytes_in(path: &Path) -> u64 {
+    let Ok(listing) = path.read_dir() else {
+        return path.metadata().map_or(0, |found| found.len());
+    };
+    let paths = listing.filter_map(Result::ok).map(|item| item.path());
+    paths.map(|path| bytes_in(&path)).sum()
 }
 
 /// Whether the path ends in this extension, in whatever case.

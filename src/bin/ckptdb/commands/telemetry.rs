@@ -66,7 +66,8 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         return style.document("telemetry", &json!({ "metrics": rows }));
     }
     if summaries.is_empty() {
-        return style.line("nothing was logged yet");
+        style.note("nothing was logged yet");
+        return Ok(());
     }
     let mut table = Table::new(0)
         .wrapped("METRIC")

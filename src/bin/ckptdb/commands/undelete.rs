@@ -1,7 +1,5 @@
 //! `undelete`: bring deleted checkpoints back.
 
-use std::io::Write;
-
 use ckptdb::{CheckpointId, Store};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::json;
@@ -43,11 +41,9 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
             .collect();
         style.document("undelete", &json!({ "undeleted": rows }))?;
     } else {
-        let mut out = style.out();
         for checkpoint in &back {
-            writeln!(out, "undeleted {}", human::labelled(checkpoint))?;
+            style.line(format_args!("undeleted {}", human::labelled(checkpoint)))?;
         }
-        out.flush()?;
     }
     failed.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::complete;
 use crate::failure::{Exit, Failure};
+use crate::global::Global;
 use crate::lookup;
 use crate::output::{Progress, Style, damage, human, json};
 
@@ -56,9 +57,14 @@ fn seed() -> u64 {
 }
 
 /// Verifies and lists the damage.
-pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failure> {
+pub(crate) fn run(
+    args: &Args,
+    global: &Global,
+    store: &Store,
+    style: &Style,
+) -> Result<(), Failure> {
     if let Some(reference) = &args.reference {
-        return run_on_one(reference, args.record, store, style);
+        return run_on_one((reference, args.record), global, store, style);
     }
     let depth = args.depth();
     let progress = Progress::start("verifying");
@@ -89,9 +95,14 @@ pub(crate) fn unopened(failure: Failure, style: &Style) -> Failure {
     failure.exit_with(Exit::Damage)
 }
 
-fn run_on_one(reference: &str, record: bool, store: &Store, style: &Style) -> Result<(), Failure> {
+fn run_on_one(
+    (reference, record): (&str, bool),
+    global: &Global,
+    store: &Store,
+    style: &Style,
+) -> Result<(), Failure> {
     let checkpoint = lookup::checkpoint(store, reference)?;
-    let progress = Progress::start("verifying");
+    let progress = Progress::follow("verifying", &global.monitor, checkpoint.logical_bytes);
     let verified = if record {
         checkpoint.verify_and_record()
     } else {

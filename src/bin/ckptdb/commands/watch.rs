@@ -75,9 +75,11 @@ fn show(look: &Look, last: &mut String, style: &Style) -> Result<(), Failure> {
     } else {
         look.text(style)?
     };
+    // How much of the disk is free changes all the time.
+    let jobs = look.document()["jobs"].to_string();
     if style.is_terminal() && !style.json {
         style.show(&text)?;
-    } else if text != *last {
+    } else if jobs != *last {
         let mut out = style.out();
         if !last.is_empty() && !style.json {
             writeln!(out)?;
@@ -85,7 +87,7 @@ fn show(look: &Look, last: &mut String, style: &Style) -> Result<(), Failure> {
         out.write_all(text.as_bytes())?;
         out.flush()?;
     }
-    *last = text;
+    *last = jobs;
     Ok(())
 }
 

@@ -1,6 +1,9 @@
 //! Training: what an iteration does, and everything that its continuation depends on.
 
+use std::borrow::Cow;
+
 use ckptdb::{DType, Error, Result, Tensor};
+use safetensors::{Dtype, View};
 use serde::{Deserialize, Serialize};
 
 use super::data::{Order, Point, Position, Rng, Spirals};
@@ -51,6 +54,24 @@ pub(super) struct Weights {
     pub(super) shape: [usize; 2],
     /// Little-endian and in row-major order.
     pub(super) bytes: Vec<u8>,
+}
+
+impl View for &Weights {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
 }
 
 /// How well the network does on points that it never learned from.

@@ -1,13 +1,18 @@
 //! The training process: goes on from the store's newest checkpoint, saves as it goes, and says
 //! so. It knows nothing of the demo around it.
 
-use ckptdb::{Checkpoint, DType, Direction, Error, Event, Job, Result, Store, TensorSlice};
-use serde_json::json;
+use std::collections::BTreeMap;
+use std::num::NonZeroU64;
+
+use ckptdb::policy::{Trigger, Triggers};
+use ckptdb::session::{MinFree, Problem, SaveState, SessionOptions};
+use ckptdb::{Checkpoint, Direction, Error, Event, Job, Result, Save, Store};
+use serde_json::{Value, json};
 
 use super::message::Message;
 use super::plan::Plan;
-use super::trainer::{Hyper, Measured, Progress, Trainer};
-use crate::failure::Failure;
+use super::trainer::{Hyper, Measured, Progress, Trainer, Weights};
+use crate::failure::{Exit, Failure};
 use crate::output::Style;
 
 /// The job that the demo trains.
@@ -31,48 +36,107 @@ pub(super) fn run(plan: &Plan, style: &Style) -> std::result::Result<(), Failure
 
 fn train(store: &Store, plan: &Plan, style: &Style) -> std::result::Result<(), Failure> {
     let job = store.job(JOB)?;
-    job.declare_metric(MAIN_METRIC, Direction::Min)?;
-    job.declare_metric("accuracy", Direction::Max)?;
+    let mut session = job.session(options(plan)?)?;
     job.set_main_metric(MAIN_METRIC)?;
-    let mut trainer = match job.latest()? {
-        Some(checkpoint) => restore(&checkpoint)?,
+    let mut trainer = match session.resumed() {
+        Some(resumed) => restore(&resumed.checkpoint)?,
         None => Trainer::new(plan.seed, Hyper::default()),
     };
     style.line(Message::Started(trainer.iteration()))?;
-    while trainer.iteration() < plan.iterations {
+    if trainer.iteration() >= plan.iterations {
+        // The process before this one was killed when it had saved the last.
+        let state = State::of(&trainer, &job, plan)?;
+        let fill = |save| state.add_to(save);
+        let ended = session.finish(trainer.iteration(), &state.metrics, fill);
+        return settle(&ended.save, &ended.problems).map(drop);
+    }
+    loop {
         trainer.advance();
-        if plan.saves_at(trainer.iteration()) {
-            style.line(Message::Saving(trainer.iteration()))?;
-            save(&job, &trainer, plan)?;
-            style.line(Message::Saved(trainer.iteration()))?;
+        let iteration = trainer.iteration();
+        let state = State::of(&trainer, &job, plan)?;
+        let mut told = Ok(());
+        let fill = |save| {
+            told = style.line(Message::Saving(iteration));
+            state.add_to(save)
+        };
+        let is_last = iteration >= plan.iterations;
+        let (save, problems) = if is_last {
+            let ended = session.finish(iteration, &state.metrics, fill);
+            told?;
+            settle(&ended.save, &ended.problems)?;
+            return style.line(Message::Saved(iteration));
+        } else {
+            let step = session.step(iteration, &state.metrics, fill);
+            (step.save, step.problems)
+        };
+        told?;
+        if settle(&save, &problems)? {
+            style.line(Message::Saved(iteration))?;
         }
     }
-    Ok(())
 }
 
-/// Saves everything that the next iterations depend on, in one commit.
-fn save(job: &Job, trainer: &Trainer, plan: &Plan) -> Result<()> {
-    let Measured { loss, accuracy } = trainer.measure();
-    let tensors = trainer.tensors();
-    let mut save = job
-        .save(trainer.iteration())
-        .document(PROGRESS, &to_document(&trainer.progress())?)
-        .metric(MAIN_METRIC, loss)
-        .metric("accuracy", accuracy)
-        .attribute("seed", &json!(plan.seed))
-        .attribute(MADE_BY.0, &json!(MADE_BY.1))
-        .event(Event::Periodic);
-    for tensor in &tensors {
-        let slice = TensorSlice::new(DType::F32, &tensor.shape, &tensor.bytes)?;
-        save = save.tensor(&tensor.name, slice);
+/// A session that saves as the plan says, and keeps everything. Ctrl-C ends the whole demo.
+fn options(plan: &Plan) -> Result<SessionOptions> {
+    let every = NonZeroU64::new(plan.every).map(Trigger::Iterations);
+    Ok(SessionOptions {
+        triggers: Triggers::new(every.into_iter().chain([Trigger::Final]))?,
+        metrics: BTreeMap::from([
+            (MAIN_METRIC.to_owned(), Direction::Min),
+            ("accuracy".to_owned(), Direction::Max),
+        ]),
+        min_free: MinFree::NONE,
+        signals: false,
+        ..SessionOptions::default()
+    })
+}
+
+/// Whether a save is durable. What goes wrong ends the demo: it is there to show that nothing does.
+fn settle(save: &SaveState, problems: &[Problem]) -> std::result::Result<bool, Failure> {
+    match problems.first() {
+        None => Ok(matches!(save, SaveState::Saved(_))),
+        Some(problem) => Err(Failure::new(Exit::Failed, &problem.message)),
     }
-    if is_best(job, loss)? {
-        save = save.event(Event::Best(MAIN_METRIC.to_owned()));
+}
+
+/// Everything that the next iterations depend on, which is saved in one commit.
+struct State {
+    metrics: BTreeMap<String, f64>,
+    progress: Value,
+    tensors: Vec<Weights>,
+    seed: u64,
+    is_best: bool,
+}
+
+impl State {
+    fn of(trainer: &Trainer, job: &Job, plan: &Plan) -> Result<Self> {
+        let Measured { loss, accuracy } = trainer.measure();
+        let saves = plan.saves_at(trainer.iteration());
+        Ok(Self {
+            metrics: BTreeMap::from([
+                (MAIN_METRIC.to_owned(), loss),
+                ("accuracy".to_owned(), accuracy),
+            ]),
+            progress: to_document(&trainer.progress())?,
+            tensors: trainer.tensors(),
+            seed: plan.seed,
+            is_best: saves && is_best(job, loss)?,
+        })
     }
-    if trainer.iteration() == plan.iterations {
-        save = save.event(Event::Final);
+
+    fn add_to<'s>(&'s self, save: Save<'s>) -> Save<'s> {
+        let mut save = save
+            .document(PROGRESS, &self.progress)
+            .attribute("seed", &json!(self.seed))
+            .attribute(MADE_BY.0, &json!(MADE_BY.1));
+        for tensor in &self.tensors {
+            save = save.tensor(&tensor.name, tensor);
+        }
+        if self.is_best {
+            save = save.event(Event::Best(MAIN_METRIC.to_owned()));
+        }
+        save
     }
-    save.commit().map(drop)
 }
 
 /// Whether no earlier checkpoint has so low a loss. The store is asked, so that the answer is

@@ -69,6 +69,7 @@ pub(crate) fn job(info: &JobInfo) -> Value {
         "head": info.head.map(ckptdb::CheckpointId::get),
         "head_iteration": info.head_iteration,
         "metrics": directions.collect::<Map<String, Value>>(),
+        "undeclared_metrics": info.undeclared_metrics,
         "main_metric": info.main_metric,
         "logical_bytes": info.logical_bytes,
         "new_bytes": info.new_bytes,

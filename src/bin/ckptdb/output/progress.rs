@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use ckptdb::Monitor;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::human;
@@ -22,7 +23,8 @@ const WITHOUT_LENGTH: &str = "{spinner} {msg} {elapsed}";
 /// a log.
 pub(crate) struct Progress {
     bar: ProgressBar,
-    watcher: Option<(Sender<()>, JoinHandle<()>)>,
+    /// They end when their channel does.
+    threads: Vec<(Sender<()>, JoinHandle<()>)>,
 }
 
 impl Progress {
@@ -40,8 +42,24 @@ impl Progress {
         };
         Self {
             bar,
-            watcher: Some((stop, thread)),
+            threads: vec![(stop, thread)],
         }
+    }
+
+    /// Starts to wait for so many bytes, of which the monitor tells how many are done.
+    pub(crate) fn follow(message: &'static str, monitor: &Monitor, total: u64) -> Self {
+        let begun = monitor.bytes();
+        let mut progress = Self::start(message);
+        progress.set(0, total);
+        let (monitor, bar) = (monitor.clone(), progress.bar.clone());
+        let (stop, stopped) = channel();
+        let thread = thread::spawn(move || {
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                bar.set_position(monitor.bytes().saturating_sub(begun).min(total));
+            }
+        });
+        progress.threads.push((stop, thread));
+        progress
     }
 
     /// Tells how far it has come, in bytes.
@@ -56,7 +74,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.watcher.take() {
+        for (stop, thread) in self.threads.drain(..) {
             drop(stop);
             // The thread can't fail; were it to, there would be nobody to tell.
             let _ = thread.join();

@@ -155,10 +155,12 @@ impl Style {
         Ok(out.flush()?)
     }
 
-    /// Prints one line of data.
+    /// Prints one line of data. What is only rehearsed says so in the line itself, wherever that
+    /// goes.
     pub(crate) fn line(&self, text: impl Display) -> Result<(), Failure> {
         let mut out = self.out();
-        writeln!(out, "{text}")?;
+        let rehearsed = if self.rehearses { "dry run: " } else { "" };
+        writeln!(out, "{rehearsed}{text}")?;
         Ok(out.flush()?)
     }
 

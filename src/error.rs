@@ -290,6 +290,9 @@ impl Error {
             Self::Full { .. } => {
                 Some("make room, then repeat; everything saved so far is safe".to_owned())
             }
+            Self::Cancelled {
+                doing: "verifying" | "looking",
+            } => None,
             Self::Cancelled { .. } => {
                 Some("what was complete by then stays; nothing is there by half".to_owned())
             }

@@ -16,13 +16,14 @@ const LISTED: usize = 8;
 /// ```
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = name.to_lowercase();
-    let slips = 1 + name.len() / 4;
+    let letters = name.chars().count();
+    let slips = 1 + letters / 4;
     let scored = candidates.into_iter().map(|other| {
         let slips = distance(&folded, &other.to_lowercase());
         ((slips, other != name), other)
     });
     let ((distance, _), nearest) = scored.min_by_key(|(score, _)| *score)?;
-    (distance <= slips && distance < name.chars().count()).then_some(nearest)
+    (distance <= slips && distance < letters).then_some(nearest)
 }
 
 /// The first names of a list, fit for a message: `a, b, c, and 4 more`.

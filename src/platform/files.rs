@@ -110,6 +110,17 @@ pub(crate) fn is_folder(path: &Path) -> bool {
     path.is_dir()
 }
 
+/// The length of a regular file that can be looked at.
+pub(crate) fn length(path: &Path) -> Option<u64> {
+    let found = path.metadata().ok()?;
+    found.is_file().then_some(found.len())
+}
+
+/// Whether a name is that of a link.
+pub(crate) fn is_link(path: &Path) -> bool {
+    path.is_symlink()
+}
+
 /// Whether anything has this name, a link that leads nowhere included.
 pub(crate) fn is_taken(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
@@ -370,8 +381,18 @@ pub(crate) struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Begins a file that will be called `path`.
+    /// Begins a file that will be called `path`; where that is a link, the file that it leads to is
+    /// replaced. What is there must be a file: a device that is given away is missed by many.
     pub(crate) fn create(path: &Path) -> Result<Self> {
+        let invalid = |why: &str| Error::invalid(format!("`{}`", path.display()), why);
+        let target = path.is_symlink().then(|| path.canonicalize());
+        let Ok(target) = target.transpose() else {
+            return Err(invalid("it is a link that leads nowhere"));
+        };
+        let path = target.as_deref().unwrap_or(path);
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(invalid("it is not a regular file"));
+        }
         let (temporary, file) = Temporary::open_beside(path)?;
         Ok(Self {
             file: io::BufWriter::with_capacity(1 << 20, file),

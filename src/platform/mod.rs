@@ -15,8 +15,9 @@ pub(crate) use clock::micros_since_start;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub(crate) use files::{
     AtomicFile, FileSection, InputFile, Temporary, create_directory, error_again, io_error,
-    is_folder, is_linked_folder, is_same_file, is_taken, listing, members_of, modified_at, no_file,
-    process_id, random_bytes, read_to_limit, real_path, remove_quietly, sync_parent,
+    is_folder, is_link, is_linked_folder, is_same_file, is_taken, length, listing, members_of,
+    modified_at, no_file, process_id, random_bytes, read_to_limit, real_path, remove_quietly,
+    sync_parent,
 };
 pub(crate) use locks::{has_range_locks, locked_by_others, program_of, try_lock_at, unlock_at};
 pub(crate) use network::network_file_system;

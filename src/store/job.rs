@@ -144,7 +144,9 @@ impl Job {
     /// O(log n) rows.
     ///
     /// # Errors
-    /// [`Error::Undeclared`](crate::Error::Undeclared) when the metric has no direction.
+    /// [`Error::Undeclared`](crate::Error::Undeclared) when the metric has no direction;
+    /// [`Error::NotFound`](crate::Error::NotFound), with those that there are, when the job knows
+    /// no such metric.
     pub fn best(&self, metric: &str) -> Result<Option<Checkpoint>> {
         query::best(&self.store, &self.name, metric)
     }

@@ -51,8 +51,8 @@ impl Job {
     /// Better ones that do not are passed over, and named.
     ///
     /// # Errors
-    /// [`Error::Undeclared`] when the metric has no direction; [`Error::Corrupt`] when none of
-    /// those with the metric verifies.
+    /// [`Error::Undeclared`] when the metric has no direction; [`Error::NotFound`] when the job
+    /// knows no such metric; [`Error::Corrupt`] when none of those with the metric verifies.
     pub fn resume_best(&self, metric: &str) -> Result<Option<Resumed>> {
         let mut skipped = Vec::new();
         let store = self.store();

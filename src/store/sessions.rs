@@ -247,9 +247,15 @@ fn lost(
         return Ok((0, 0));
     }
     let rows = change.records().0;
-    let (iteration, at) = from.map_or((0, line.record.created_at), |from| {
-        (from.iteration, from.saved_at.as_millis())
-    });
+    let (iteration, at) = match from {
+        // What was imported may be dated to years before it came.
+        Some(from) => {
+            let dated = from.saved_at.as_millis();
+            let came = logged_at(rows, from.id.get())?;
+            (from.iteration, came.map_or(dated, |came| came.max(dated)))
+        }
+        None => (0, line.record.created_at),
+    };
     let logged = crate::telemetry::last_row(rows, line.record.segment)?;
     let heard = last_heard(rows, line)?.max(logged.map(|(_, at)| at));
     let millis = u64::try_from(heard.unwrap_or(at).saturating_sub(at)).unwrap_or(0);
@@ -260,13 +266,18 @@ fn lost(
 /// When the job's newest checkpoint was saved, good or not, or its session began.
 fn last_heard(rows: &dyn Rows, line: &JobLine) -> Result<Option<i64>> {
     let head = line.record.head.map(|head| head.at);
-    let mut begun = None;
-    if let Some(open) = line.record.sessions.open {
-        begun = match Records(rows).log(open) {
-            Ok(record) => record.map(|record| record.at),
-            Err(crate::Error::Corrupt { .. }) => None,
-            Err(other) => return Err(other),
-        };
-    }
+    let begun = match line.record.sessions.open {
+        Some(open) => logged_at(rows, open)?,
+        None => None,
+    };
     Ok(head.max(begun))
+}
+
+/// When something was logged, unless its record is damaged.
+fn logged_at(rows: &dyn Rows, id: u64) -> Result<Option<i64>> {
+    match Records(rows).log(id) {
+        Ok(record) => Ok(record.map(|record| record.at)),
+        Err(crate::Error::Corrupt { .. }) => Ok(None),
+        Err(other) => Err(other),
+    }
 }

@@ -39,6 +39,11 @@ const SLIPS: &[(&[&str], i32, &str)] = &[
     (&["show", "vit"], 4, "there are: "),
     (&["ls", "nq"], 4, "did you mean `NQ`?"),
     (&["telemetry", "nq"], 4, "did you mean `NQ`?"),
+    (
+        &["telemetry", "NQ", "--metric", "loss"],
+        4,
+        "there is no metric yet",
+    ),
     (&["show", "NQ@best:sharp"], 4, "did you mean `sharpe`?"),
     (
         &["show", "NQ@best:reward"],
@@ -153,6 +158,43 @@ fn an_age_is_a_reference_without_a_job_too() {
         stderr.contains("`NQ@-2h`") && stderr.contains("that old"),
         "{stderr}"
     );
+}
+
+/// `--force` was for files: it gave a device away, and left what a link led to.
+#[cfg(unix)]
+#[test]
+fn an_export_replaces_files_and_nothing_else() {
+    let folder = stored();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("target.bin"), b"before").unwrap();
+    std::os::unix::fs::symlink("target.bin", at("link.bin")).unwrap();
+    std::os::unix::fs::symlink("nowhere", at("dangling.bin")).unwrap();
+    let socket = std::os::unix::net::UnixListener::bind(at("socket.bin")).unwrap();
+    let export = |name: &str| {
+        let words = [
+            "export",
+            "NQ",
+            "--entry",
+            "policy/weights",
+            "-f",
+            "-o",
+            name,
+        ];
+        ckptdb(folder.path(), &words)
+    };
+    assert_eq!(export("link.bin").0, 0);
+    assert!(at("link.bin").is_symlink());
+    assert_eq!(std::fs::read(at("target.bin")).unwrap(), [1; 100]);
+    for (name, why) in [
+        ("socket.bin", "is not a regular file"),
+        ("dangling.bin", "leads nowhere"),
+    ] {
+        let (code, _, stderr) = export(name);
+        assert!(code == 2 && stderr.contains(why), "{name}: {stderr}");
+    }
+    drop(socket);
+    assert!(at("dangling.bin").is_symlink());
+    assert!(std::fs::symlink_metadata(at("socket.bin")).is_ok());
 }
 
 #[test]

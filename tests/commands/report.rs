@@ -39,6 +39,31 @@ fn elements(html: &str) -> Vec<&str> {
     found
 }
 
+/// A job of this name was begun twice, each time with another checkpoint.
+#[test]
+fn a_job_that_was_deleted_and_forked_anew_began_where_it_began_last() {
+    let stored = Stored::new();
+    let store = Store::open(stored.path()).unwrap();
+    let job = store.job("vit").unwrap();
+    let fork = |iteration| job.at(iteration).unwrap().unwrap().fork("copy").unwrap();
+    fork(3);
+    store.delete_job("copy").unwrap();
+    fork(1);
+    drop((job, store));
+    assert_eq!(stored.run(&["report", "copy"]).code(), 0);
+    let html = std::fs::read_to_string(stored.folder.path().join("report.html")).unwrap();
+    assert!(html.contains("It began as a fork of vit@1."), "{html}");
+    assert!(
+        html.contains("line has 1 checkpoint, from iteration 1 to 1."),
+        "{html}"
+    );
+    // Each of the two rows has its own.
+    assert!(
+        html.contains("<td>vit@1</td>") && html.contains("<td>vit@3</td>"),
+        "{html}"
+    );
+}
+
 fn filled() -> Stored {
     let stored = Stored::new();
     let store = Store::open(stored.path()).unwrap();

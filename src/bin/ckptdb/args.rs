@@ -150,13 +150,35 @@ pub(crate) enum ConfigAction {
     Show(commands::config::ShowArgs),
 }
 
-/// An argument that is an age, as `-2h` of the only job, in the form that is not taken for an
-/// option: no option is a digit.
-pub(crate) fn age_of_only_job(argument: OsString) -> OsString {
-    match argument.to_str() {
-        Some(text) if is_age(text) => format!("@{text}").into(),
-        _ => argument,
+/// Commands whose first argument is a reference, and those whose others are too.
+const OF_ONE: [&str; 8] = [
+    "show", "export", "verify", "rollback", "fork", "annotate", "tag", "diff",
+];
+const OF_MANY: [&str; 4] = ["diff", "pin", "unpin", "delete"];
+
+/// The arguments, with an age that stands where a reference does, as `-2h` of the only job, in the
+/// form that is not taken for an option: no option is a digit. What stands behind an option may be
+/// its value, and is left as it is.
+pub(crate) fn with_ages(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = arguments.collect();
+    let is = |word: Option<&OsString>, among: &[&str]| {
+        word.is_some_and(|word| among.iter().any(|verb| word == *verb))
+    };
+    let verb = (1..arguments.len()).find(|at| {
+        let all = [&OF_ONE[..], &OF_MANY].concat();
+        is(arguments.get(*at), &all)
+    });
+    let Some(verb) = verb else { return arguments };
+    for at in verb + 1..arguments.len() {
+        let is_first = at == verb + 1;
+        let is_option = arguments[at - 1].as_encoded_bytes().starts_with(b"-");
+        let is_many = is(arguments.get(verb), &OF_MANY) && !is_option;
+        let age = arguments[at].to_str().filter(|text| is_age(text));
+        if let Some(age) = age.filter(|_| is_first || is_many) {
+            arguments[at] = format!("@{age}").into();
+        }
     }
+    arguments
 }
 
 /// Whether the text is `-2h`, perhaps with `~1` behind it.
@@ -175,13 +197,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_age_is_no_option() {
-        for age in ["-2h", "-15m", "-1d~2"] {
-            let meant = age_of_only_job(age.into());
-            assert_eq!(meant, OsString::from(format!("@{age}")));
+    fn an_age_is_a_reference_where_one_is_meant_and_nowhere_else() {
+        let cases = [
+            ("ckptdb show -2h", "ckptdb show @-2h"),
+            (
+                "ckptdb -s x show -1d~2 --entries",
+                "ckptdb -s x show @-1d~2 --entries",
+            ),
+            ("ckptdb diff -2h -15m", "ckptdb diff @-2h @-15m"),
+            ("ckptdb pin NQ -3s", "ckptdb pin NQ @-3s"),
+        ];
+        let split = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
+        for (typed, meant) in cases {
+            assert_eq!(with_ages(split(typed).into_iter()), split(meant));
         }
-        for other in ["-n", "-s", "--all", "-2", "2h", "-2hh", "-", "", "NQ@-2h"] {
-            assert_eq!(age_of_only_job(other.into()), OsString::from(other));
+        for other in [
+            "ckptdb save f -j x -i 1 -t -2h",
+            "ckptdb tag NQ@1 -2h",
+            "ckptdb rollback NQ@1 --reason -2h",
+            "ckptdb save -j x -i 1 -- -2h",
+            "ckptdb pin -n -2h",
+            "ckptdb show -n",
+            "ckptdb show -2",
+            "ckptdb show -2hh",
+            "ckptdb watch --interval -2s",
+            "ckptdb",
+        ] {
+            assert_eq!(with_ages(split(other).into_iter()), split(other));
         }
     }
 }

@@ -127,12 +127,12 @@ pub(crate) fn check_metric(jobs: &[JobInfo], metric: &str) -> Result<(), Failure
     Err(Failure::new(Exit::NotFound, message).hint(instead(&metric, &names)))
 }
 
-/// What is near to a name, else what there is.
-fn instead(name: &str, names: &BTreeSet<String>) -> String {
+/// What is near to a name of a metric, else what there is.
+pub(crate) fn instead(name: &str, names: &BTreeSet<String>) -> String {
     let names = || names.iter().map(String::as_str);
     match nearest(name, names()) {
         Some(near) => format!("did you mean `{}`?", printable(near)),
-        None if names().next().is_none() => "no checkpoint has a metric yet".to_owned(),
+        None if names().next().is_none() => "there is no metric yet".to_owned(),
         None => format!("there are: {}", some_of(names())),
     }
 }

@@ -42,7 +42,7 @@ fn report_no_engine_panics() {
 fn main() -> ExitCode {
     report_no_engine_panics();
     complete::answer(Cli::command);
-    let cli = match Cli::try_parse_from(std::env::args_os().map(args::age_of_only_job)) {
+    let cli = match Cli::try_parse_from(args::with_ages(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and the version arrive here too. If they can't be printed, nobody reads them.

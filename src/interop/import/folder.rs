@@ -56,7 +56,10 @@ fn look_into(
                 why: why.to_owned(),
             });
         };
-        if platform::is_linked_folder(&path) {
+        // As macOS leaves `._model.zip` beside a file of this name.
+        if name.as_encoded_bytes().starts_with(b".") {
+            leave("it is hidden");
+        } else if platform::is_linked_folder(&path) {
             leave("it is a link to a folder, which is not followed");
         } else if own.to_str().is_none() {
             leave("its name is not UTF-8");

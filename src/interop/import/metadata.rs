@@ -63,7 +63,13 @@ pub(super) fn add(planned: &mut Planned, path: &Path) -> Result<Option<String>> 
         } else if let (true, Some(number)) =
             (planned.metrics.contains_key(&name), number_of(&value))
         {
-            planned.metrics.insert(name, number);
+            let own = planned.metrics.get(&name).copied();
+            if own.is_some_and(f64::is_finite) && !number.is_finite() {
+                let note = format!("`{name}` is {number} in its metadata");
+                planned.notes.push(note);
+            } else {
+                planned.metrics.insert(name, number);
+            }
         } else if !value.is_null() {
             let bytes = name.len() + value.to_string().len();
             let is_word = check_word("attribute", &name).is_ok();

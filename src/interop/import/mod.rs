@@ -19,8 +19,10 @@ use serde_json::Value;
 
 use super::NameTemplate;
 use crate::codec::Compression;
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::metric::Direction;
+use crate::store::Monitor;
 
 /// The names of the checkpoints of a usual folder of trading agents.
 pub const DEFAULT_TEMPLATE: &str = "{market}_ts-{iteration:07d}_evt-{event}_val-{val_reward:+.3f}_\
@@ -44,6 +46,18 @@ pub struct ImportOptions {
     pub directions: BTreeMap<String, Direction>,
     /// How much encoding may cost.
     pub compression: Option<Compression>,
+    /// Ends the look at a folder.
+    pub monitor: Monitor,
+}
+
+impl ImportOptions {
+    /// Ends a look that is to end.
+    fn go_on(&self) -> Result<()> {
+        if self.monitor.is_cancelled() {
+            return Err(Error::Cancelled { doing: "looking" });
+        }
+        Ok(())
+    }
 }
 
 /// A checkpoint that a folder holds.

@@ -1,7 +1,9 @@
 //! What a folder is understood to hold.
 
+use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::super::MODEL_ENTRY;
@@ -11,7 +13,7 @@ use super::known::{Layout, layouts, named};
 use super::same::is_same;
 use super::{IMPORTED_FROM, ImportOptions, LeftAlone, MODIFIED_AT, Plan, Planned};
 use super::{archive, folder, metadata};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::name;
 use crate::platform::{self, InputFile};
 
@@ -51,7 +53,7 @@ impl Plan {
             }
         }
         let others = making.companions(others)?;
-        let others = making.unnumbered(others);
+        let others = making.unnumbered(others)?;
         for path in making.companions(others)? {
             making.leave(&path, "no template fits its name");
         }
@@ -67,6 +69,16 @@ enum Shape {
     File,
     /// A file whose name lacks the extension that it should have.
     Bare,
+}
+
+/// The folder, the extension and the length of a file.
+type Likeness = (PathBuf, Option<OsString>, u64);
+/// Checkpoints by that of their files.
+type Sizes = HashMap<Likeness, Vec<usize>>;
+
+fn likeness(path: &Path, length: u64) -> Likeness {
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    (folder, path.extension().map(ToOwned::to_owned), length)
 }
 
 /// A plan on its way.
@@ -88,6 +100,19 @@ impl Making<'_> {
             path: path.to_owned(),
             why: why.into(),
         });
+    }
+
+    /// A checkpoint that can't be imported, with what belongs to it.
+    fn leave_all(&mut self, planned: &Planned, why: String) {
+        self.leave(&planned.path, why);
+        // The files of a folder are that.
+        let beside = planned
+            .files
+            .values()
+            .filter(|path| **path != planned.path && !path.starts_with(&planned.path));
+        for path in beside {
+            self.leave(path, format!("{} is left alone", planned.path.display()));
+        }
     }
 
     /// What the name of an archive says that lacks the extension: Stable-Baselines3 adds none to a
@@ -170,6 +195,7 @@ impl Making<'_> {
         let stems = self.stems();
         let mut rest = Vec::new();
         for path in files {
+            self.options.go_on()?;
             match self.owner(&path, &stems) {
                 Some((number, entry)) => {
                     let Some(planned) = self.mains.get_mut(number) else {
@@ -263,7 +289,8 @@ impl Making<'_> {
 
     /// Adds what files beside the checkpoints say, how long all are, and when they were made.
     fn describe(&mut self) -> Result<()> {
-        for mut planned in std::mem::take(&mut self.mains) {
+        for (number, mut planned) in std::mem::take(&mut self.mains).into_iter().enumerate() {
+            self.options.go_on()?;
             let mut why = None;
             for (entry, path) in &planned.files.clone() {
                 let full = self.root.join(path);
@@ -288,7 +315,14 @@ impl Making<'_> {
                 planned.attributes.insert(MODIFIED_AT.to_owned(), at.into());
             }
             match why {
-                Some(why) => self.leave(&planned.path, why),
+                Some(why) => {
+                    let copies = self.copies.iter().filter(|(_, of)| *of == number);
+                    let copies: Vec<PathBuf> = copies.map(|(path, _)| path.clone()).collect();
+                    self.leave_all(&planned, why);
+                    for path in copies {
+                        self.leave(&path, format!("{} is left alone", planned.path.display()));
+                    }
+                }
                 None => self.mains.push(planned),
             }
         }
@@ -297,22 +331,28 @@ impl Making<'_> {
 
     /// Files without an iteration in their names: one that is a checkpoint again is a name of it, a
     /// Stable-Baselines3 archive knows its own. The others are the answer.
-    fn unnumbered(&mut self, files: Vec<PathBuf>) -> Vec<PathBuf> {
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`]; what is wrong with a file is in the plan.
+    fn unnumbered(&mut self, files: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
         let mut rest = Vec::new();
+        let sizes = self.sizes();
         for path in files {
-            match self.unnumbered_one(&path) {
+            match self.unnumbered_one(&path, &sizes) {
                 Ok(true) => {}
                 Ok(false) => rest.push(path),
+                Err(error @ Error::Cancelled { .. }) => return Err(error),
                 Err(error) => self.leave(&path, error.to_string()),
             }
         }
-        rest
+        Ok(rest)
     }
 
-    fn unnumbered_one(&mut self, path: &Path) -> Result<bool> {
+    fn unnumbered_one(&mut self, path: &Path, sizes: &Sizes) -> Result<bool> {
+        self.options.go_on()?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let tag = name::check_tag(&stem).is_ok().then(|| stem.into_owned());
-        if let Some(number) = self.same(path)? {
+        if let Some(number) = self.same(path, sizes) {
             self.copies.push((path.to_owned(), number));
             match (self.mains.get_mut(number), tag) {
                 (Some(planned), Some(tag)) => planned.tags.push(tag),
@@ -346,18 +386,29 @@ impl Making<'_> {
         jobs.all(|job| job == first).then(|| first.clone())
     }
 
-    /// The checkpoint of which a file is another copy.
-    fn same(&self, path: &Path) -> Result<Option<usize>> {
+    /// The checkpoint of which a file is another copy. One that can't be read is no copy of any.
+    fn same(&self, path: &Path, sizes: &Sizes) -> Option<usize> {
+        let own = self.root.join(path);
+        let among = sizes.get(&likeness(path, platform::length(&own)?))?;
+        let is_it = |number: &&usize| {
+            let other = self.mains.get(**number);
+            other.is_some_and(|other| is_same(&own, &self.root.join(&other.path)).unwrap_or(false))
+        };
+        among.iter().find(is_it).copied()
+    }
+
+    /// The checkpoints that are a file, by what a copy of it has too.
+    fn sizes(&self) -> Sizes {
+        let mut sizes = Sizes::new();
         for (number, planned) in self.mains.iter().enumerate() {
-            let is_near = planned.path.parent() == path.parent()
-                && planned.path.extension() == path.extension()
-                && planned.files.values().any(|own| *own == planned.path);
-            let (own, other) = (self.root.join(path), self.root.join(&planned.path));
-            if is_near && is_same(&own, &other)? {
-                return Ok(Some(number));
+            let is_file = planned.files.values().any(|own| *own == planned.path);
+            let length = platform::length(&self.root.join(&planned.path));
+            if let Some(length) = length.filter(|_| is_file) {
+                let like = likeness(&planned.path, length);
+                sizes.entry(like).or_default().push(number);
             }
         }
-        Ok(None)
+        sizes
     }
 
     /// Unites those that are one checkpoint, and sorts.
@@ -365,9 +416,12 @@ impl Making<'_> {
         let mut all: BTreeMap<(String, u64), Planned> = BTreeMap::new();
         let mut mains = std::mem::take(&mut self.mains);
         // Of two that are one iteration, the one whose name says so is it.
-        mains.sort_by_key(|planned| {
+        // Of several copies, the one is it that has most beside it, and a file before a link.
+        mains.sort_by_cached_key(|planned| {
             let is_unnumbered = self.unnumbered.contains(&planned.path);
-            (is_unnumbered, planned.path.clone())
+            let is_link = platform::is_link(&self.root.join(&planned.path));
+            let files = Reverse(planned.files.len());
+            (is_unnumbered, is_link, files, planned.path.clone())
         });
         for planned in mains {
             let key = (planned.job.clone(), planned.iteration);
@@ -376,17 +430,19 @@ impl Making<'_> {
                 continue;
             };
             let main = |planned: &Planned| self.root.join(&planned.path);
-            if platform::is_folder(&main(&planned)) || !is_same(&main(first), &main(&planned))? {
+            self.options.go_on()?;
+            let has_folder = [&*first, &planned]
+                .iter()
+                .any(|one| platform::is_folder(&main(one)));
+            if has_folder || !is_same(&main(first), &main(&planned)).unwrap_or(false) {
                 let why = format!(
-                    "{}@{} is {} already, and that has other bytes; --job can tell them apart",
+                    "{}@{} is {} already, and that has other bytes; --job with a field of \
+                     the names tells them apart, as in --job '{{market}}-{{seed}}'",
                     planned.job,
                     planned.iteration,
                     first.path.display()
                 );
-                self.leave(&planned.path, why);
-                for path in planned.files.values().filter(|path| **path != planned.path) {
-                    self.leave(path, format!("{} is left alone", planned.path.display()));
-                }
+                self.leave_all(&planned, why);
                 continue;
             }
             // The files beside it may say other things of it: the first ones are taken.
@@ -394,7 +450,12 @@ impl Making<'_> {
                 let same = match first.files.get(entry) {
                     _ if *path == planned.path => true,
                     Some(own) => is_same(&self.root.join(own), &self.root.join(path))?,
-                    None => false,
+                    // What only the copy has is the checkpoint's.
+                    None => {
+                        first.bytes += platform::length(&self.root.join(path)).unwrap_or(0);
+                        first.files.insert(entry.clone(), path.clone());
+                        true
+                    }
                 };
                 if !same {
                     self.left.push(LeftAlone {

@@ -87,12 +87,15 @@ fn import(
     options: &ImportOptions,
 ) -> Result<Option<u64>> {
     let job = store.job(&planned.job)?;
-    if let Some(there) = job.at(planned.iteration)? {
-        let from = planned
-            .attributes
-            .get(IMPORTED_FROM)
-            .map(ToString::to_string);
-        if there.attributes.get(IMPORTED_FROM) == from.as_ref() && has_all(root, &there, planned)? {
+    // Of an iteration beyond the newest there is none: to ask for it costs a pass over all records.
+    let newest = job.latest()?.map(|latest| latest.iteration);
+    let may_be_there = newest.is_some_and(|newest| planned.iteration <= newest);
+    let there = may_be_there
+        .then(|| job.at(planned.iteration))
+        .transpose()?;
+    if let Some(there) = there.flatten() {
+        let is_it = there.attributes.contains_key(IMPORTED_FROM);
+        if is_it && has_all(root, &there, planned)? {
             set_tags(&job, &there, &planned.tags)?;
             return Ok(None);
         }
@@ -124,14 +127,12 @@ fn import(
         save = save.compression(compression);
     }
     let saved = save.commit()?;
-    if let Some(there) = job.at(planned.iteration)? {
-        set_tags(&job, &there, &planned.tags)?;
-    }
+    set_tags(&job, &saved.checkpoint, &planned.tags)?;
     Ok(Some(saved.new_bytes))
 }
 
 /// Gives a checkpoint its names. One that another imported checkpoint has moves on with the file
-/// that bears it; one that somebody gave stays where it is.
+/// that bears it; one on a checkpoint that was not imported stays where it is.
 fn set_tags(job: &Job, checkpoint: &Checkpoint, tags: &[String]) -> Result<()> {
     for tag in tags {
         let holder = job.tagged(tag)?;

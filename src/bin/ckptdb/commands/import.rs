@@ -74,6 +74,7 @@ pub(crate) fn run(args: &Args, global: &Global, style: &Style) -> Result<(), Fai
     options.job.clone_from(&args.job);
     options.directions = args.metric.iter().cloned().collect();
     options.compression = args.compression;
+    options.monitor = global.monitor.clone();
     // A store that is not there is told of before a long look at files.
     let store = if args.dry_run {
         None
@@ -151,11 +152,14 @@ fn check_metrics(args: &Args, plan: &Plan) -> Result<(), Failure> {
 fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Result<(), Failure> {
     let mut out = style.out();
     if done.is_none() && !plan.checkpoints.is_empty() {
-        let mut table = Table::new(0).wrapped("FILE").left("JOB").right("ITERATION");
+        let mut table = Table::new(0)
+            .wrapped("FILE")
+            .wrapped("JOB")
+            .right("ITERATION");
         table = table
-            .wrapped("EVENTS")
+            .spare("EVENTS")
             .wrapped("METRICS")
-            .wrapped("ENTRIES")
+            .spare("ENTRIES")
             .wrapped("NOTES");
         for planned in &plan.checkpoints {
             table.row(cells(planned));
@@ -198,9 +202,15 @@ fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Re
             args.folder.display(),
             human::size(done.bytes),
             human::size(done.new_bytes),
-            match done.already {
-                0 => String::new(),
-                already => format!("; {} were there", human::thousands(already)),
+            match (done.already, left.len()) {
+                (0, 0) => String::new(),
+                (already, 0) => format!("; {} there before", human::thousands(already)),
+                (0, left) => format!("; {} left alone", human::thousands(left as u64)),
+                (already, left) => format!(
+                    "; {} there before, {} left alone",
+                    human::thousands(already),
+                    human::thousands(left as u64)
+                ),
             },
         )),
     }

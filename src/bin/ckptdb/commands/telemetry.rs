@@ -9,7 +9,7 @@ use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
 
 use crate::complete;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::lookup;
 use crate::output::{Style, Table, human, sparkline, spread};
 
@@ -53,6 +53,11 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     };
     let summaries = telemetry.summaries()?;
     if let Some(metric) = &args.metric {
+        if !summaries.contains_key(metric) {
+            let message = format!("no metric `{}` was logged", printable(metric));
+            let names = summaries.into_keys().collect();
+            return Err(Failure::new(Exit::NotFound, message).hint(lookup::instead(metric, &names)));
+        }
         let last = summaries.get(metric).map_or(0, |summary| summary.last.0);
         let range = args.from..=args.to.unwrap_or(last).max(args.from);
         let buckets = telemetry.downsample(metric, range, args.rows.max(1))?;

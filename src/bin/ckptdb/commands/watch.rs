@@ -208,7 +208,8 @@ impl Seen {
         let (newest, oldest) = (self.saves.first()?, self.saves.last()?);
         let count = i64::try_from(self.saves.len()).ok()? - 1;
         let millis = newest.saved_at.millis_since(oldest.saved_at);
-        millis.checked_div(count)
+        // What was imported is as old as its files, in any order.
+        millis.checked_div(count).filter(|millis| *millis >= 0)
     }
 
     fn document(&self) -> Value {

@@ -65,7 +65,14 @@ impl<'k> Lineage<'k> {
 
     /// What the job began with, in words, if another job had it.
     pub(super) fn source(&self) -> Option<String> {
-        let from = self.found.iter().find_map(|found| found.forked_from)?;
+        let line = self.own().iter().filter_map(|place| self.found.get(*place));
+        let there = line.clone().filter(|found| found.deleted_at.is_none());
+        there.chain(line).find_map(|found| self.origin(found))
+    }
+
+    /// The checkpoint of another job that one is a copy of, in words.
+    pub(super) fn origin(&self, found: &Checkpoint) -> Option<String> {
+        let from = found.forked_from?;
         Some(match self.known.gathered.origin(from) {
             Some((job, iteration)) => format!("{}@{iteration}", printable(job)),
             None => from.to_string(),

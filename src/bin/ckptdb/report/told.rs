@@ -23,13 +23,17 @@ const NAMED: usize = 5;
 impl Lineage<'_> {
     /// What the drawing shows, for whoever does not see it.
     pub(super) fn described(&self) -> String {
-        let own = self.own();
+        let is_there = |place: &&usize| {
+            let found = self.found.get(**place);
+            found.is_some_and(|found| found.deleted_at.is_none())
+        };
+        let own: Vec<&usize> = self.own().iter().filter(is_there).collect();
         let mut told = vec![match (own.first(), own.last()) {
             (Some(first), Some(last)) => format!(
                 "The job's line has {}, from iteration {} to {}.",
                 human::checkpoints(own.len() as u64),
-                human::thousands(self.iteration(*first)),
-                human::thousands(self.iteration(*last)),
+                human::thousands(self.iteration(**first)),
+                human::thousands(self.iteration(**last)),
             ),
             _ => "The job's line is empty.".to_owned(),
         }];
@@ -133,8 +137,8 @@ impl Lineage<'_> {
 
     /// What a checkpoint continues, in words.
     fn continued(&self, store: &Store, one: &Checkpoint) -> String {
-        if one.forked_from.is_some() {
-            return self.source().unwrap_or_default();
+        if let Some(origin) = self.origin(one) {
+            return origin;
         }
         let Some(parent) = one.parent else {
             return "-".to_owned();

@@ -2,8 +2,7 @@
 
 mod suggest;
 
-pub(crate) use suggest::instead;
-pub use suggest::{nearest, some_of};
+pub use suggest::{instead, nearest, some_of};
 
 use crate::error::{Error, Result};
 

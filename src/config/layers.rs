@@ -7,8 +7,7 @@ use super::keys::{KEYS, Key, find};
 use super::parse::{Parsed, parse, parse_value};
 use super::value::Value;
 use crate::error::{Error, Result};
-use crate::name::matches_pattern;
-use crate::name::nearest;
+use crate::name::{matches_pattern, nearest};
 
 /// Before the names of variables in the environment.
 const VARIABLE: &str = "CKPTDB_";

@@ -40,12 +40,20 @@ pub fn some_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
-/// What to say to somebody who named what is not among these: what is near, else what there is.
-pub(crate) fn instead(name: &str, names: &[&str], of: &str) -> String {
-    match nearest(name, names.iter().copied()) {
+/// What to say to somebody who named what is not among these, of a kind: what is near, else what
+/// there is.
+///
+/// ```
+/// use ckptdb::name::instead;
+/// assert_eq!(instead("los", &["loss", "acc"], "metric"), "did you mean `loss`?");
+/// assert_eq!(instead("reward", &["loss", "acc"], "metric"), "there are: loss, acc");
+/// ```
+pub fn instead<S: AsRef<str>>(name: &str, names: &[S], of: &str) -> String {
+    let all = || names.iter().map(AsRef::as_ref);
+    match nearest(name, all()) {
         Some(near) => format!("did you mean `{}`?", printable(near)),
         None if names.is_empty() => format!("there is no {of} yet"),
-        None => format!("there are: {}", some_of(names.iter().copied())),
+        None => format!("there are: {}", some_of(all())),
     }
 }
 
@@ -110,7 +118,7 @@ mod tests {
     fn a_long_list_is_cut() {
         let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
         assert_eq!(some_of(names), "a, b, c, d, e, f, g, h, and 2 more");
-        assert_eq!(instead("x", &[], "tag"), "there is no tag yet");
+        assert_eq!(instead::<&str>("x", &[], "tag"), "there is no tag yet");
         assert_eq!(instead("xyz", &["loss"], "metric"), "there are: loss");
         assert_eq!(instead("los", &["loss"], "metric"), "did you mean `loss`?");
     }

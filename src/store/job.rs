@@ -56,6 +56,12 @@ pub struct JobInfo {
 }
 
 impl JobInfo {
+    /// The metrics that it knows, those with a direction first.
+    pub fn metric_names(&self) -> impl Iterator<Item = &str> + Clone {
+        let all = self.metrics.keys().chain(&self.undeclared_metrics);
+        all.map(String::as_str)
+    }
+
     pub(super) fn of(record: &JobRecord) -> Self {
         let declared = |metric: &crate::format::MetricRecord| {
             direction_of(metric).map(|direction| (metric.name.clone(), direction))

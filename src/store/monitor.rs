@@ -55,7 +55,7 @@ impl Monitor {
     }
 
     /// Takes note of bytes that are read, verified or prepared, unless that is to end.
-    pub(super) fn advance(&self, bytes: usize, doing: &'static str) -> Result<()> {
+    pub(crate) fn advance(&self, bytes: usize, doing: &'static str) -> Result<()> {
         if self.is_cancelled() {
             return Err(Error::Cancelled { doing });
         }

@@ -150,9 +150,9 @@ pub(crate) enum ConfigAction {
     Show(commands::config::ShowArgs),
 }
 
-/// Commands whose first argument is a reference, and those whose others are too.
-const OF_ONE: [&str; 8] = [
-    "show", "export", "verify", "rollback", "fork", "annotate", "tag", "diff",
+/// Commands whose first argument is a reference, and those of which every one is.
+const OF_ONE: [&str; 7] = [
+    "show", "export", "verify", "rollback", "fork", "annotate", "tag",
 ];
 const OF_MANY: [&str; 4] = ["diff", "pin", "unpin", "delete"];
 
@@ -161,18 +161,17 @@ const OF_MANY: [&str; 4] = ["diff", "pin", "unpin", "delete"];
 /// its value, and is left as it is.
 pub(crate) fn with_ages(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = arguments.collect();
-    let is = |word: Option<&OsString>, among: &[&str]| {
-        word.is_some_and(|word| among.iter().any(|verb| word == *verb))
+    let is = |word: &OsString, among: &[&str]| among.iter().any(|verb| word == *verb);
+    let is_verb = |word: &OsString| is(word, &OF_ONE) || is(word, &OF_MANY);
+    let Some(verb) = arguments.iter().skip(1).position(is_verb) else {
+        return arguments;
     };
-    let verb = (1..arguments.len()).find(|at| {
-        let all = [&OF_ONE[..], &OF_MANY].concat();
-        is(arguments.get(*at), &all)
-    });
-    let Some(verb) = verb else { return arguments };
+    let verb = verb + 1;
+    let takes_many = is(&arguments[verb], &OF_MANY);
     for at in verb + 1..arguments.len() {
         let is_first = at == verb + 1;
         let is_option = arguments[at - 1].as_encoded_bytes().starts_with(b"-");
-        let is_many = is(arguments.get(verb), &OF_MANY) && !is_option;
+        let is_many = takes_many && !is_option;
         let age = arguments[at].to_str().filter(|text| is_age(text));
         if let Some(age) = age.filter(|_| is_first || is_many) {
             arguments[at] = format!("@{age}").into();

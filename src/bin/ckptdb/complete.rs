@@ -101,8 +101,7 @@ pub(crate) fn metrics(typed: &OsStr) -> Vec<CompletionCandidate> {
         };
         let mut all = Vec::new();
         for job in jobs {
-            all.extend(job.metrics.keys().cloned());
-            all.extend(job.undeclared_metrics.iter().cloned());
+            all.extend(job.metric_names().map(str::to_owned));
             let telemetry = store.job(&job.name).and_then(|job| job.telemetry());
             let summaries = telemetry.and_then(|telemetry| telemetry.summaries());
             all.extend(summaries.into_iter().flatten().map(|(name, _)| name));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ckptdb::name::{matches_pattern, nearest, printable, some_of};
+use ckptdb::name::{instead, matches_pattern, nearest, printable, some_of};
 use ckptdb::reference::Reference;
 use ckptdb::{Checkpoint, CheckpointId, CheckpointInfo, Event, JobInfo, Store, Telemetry};
 
@@ -109,13 +109,7 @@ pub(crate) fn jobs(store: &Store, pattern: Option<&str>) -> Result<Vec<JobInfo>,
 
 /// The failure of a metric that no job of these has, if so.
 pub(crate) fn check_metric(jobs: &[JobInfo], metric: &str) -> Result<(), Failure> {
-    let known = |job: &JobInfo| -> Vec<String> {
-        let declared = job.metrics.keys().cloned();
-        declared
-            .chain(job.undeclared_metrics.iter().cloned())
-            .collect()
-    };
-    let names: BTreeSet<String> = jobs.iter().flat_map(known).collect();
+    let names: BTreeSet<&str> = jobs.iter().flat_map(JobInfo::metric_names).collect();
     if names.contains(metric) {
         return Ok(());
     }
@@ -124,17 +118,8 @@ pub(crate) fn check_metric(jobs: &[JobInfo], metric: &str) -> Result<(), Failure
         [job] => format!("no metric `{metric}` in job `{}`", printable(&job.name)),
         _ => format!("no metric `{metric}` in these jobs"),
     };
-    Err(Failure::new(Exit::NotFound, message).hint(instead(&metric, &names)))
-}
-
-/// What is near to a name of a metric, else what there is.
-pub(crate) fn instead(name: &str, names: &BTreeSet<String>) -> String {
-    let names = || names.iter().map(String::as_str);
-    match nearest(name, names()) {
-        Some(near) => format!("did you mean `{}`?", printable(near)),
-        None if names().next().is_none() => "there is no metric yet".to_owned(),
-        None => format!("there are: {}", some_of(names())),
-    }
+    let names: Vec<&str> = names.into_iter().collect();
+    Err(Failure::new(Exit::NotFound, message).hint(instead(&metric, &names, "metric")))
 }
 
 fn no_job(name: &str, jobs: &[JobInfo]) -> Failure {

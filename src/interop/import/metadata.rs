@@ -158,8 +158,8 @@ pub(super) fn as_json(bytes: &[u8]) -> Vec<u8> {
     let mut json = Vec::with_capacity(bytes.len());
     let (mut rest, mut is_text) = (bytes, false);
     while let Some((letter, after)) = rest.split_first() {
-        let odd = ODD.iter().map(|(word, _)| word.as_bytes());
-        let odd = odd.filter(|word| !is_text && rest.starts_with(word)).max();
+        let mut odd = ODD.iter().map(|(word, _)| word.as_bytes());
+        let odd = odd.find(|word| !is_text && rest.starts_with(word));
         let taken = match (odd, letter) {
             (Some(word), _) => {
                 json.extend([b"\"", word, b"\""].concat());

@@ -19,7 +19,6 @@ use serde_json::Value;
 
 use super::NameTemplate;
 use crate::codec::Compression;
-use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::metric::Direction;
 use crate::store::Monitor;
@@ -48,16 +47,6 @@ pub struct ImportOptions {
     pub compression: Option<Compression>,
     /// Ends the look at a folder.
     pub monitor: Monitor,
-}
-
-impl ImportOptions {
-    /// Ends a look that is to end.
-    fn go_on(&self) -> Result<()> {
-        if self.monitor.is_cancelled() {
-            return Err(Error::Cancelled { doing: "looking" });
-        }
-        Ok(())
-    }
 }
 
 /// A checkpoint that a folder holds.

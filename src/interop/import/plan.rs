@@ -24,7 +24,8 @@ impl Plan {
     /// Looks at a folder and all below it.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) from the disk. What is wrong with a file is in the plan.
+    /// [`Error::Io`] from the disk; [`Error::Cancelled`] when the options' monitor ends it. What is
+    /// wrong with a file is in the plan.
     pub fn of(root: &Path, options: &ImportOptions) -> Result<Self> {
         let layouts = layouts(&options.templates)?;
         let found = folder::look(root, &|path| named(&layouts, path, true).is_some())?;
@@ -95,6 +96,11 @@ struct Making<'m> {
 }
 
 impl Making<'_> {
+    /// Ends a look that is to end.
+    fn go_on(&self) -> Result<()> {
+        self.options.monitor.advance(0, "looking")
+    }
+
     fn leave(&mut self, path: &Path, why: impl Into<String>) {
         self.left.push(LeftAlone {
             path: path.to_owned(),
@@ -195,7 +201,7 @@ impl Making<'_> {
         let stems = self.stems();
         let mut rest = Vec::new();
         for path in files {
-            self.options.go_on()?;
+            self.go_on()?;
             match self.owner(&path, &stems) {
                 Some((number, entry)) => {
                     let Some(planned) = self.mains.get_mut(number) else {
@@ -290,7 +296,7 @@ impl Making<'_> {
     /// Adds what files beside the checkpoints say, how long all are, and when they were made.
     fn describe(&mut self) -> Result<()> {
         for (number, mut planned) in std::mem::take(&mut self.mains).into_iter().enumerate() {
-            self.options.go_on()?;
+            self.go_on()?;
             let mut why = None;
             for (entry, path) in &planned.files.clone() {
                 let full = self.root.join(path);
@@ -349,7 +355,7 @@ impl Making<'_> {
     }
 
     fn unnumbered_one(&mut self, path: &Path, sizes: &Sizes) -> Result<bool> {
-        self.options.go_on()?;
+        self.go_on()?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let tag = name::check_tag(&stem).is_ok().then(|| stem.into_owned());
         if let Some(number) = self.same(path, sizes) {
@@ -401,9 +407,8 @@ impl Making<'_> {
     fn sizes(&self) -> Sizes {
         let mut sizes = Sizes::new();
         for (number, planned) in self.mains.iter().enumerate() {
-            let is_file = planned.files.values().any(|own| *own == planned.path);
-            let length = platform::length(&self.root.join(&planned.path));
-            if let Some(length) = length.filter(|_| is_file) {
+            // A folder has none.
+            if let Some(length) = platform::length(&self.root.join(&planned.path)) {
                 let like = likeness(&planned.path, length);
                 sizes.entry(like).or_default().push(number);
             }
@@ -430,7 +435,7 @@ impl Making<'_> {
                 continue;
             };
             let main = |planned: &Planned| self.root.join(&planned.path);
-            self.options.go_on()?;
+            self.go_on()?;
             let has_folder = [&*first, &planned]
                 .iter()
                 .any(|one| platform::is_folder(&main(one)));

@@ -31,12 +31,11 @@ pub(super) fn nothing(store: &Store, job: &str, selector: &Selector) -> Error {
             Selector::Iteration(iteration, Some(_)) => events_at(rows, number, *iteration),
             Selector::Event(_) => {
                 let events = names_of(rows, IndexKind::Event, number)?;
-                let events: Vec<&str> = events.iter().map(String::as_str).collect();
-                Ok(format!("its events: {}", some_of(events)))
+                let events = some_of(events.iter().map(String::as_str));
+                Ok(format!("its events: {events}"))
             }
             Selector::Tag(tag) => {
                 let tags = names_of(rows, IndexKind::Tag, number)?;
-                let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
                 Ok(instead(tag, &tags, "tag"))
             }
             Selector::Older(_) => Ok(format!(
@@ -68,13 +67,12 @@ fn events_at(rows: &dyn Rows, job: u32, iteration: u64) -> Result<String> {
 
 /// What to say of a job that is not there. Its name may be a selector's, mistyped.
 fn no_such_job(job: &str, names: &[String]) -> String {
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let there_is_none = format!("there is no job `{job}`");
     match nearest_word(job) {
-        Some(word) if nearest(job, names.iter().copied()).is_none() => {
+        Some(word) if nearest(job, names.iter().map(String::as_str)).is_none() => {
             format!("{there_is_none}; did you mean `{word}`?")
         }
-        _ => format!("{there_is_none}; {}", instead(job, &names, "job")),
+        _ => format!("{there_is_none}; {}", instead(job, names, "job")),
     }
 }
 

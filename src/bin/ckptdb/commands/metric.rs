@@ -85,12 +85,10 @@ pub(crate) fn declare(args: &DeclareArgs, store: &Store, style: &Style) -> Resul
 /// A metric may be declared before a checkpoint has it. It may also be another one's name,
 /// mistyped.
 fn note_unknown(info: &JobInfo, metric: &str, style: &Style) {
-    let declared = info.metrics.keys();
-    let mut known = declared.chain(&info.undeclared_metrics).map(String::as_str);
-    if known.clone().any(|known| known == metric) {
+    if info.metric_names().any(|known| known == metric) {
         return;
     }
-    if let Some(near) = nearest(metric, known.by_ref()) {
+    if let Some(near) = nearest(metric, info.metric_names()) {
         let (metric, near) = (printable(metric), printable(near));
         style.note(format_args!(
             "note: no checkpoint has a metric `{metric}` yet; did you mean `{near}`?"

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use ckptdb::Store;
-use ckptdb::name::printable;
+use ckptdb::name::{instead, printable};
 use ckptdb::telemetry::{Bucket, Summary};
 use clap_complete::engine::ArgValueCompleter;
 use serde_json::{Value, json};
@@ -55,8 +55,9 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     if let Some(metric) = &args.metric {
         if !summaries.contains_key(metric) {
             let message = format!("no metric `{}` was logged", printable(metric));
-            let names = summaries.into_keys().collect();
-            return Err(Failure::new(Exit::NotFound, message).hint(lookup::instead(metric, &names)));
+            let names: Vec<String> = summaries.into_keys().collect();
+            let hint = instead(metric, &names, "metric");
+            return Err(Failure::new(Exit::NotFound, message).hint(hint));
         }
         let last = summaries.get(metric).map_or(0, |summary| summary.last.0);
         let range = args.from..=args.to.unwrap_or(last).max(args.from);

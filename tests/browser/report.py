@@ -46,10 +46,7 @@ def check(browser, page):
     shown.check_ground(browser, page)
     check_quiet(browser, page)
     access.check_contrast(browser)
-    browser.look(width=420)
-    browser.js(access.OPEN.format("true"))
-    wide = browser.js("document.documentElement.scrollWidth")
-    assert wide <= 420, f"with open tables the page is {wide} wide"
+    shown.check_width(browser)
     browser.look()
     sections = browser.js("document.querySelectorAll('section').length")
     access.check_tree(browser, sections)

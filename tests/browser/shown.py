@@ -1,5 +1,7 @@
 """What a page must show of its store: ground, curves, the marks of the story, each where it is."""
 
+import access
+
 PAPER = {"light": (255, 255, 255), "dark": (13, 17, 23)}
 LINE = {"light": (9, 105, 218), "dark": (88, 166, 255)}
 BEST = {"light": (26, 127, 55), "dark": (63, 185, 80)}
@@ -54,11 +56,19 @@ LABELS = """(() => {
     };
 })()"""
 
+# What a machine without fonts of its own may show everything in is as wide as `monospace`.
+FAMILIES = ("system-ui", "serif", "monospace")
+
+# What is beyond the window's right edge, outside of what scrolls by itself.
+BEYOND = """[...document.querySelectorAll('body *')]
+    .filter(one => one.getBoundingClientRect().right > innerWidth && !one.closest('.wide, svg'))
+    .map(one => one.tagName + ' ' + one.textContent.slice(0, 60))"""
+
 
 def check_ground(browser, folder):
     """Light and dark, wide and narrow: the page's own colours, curves, and a star."""
     for scheme, width in (("light", 1000), ("dark", 1000), ("light", 420), ("dark", 420)):
-        browser.look(scheme, width)
+        browser.look(scheme, width, height=1600)
         picture = browser.shot()
         colours = {"paper": PAPER, "line": LINE, "best": BEST}
         found = {name: picture.count(of[scheme]) for name, of in colours.items()}
@@ -67,10 +77,22 @@ def check_ground(browser, folder):
         assert found["paper"] > width * picture.height / 2, "the ground is the page's own"
         assert found["line"] > width / 6, "curves are drawn"
         assert found["best"] > 20, "the best has a star"
-        wide = browser.js("document.documentElement.scrollWidth")
-        assert wide <= width, f"at {width} the page is {wide} wide"
         labels = browser.js(LABELS)
         assert not labels["cut"] and labels["least"] >= 6.5, labels
+
+
+def check_width(browser):
+    """A narrow page is no wider than its window, its tables open, in whatever letters are there."""
+    browser.js(access.OPEN.format("true"))
+    for family in FAMILIES:
+        browser.js(f"document.body.style.fontFamily = '{family}'")
+        for width in (320, 420):
+            browser.look(width=width)
+            wide = browser.js("document.documentElement.scrollWidth")
+            assert wide <= width, (family, width, wide, browser.js(BEYOND))
+            cut = browser.js(LABELS)["cut"]
+            assert not cut, (family, width, cut)
+    browser.js("document.body.style.fontFamily = ''")
 
 
 def colour_of(text):

@@ -15,12 +15,16 @@ LINEAGE = {
 }
 
 
+# What nothing can break a line in.
+LONG = "some_name_that_nobody_has_ever_thought_of_shortening_since_it_tells_all_that_there_is_to_know"
+
+
 class Story:
     """Runs the program on one store."""
 
     def __init__(self, program, folder):
         self.program, self.folder = program, folder
-        self.store = folder / "story.ckptdb"
+        self.store = folder / f"story_{LONG}.ckptdb"
 
     def run(self, *words):
         command = [self.program, *map(str, words), "-s", str(self.store)]
@@ -28,12 +32,12 @@ class Story:
         assert done.returncode == 0, (command, done.stderr)
         return done.stdout
 
-    def save(self, job, iteration, reward):
+    def save(self, job, iteration, reward, metric="reward"):
         (self.folder / "state.bin").write_bytes(f"{job} {iteration} {reward}".encode() * 50)
         loss = 1 / math.sqrt(iteration)
         self.run(
             "save", "state.bin", "--job", job, "--iteration", iteration, "--create",
-            "--metric", f"reward:max={reward}", "--metric", f"loss={loss}",
+            "--metric", f"{metric}:max={reward}", "--metric", f"loss={loss}",
         )
 
     def tell(self):
@@ -53,4 +57,5 @@ class Story:
         self.run("fork", "nq@500", "es")
         self.save("es", 700, 2)
         self.save("es", 1000, 8)
+        self.save(LONG, 100, 1, metric=LONG)
         return self.store

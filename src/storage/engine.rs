@@ -48,8 +48,8 @@ pub(crate) struct Withheld(Share);
 
 impl Withheld {
     /// Waits for the turn of whoever has it.
-    pub(crate) fn of(medium: &dyn Medium, options: EngineOptions) -> Result<Self> {
-        let share = Engine::share_of(medium)?;
+    pub(crate) fn of(medium: &dyn Medium, options: &EngineOptions) -> Result<Self> {
+        let share = Engine::share_of(medium, options)?;
         share.begin_write(options.wait)?;
         Ok(Self(share))
     }
@@ -71,10 +71,10 @@ impl Engine {
     ) -> Result<Self> {
         let store = StoreId::new(identity.store);
         let suspects = Arc::default();
-        let share = Arc::new(Self::share_of(medium.as_ref())?);
+        let share = Arc::new(Self::share_of(medium.as_ref(), &options)?);
         share.begin_write(options.wait)?;
         share.hold();
-        let handle = Handle::open(medium.as_ref(), options, (&suspects, &share), true)?;
+        let handle = Handle::open(medium.as_ref(), &options, (&suspects, &share), true)?;
         let kind = (Durability::Durable, Room::Ordinary);
         let made = handle.write(StoreTag::of(store), kind, |rows| {
             let record = identity
@@ -99,8 +99,8 @@ impl Engine {
     /// Opens a database that is a store of ours; anything else is left as it is.
     pub(crate) fn open(medium: Arc<dyn Medium>, options: EngineOptions) -> Result<Self> {
         let suspects = Arc::default();
-        let share = Arc::new(Self::share_of(medium.as_ref())?);
-        let open = || Handle::open_known(medium.as_ref(), options, (&suspects, &share));
+        let share = Arc::new(Self::share_of(medium.as_ref(), &options)?);
+        let open = || Handle::open_known(medium.as_ref(), &options, (&suspects, &share));
         let reading = share.begin_read(options.wait)?;
         let mut opened = open();
         drop(reading);
@@ -120,7 +120,7 @@ impl Engine {
         ))
     }
 
-    fn share_of(medium: &dyn Medium) -> Result<Share> {
+    fn share_of(medium: &dyn Medium, options: &EngineOptions) -> Result<Share> {
         let path = medium.path();
         let locks = medium.locks().map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::NoStore {
@@ -128,7 +128,7 @@ impl Engine {
             },
             _ => platform::io_error("opening", path, error),
         });
-        Ok(Share::new(path, locks?))
+        Ok(Share::new(path, locks?, options.stop.clone()))
     }
 
     fn with(
@@ -462,7 +462,7 @@ impl Engine {
     fn fill(&self, slot: &mut Option<Handle>) -> Result<()> {
         self.share.check_file()?;
         let known = (&self.suspects, &self.share);
-        let (handle, found) = Handle::open_known(self.medium.as_ref(), self.options, known)?;
+        let (handle, found) = Handle::open_known(self.medium.as_ref(), &self.options, known)?;
         if found != self.store {
             noted(handle.close());
             let why = format!("the store {} was replaced by {found}", self.store);

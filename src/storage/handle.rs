@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use redb::{Builder, Database, ReadableDatabase};
@@ -32,7 +33,7 @@ pub(crate) enum Durability {
 }
 
 /// How an engine runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct EngineOptions {
     /// redb's page cache.
     pub(crate) cache_bytes: usize,
@@ -40,6 +41,8 @@ pub(crate) struct EngineOptions {
     pub(crate) ballast_bytes: u64,
     /// How long another handle is waited for.
     pub(crate) wait: Duration,
+    /// Ends such a wait when it is set.
+    pub(crate) stop: Option<Arc<AtomicBool>>,
 }
 
 /// An open database, until an error or a reopening ends it.
@@ -53,7 +56,7 @@ impl Handle {
     /// Opens a database that is a store of ours, and tells which.
     pub(super) fn open_known(
         medium: &dyn Medium,
-        options: EngineOptions,
+        options: &EngineOptions,
         known: (&Arc<Suspects>, &Arc<Share>),
     ) -> Result<(Self, StoreId)> {
         let handle = Self::open(medium, options, known, false)?;
@@ -71,7 +74,7 @@ impl Handle {
     /// fresh one has nothing to be mistaken for.
     pub(super) fn open(
         medium: &dyn Medium,
-        options: EngineOptions,
+        options: &EngineOptions,
         (suspects, share): (&Arc<Suspects>, &Arc<Share>),
         fresh: bool,
     ) -> Result<Self> {

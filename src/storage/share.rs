@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool as Flag;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::locks::{Lock, Locks};
@@ -34,6 +35,8 @@ pub(super) struct Share {
     process: u32,
     /// None where whoever has the store open has it alone.
     locks: Option<Box<dyn Locks>>,
+    /// Ends what waits for others, once it is set.
+    stop: Option<Arc<Flag>>,
     /// Whether nobody else may publish anything.
     is_held: AtomicBool,
     /// Whether a reader of another handle was not waited for when the last state was published.
@@ -82,12 +85,13 @@ pub(super) struct Reading<'s>(Option<(&'s Share, u64)>);
 pub(super) struct Publishing<'s>(Option<(&'s Share, &'s dyn Locks)>);
 
 impl Share {
-    pub(super) fn new(path: &Path, locks: Option<Box<dyn Locks>>) -> Self {
+    pub(super) fn new(path: &Path, locks: Option<Box<dyn Locks>>, stop: Option<Arc<Flag>>) -> Self {
         Self {
             path: path.to_owned(),
             process: platform::process_id(),
             is_held: AtomicBool::new(locks.is_none()),
             locks,
+            stop,
             has_lost_patience: AtomicBool::new(false),
             state: Mutex::new(State::default()),
             changed: Condvar::new(),
@@ -96,8 +100,8 @@ impl Share {
 
     /// Of a handle that has its store alone.
     #[cfg(test)]
-    pub(super) fn alone() -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self::new(Path::new("x"), None))
+    pub(super) fn alone() -> Arc<Self> {
+        Arc::new(Self::new(Path::new("x"), None, None))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -108,7 +112,18 @@ impl Share {
         platform::io_error("locking", &self.path, error)
     }
 
-    fn busy(&self, locks: &dyn Locks) -> Error {
+    /// Tries for so long, or until it is to stop.
+    fn tries(&self, wait: Duration) -> Tries {
+        Tries::within(wait).until(self.stop.clone())
+    }
+
+    /// Why nobody is waited for any longer.
+    fn gave_up(&self, locks: &dyn Locks, tries: &Tries) -> Error {
+        if tries.are_stopped() {
+            return Error::Cancelled {
+                doing: "waiting for another process",
+            };
+        }
         Error::Busy {
             path: self.path.clone(),
             holder: locks.holder().ok().flatten(),
@@ -142,11 +157,12 @@ impl Share {
         if self.keeps() {
             return Ok(());
         }
-        let waited = wait_in_line(locks, wait);
+        let mut tries = self.tries(wait);
+        let waited = wait_in_line(locks, wait, &mut tries);
         // Whoever has written and wants to again comes behind those who wait already.
         let left = locks.stand_in_line(false);
         if !waited.map_err(|error| self.failed(error))? {
-            return Err(self.busy(locks));
+            return Err(self.gave_up(locks, &tries));
         }
         if let Err(error) = left {
             Self::give_back(locks);
@@ -271,7 +287,7 @@ impl Share {
         };
         let mut state = self.state();
         let failed = |error| self.failed(error);
-        let mut tries = Tries::within(wait);
+        let mut tries = self.tries(wait);
         loop {
             if self.is_held() {
                 return Ok(self.reading(&mut state));
@@ -290,7 +306,7 @@ impl Share {
             // Somebody publishes, or waits for our own readers to end.
             drop(state);
             if !tries.again() {
-                return Err(self.busy(locks));
+                return Err(self.gave_up(locks, &tries));
             }
             state = self.state();
         }
@@ -409,7 +425,7 @@ mod tests {
     fn shares<const N: usize>(path: &Path) -> [Arc<Share>; N] {
         std::array::from_fn(|_| {
             let locks = FileLocks::open(path, true).unwrap();
-            Arc::new(Share::new(path, Some(Box::new(locks))))
+            Arc::new(Share::new(path, Some(Box::new(locks)), None))
         })
     }
 
@@ -497,6 +513,35 @@ mod tests {
         one.end_write(|| ());
         begin(&two, LONG);
         two.end_write(|| ());
+    }
+
+    #[test]
+    fn a_wait_that_is_to_stop_ends_and_leaves_the_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let [one, three] = shares(file.path());
+        let stop = Arc::new(Flag::new(false));
+        let locks = FileLocks::open(file.path(), true).unwrap();
+        let two = Share::new(file.path(), Some(Box::new(locks)), Some(Arc::clone(&stop)));
+        begin(&one, LONG);
+        let stopper = thread::spawn({
+            let (one, stop) = (Arc::clone(&one), Arc::clone(&stop));
+            move || {
+                while !one.is_awaited() {
+                    thread::yield_now();
+                }
+                stop.store(true, Ordering::SeqCst);
+            }
+        });
+        let ended = two.begin_write(LONG);
+        assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");
+        stopper.join().unwrap();
+        assert!(!one.is_awaited());
+        one.end_write(|| ());
+        // What is free is had without a wait.
+        begin(&two, LONG);
+        two.end_write(|| ());
+        begin(&three, SOON);
+        three.end_write(|| ());
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(super) const OPTIONS: EngineOptions = EngineOptions {
     cache_bytes: 1 << 20,
     ballast_bytes: 0,
     wait: std::time::Duration::from_secs(1),
+    stop: None,
 };
 
 /// A store in memory with what `fill` writes.

@@ -1,6 +1,8 @@
 //! Waiting for locks that can only be tried.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::locks::{Lock, Locks};
@@ -25,6 +27,7 @@ pub(super) struct Tries {
     count: u32,
     pause: Duration,
     longest: Duration,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 impl Tries {
@@ -34,7 +37,19 @@ impl Tries {
             count: 0,
             pause: SHORTEST_PAUSE,
             longest: LONGEST_PAUSE,
+            stop: None,
         }
+    }
+
+    /// The same, unless this is set before.
+    pub(super) fn until(self, stop: Option<Arc<AtomicBool>>) -> Self {
+        Self { stop, ..self }
+    }
+
+    /// Whether they are to end, whatever time is left.
+    pub(super) fn are_stopped(&self) -> bool {
+        let is_set = |stop: &Arc<AtomicBool>| stop.load(Ordering::Relaxed);
+        self.stop.as_ref().is_some_and(is_set)
     }
 
     /// There is so much time from now on.
@@ -45,7 +60,7 @@ impl Tries {
     /// Whether there is time for one more, after a pause.
     pub(super) fn again(&mut self) -> bool {
         let left = self.deadline.saturating_sub(SystemClock.elapsed());
-        if left.is_zero() {
+        if left.is_zero() || self.are_stopped() {
             return false;
         }
         self.count += 1;
@@ -77,8 +92,11 @@ pub(super) fn take(
 }
 
 /// Takes [`Lock::Write`] when all who came before have had it, or says that there was no time.
-pub(super) fn wait_in_line(locks: &dyn Locks, wait: Duration) -> io::Result<bool> {
-    let mut tries = Tries::within(wait);
+pub(super) fn wait_in_line(
+    locks: &dyn Locks,
+    wait: Duration,
+    tries: &mut Tries,
+) -> io::Result<bool> {
     let mut is_in_line = false;
     let mut idle_since = None;
     let mut holder = None;

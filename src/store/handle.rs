@@ -85,7 +85,7 @@ impl Store {
                 .engine()
                 .close()?;
             // Whoever finds the name at once, and shares the store, saves nothing before it lasts.
-            let withheld = Withheld::of(medium.as_ref(), options.engine())?;
+            let withheld = Withheld::of(medium.as_ref(), &options.engine())?;
             temporary.link_to(path).map(|()| withheld)
         });
         let withheld = made.map_err(|error| named(error, path))?;

@@ -154,6 +154,7 @@ mod tests {
             checkpoint.verify().map(drop),
             checkpoint.copy_to("a", &mut std::io::sink()).map(drop),
             store.verify(VerifyDepth::Full).map(drop),
+            store.verify(VerifyDepth::Quick).map(drop),
         ];
         for ended in ended {
             assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");

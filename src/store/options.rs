@@ -143,6 +143,7 @@ impl Options {
             cache_bytes: self.cache_bytes,
             ballast_bytes: self.ballast_bytes,
             wait: self.wait,
+            stop: Some(self.monitor.flag()),
         }
     }
 }

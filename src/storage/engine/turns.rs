@@ -213,7 +213,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let [one, two] = engines(file.path());
         put(&one, 1..2, 3000);
-        let withheld = Withheld::of(&FileMedium::shared(file.path()), OPTIONS).unwrap();
+        let withheld = Withheld::of(&FileMedium::shared(file.path()), &OPTIONS).unwrap();
         for engine in [&one, &two] {
             assert_eq!(record(engine, 1).unwrap().len(), 3000);
             let refused = engine.begin_turn_within(Duration::ZERO);

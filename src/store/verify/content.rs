@@ -170,6 +170,7 @@ impl Content {
         let mut seen = 0;
         let mut parts = 0;
         rows.each_chunk(&mut |id, bytes| {
+            findings.go_on()?;
             let named = self.chunks.get(&id);
             seen += u64::from(named.is_some());
             match (ChunkRow::from_bytes(&id, bytes), named) {
@@ -228,6 +229,7 @@ impl Content {
     /// The reference counts of the nodes.
     fn check_nodes(&self, rows: &dyn Rows, findings: &mut Findings) -> Result<()> {
         rows.each_node(&mut |id, value| {
+            findings.go_on()?;
             let named = self.nodes.get(&id).map_or(0, |(refs, _)| *refs);
             match StoredNode::split(&id, value) {
                 Ok((refs, _)) if refs == named => {}
@@ -295,6 +297,7 @@ impl Users {
     ) -> Result<()> {
         let mut found: Vec<(u64, CheckpointRecord, String, String)> = Vec::new();
         Records(rows).checkpoints((0, u64::MAX), false, &mut |id, record| {
+            findings.go_on()?;
             // A damaged record has been reported; what it leads to can't be named.
             let Ok(record) = record else {
                 return Ok(ControlFlow::Continue(()));

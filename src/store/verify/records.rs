@@ -93,6 +93,7 @@ impl Ledger {
         let tag = rows.tag();
         let (mut last, mut count, mut chain) = (0, 0, NO_PREVIOUS);
         rows.record_range(TableCode::Log, (0, u64::MAX), false, &mut |id, bytes| {
+            findings.go_on()?;
             if id != last + 1 {
                 findings.store(format!("the log has no records {} to {}", last + 1, id - 1));
             }
@@ -189,6 +190,7 @@ impl Ledger {
             (0, u64::MAX),
             false,
             &mut |id, bytes| {
+                findings.go_on()?;
                 count += 1;
                 let logged = self.logged.remove(&id);
                 let record = match CheckpointRecord::from_bytes(tag, &id.to_be_bytes(), bytes) {
@@ -354,6 +356,7 @@ impl Ledger {
             whole(IndexKind::AbandonedMetric).1,
         );
         rows.index(all, false, &mut |key| {
+            findings.go_on()?;
             *found.entry(key.kind).or_default() += 1;
             Ok(ControlFlow::Continue(()))
         })?;

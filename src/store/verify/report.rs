@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::{Error, Result};
 use crate::format::CheckpointRecord;
 use crate::id::{CheckpointId, ChunkId};
+use crate::store::monitor::Monitor;
 
 /// How much a verification reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,9 +94,16 @@ impl Damage {
 pub(in crate::store) struct Findings {
     pub(super) damage: BTreeSet<Damage>,
     pub(super) jobs: BTreeMap<u32, String>,
+    /// Who may end it.
+    pub(super) monitor: Monitor,
 }
 
 impl Findings {
+    /// Goes on to the next record, unless that is to end.
+    pub(super) fn go_on(&self) -> Result<()> {
+        self.monitor.advance(0, "verifying")
+    }
+
     pub(super) fn store(&mut self, what: impl Into<String>) {
         self.damage.insert(Damage::of_store(what));
     }

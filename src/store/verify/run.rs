@@ -92,6 +92,7 @@ impl Store {
     /// All records, and what they say of each other, of one state.
     fn walk(&self) -> Walk {
         let mut walk = Walk::default();
+        walk.findings.monitor = self.options().monitor.clone();
         let Walk {
             findings,
             content,

@@ -2,6 +2,7 @@
 
 mod suggest;
 
+pub(crate) use suggest::counted;
 pub use suggest::{instead, nearest, some_of};
 
 use crate::error::{Error, Result};

@@ -57,6 +57,12 @@ pub fn instead<S: AsRef<str>>(name: &str, names: &[S], of: &str) -> String {
     }
 }
 
+/// So many of a kind, in words.
+pub(crate) fn counted(count: u64, of: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {of}{ending}")
+}
+
 /// How many letters must be changed, added, removed, or swapped with their neighbour, to make one
 /// text of the other, none twice: the optimal string alignment distance.
 fn distance(from: &str, to: &str) -> usize {

@@ -81,11 +81,16 @@ impl FromStr for Reference {
             ),
             None => (text, 0),
         };
+        // A file's name tells that it is one, whatever follows it.
+        let (file, rest) = match rest.split_once(FILE_END) {
+            Some((stem, rest)) if !stem.contains(':') => (Some(format!("{stem}.ckptdb")), rest),
+            _ => (None, rest),
+        };
         let (store, target) = match rest.split_once('@') {
             Some((line, selector)) => {
                 let (store, job) = match line.rsplit_once(':') {
-                    Some((store, job)) => (Some(store.to_owned()), job),
-                    None => (None, line),
+                    Some((store, job)) if file.is_none() => (Some(store.to_owned()), job),
+                    _ => (file, line),
                 };
                 // `@-2h` is of the only job: a shell's command would take `-2h` for an option.
                 let job = if line.is_empty() && !selector.is_empty() {
@@ -97,15 +102,19 @@ impl FromStr for Reference {
                 let selector = match selector_of(selector) {
                     // `NQ@~2` counts from the latest, as `NQ~2` does.
                     None if selector.is_empty() && back > 0 => Selector::Latest,
+                    // Somebody's variable was empty.
+                    None if selector.is_empty() => {
+                        return Err(refused(text, "nothing follows `@`"));
+                    }
                     found => found.ok_or_else(|| no_selector(text, selector))??,
                 };
                 (store, Target::Job { job, selector })
             }
             None if rest.is_empty() && back > 0 => {
                 let (job, selector) = (None, Selector::Latest);
-                (None, Target::Job { job, selector })
+                (file, Target::Job { job, selector })
             }
-            None => (None, bare(text, rest)?),
+            None => (file, bare(text, rest)?),
         };
         Ok(Self {
             store,
@@ -115,8 +124,11 @@ impl FromStr for Reference {
     }
 }
 
-const SELECTORS: &str = "the selectors are latest, best, best:METRIC, ITERATION, \
-                         ITERATION:EVENT, event:NAME, tag:NAME and an age like -2h";
+/// What parts a store's file from what is in it.
+const FILE_END: &str = ".ckptdb:";
+
+const SELECTORS: &str = "the selectors are latest, best[:METRIC], ITERATION[:EVENT], event:NAME, \
+                         tag:NAME, -2h";
 
 /// The words that selectors begin with.
 const WORDS: [&str; 4] = ["latest", "best", "event", "tag"];
@@ -331,16 +343,38 @@ mod tests {
                     back: 0,
                 },
             ),
-            (
-                "runs.ckptdb:NQ@latest",
-                Reference {
-                    store: Some("runs.ckptdb".into()),
-                    ..job(Some("NQ"), Selector::Latest, 0)
-                },
-            ),
         ];
         for (text, expected) in cases {
             assert_eq!(text.parse::<Reference>().unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_ends_like_a_store_is_one_whatever_follows() {
+        for (store, rest) in [
+            ("runs.ckptdb", "NQ@latest"),
+            ("runs.ckptdb", "NQ"),
+            ("runs.ckptdb", "NQ~2"),
+            ("runs.ckptdb", "~2"),
+            ("runs.ckptdb", "best:loss"),
+            ("/data/me@home/runs.ckptdb", "id:7"),
+            ("/data/me@home/runs.ckptdb", "a/b@tag:good"),
+        ] {
+            let found: Reference = format!("{store}:{rest}").parse().unwrap();
+            let alone: Reference = rest.parse().unwrap();
+            let store = Some(store.to_owned());
+            assert_eq!(found, Reference { store, ..alone }, "{rest}");
+        }
+        // Others are one if a job and a selector follow.
+        let other: Reference = "runs:NQ@best".parse().unwrap();
+        assert_eq!(other.store.as_deref(), Some("runs"));
+        for bad in [
+            "runs.ckptdb:",
+            "runs.ckptdb:@",
+            "runs.ckptdb:x:y",
+            "a.ckptdb:b:NQ@best",
+        ] {
+            assert!(bad.parse::<Reference>().is_err(), "{bad:?} was accepted");
         }
     }
 
@@ -404,7 +438,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_parsed_or_refused_and_prints_as_what_it_parses_to(text in "\\PC{0,40}") {
+        fn any_text_is_parsed_or_refused_and_prints_as_what_it_parses_to(
+            text in "(r[.]ckptdb:)?\\PC{0,40}"
+        ) {
             if let Ok(reference) = text.parse::<Reference>() {
                 let again: Reference = reference.to_string().parse().unwrap();
                 prop_assert_eq!(&again, &reference);

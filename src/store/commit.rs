@@ -16,6 +16,7 @@ use crate::format::{
     SavedPart,
 };
 use crate::id::{CheckpointId, NodeId};
+use crate::name::counted;
 use crate::storage::{Change, Durability, Room};
 use crate::store::{Checkpoint, Job};
 
@@ -166,8 +167,16 @@ fn replaceable(
             Ok(std::ops::ControlFlow::Continue(()))
         })?;
     if children > 0 {
+        let verb = if children == 1 {
+            "continues"
+        } else {
+            "continue"
+        };
         return Err(Error::conflict(
-            format!("{what} can't be overwritten: {children} checkpoints continue it"),
+            format!(
+                "{what} can't be overwritten: {} {verb} it",
+                counted(children, "checkpoint")
+            ),
             "delete those first, or save another iteration",
         ));
     }

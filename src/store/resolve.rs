@@ -7,7 +7,7 @@ use super::query;
 use crate::error::{Error, Result};
 use crate::format::{Action, IndexKey, IndexKind};
 use crate::id::CheckpointId;
-use crate::name::{printable, some_of};
+use crate::name::{counted, printable, some_of};
 use crate::reference::{Reference, Selector, Target};
 use crate::storage::{Records, Rows};
 use crate::store::{Checkpoint, Filter, Store};
@@ -187,7 +187,10 @@ impl Store {
             at = match before {
                 Some((id, record, job)) => Checkpoint::new(self.clone(), id, record, job),
                 None => {
-                    let hint = format!("its line goes back {step} checkpoints from there");
+                    let hint = format!(
+                        "its line goes back {} from there",
+                        counted(step, "checkpoint")
+                    );
                     let what = format!("checkpoint matches `{reference}`");
                     return Err(Error::not_found(what, hint));
                 }

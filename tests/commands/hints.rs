@@ -79,6 +79,12 @@ const SLIPS: &[(&[&str], i32, &str)] = &[
         "did you mean `phase_boundary`?",
     ),
     (
+        &["show", "NQ@event:phase_boundary:wram"],
+        4,
+        "did you mean `event:phase_boundary:warm`?",
+    ),
+    (&["show", "NQ@"], 2, "nothing follows `@`"),
+    (
         &["show", "NQ@event:final"],
         4,
         "its events: phase_boundary, phase_boundary(warm)",

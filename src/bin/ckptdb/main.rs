@@ -93,12 +93,15 @@ const fn is_long(command: &Command) -> bool {
         | Command::Show(_)
         | Command::Telemetry(_)
         | Command::Best(_)
+        | Command::Latest(_)
         | Command::Diff(_)
         | Command::Stats
         | Command::Doctor(_)
         | Command::Config(_) => true,
         Command::Jobs(args) => args.action.is_none(),
         Command::Prune(args) => args.dry_run,
+        Command::Delete(args) => args.dry_run,
+        Command::Import(args) => args.dry_run,
         _ => false,
     }
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use crate::error::{Error, Result};
 use crate::format::{IndexKey, IndexKind, JobRecord};
-use crate::name::{instead, nearest, some_of};
+use crate::name::{counted, instead, nearest, printable, some_of};
 use crate::reference::{Selector, nearest_word};
 use crate::storage::{Records, Rows};
 use crate::store::{Store, query};
@@ -29,22 +29,21 @@ pub(super) fn nothing(store: &Store, job: &str, selector: &Selector) -> Error {
         match selector {
             Selector::Iteration(iteration, None) => around(rows, number, &record, *iteration),
             Selector::Iteration(iteration, Some(_)) => events_at(rows, number, *iteration),
-            Selector::Event(_) => {
-                let events = names_of(rows, IndexKind::Event, number)?;
-                let events = some_of(events.iter().map(String::as_str));
-                Ok(format!("its events: {events}"))
-            }
+            Selector::Event(event) => Ok(instead_of_event(
+                event,
+                &names_of(rows, IndexKind::Event, number)?,
+            )),
             Selector::Tag(tag) => {
                 let tags = names_of(rows, IndexKind::Tag, number)?;
                 Ok(instead(tag, &tags, "tag"))
             }
             Selector::Older(_) => Ok(format!(
-                "job `{job}` has {} checkpoints, none of them that old",
-                record.current
+                "job `{job}` has {}, none that old",
+                counted(record.current, "checkpoint")
             )),
             _ => Ok(format!(
-                "job `{job}` has {} checkpoints, none that fits",
-                record.current
+                "job `{job}` has {}, none that fits",
+                counted(record.current, "checkpoint")
             )),
         }
     });
@@ -63,6 +62,19 @@ fn events_at(rows: &dyn Rows, job: u32, iteration: u64) -> Result<String> {
     }
     let events = some_of(events.iter().map(String::as_str));
     Ok(format!("the events of iteration {iteration}: {events}"))
+}
+
+/// What to say of an event that no checkpoint of a job has. One with a parameter may be meant,
+/// which references write without brackets.
+fn instead_of_event(event: &str, events: &[String]) -> String {
+    match nearest(event, events.iter().map(String::as_str)) {
+        Some(near) => {
+            let written = near.trim_end_matches(')').replacen('(', ":", 1);
+            format!("did you mean `event:{}`?", printable(&written))
+        }
+        None if events.is_empty() => "none of its checkpoints has an event".to_owned(),
+        None => format!("its events: {}", some_of(events.iter().map(String::as_str))),
+    }
 }
 
 /// What to say of a job that is not there. Its name may be a selector's, mistyped.
@@ -136,9 +148,9 @@ fn around(rows: &dyn Rows, job: u32, record: &JobRecord, iteration: u64) -> Resu
         return Ok(format!("abandoned lines have it: {}", ids.join(", ")));
     }
     Ok(format!(
-        "iterations {}..{} ({} checkpoints), nearest is {near}",
+        "iterations {}..{} ({}), nearest is {near}",
         first.unwrap_or_default(),
         last.unwrap_or_default(),
-        record.current
+        counted(record.current, "checkpoint")
     ))
 }

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     force: bool,
     /// Only say what would be deleted.
     #[arg(short = 'n', long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Don't ask.
     #[arg(long)]
     yes: bool,

@@ -53,7 +53,7 @@ pub(crate) struct Args {
     create: bool,
     /// Show what was understood; save nothing.
     #[arg(short = 'n', long)]
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 fn direction(text: &str) -> Result<(String, Direction), String> {

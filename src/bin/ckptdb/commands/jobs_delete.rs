@@ -53,7 +53,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     let what = human::checkpoints(deleted);
     if args.dry_run {
         return style.line(format_args!(
-            "would delete job {name} with {what}; nothing was changed (dry run)"
+            "would delete job {name} with {what}\nnothing was changed (dry run)"
         ));
     }
     style.line(format_args!("deleted job {name} with {what}"))?;

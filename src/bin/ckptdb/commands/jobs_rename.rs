@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     let (from, to) = (printable(&job), printable(&args.to));
     if args.dry_run {
         return style.line(format_args!(
-            "would rename job {from} to {to}; nothing was changed (dry run)"
+            "would rename job {from} to {to}\nnothing was changed (dry run)"
         ));
     }
     style.line(format_args!("renamed job {from} to {to}"))

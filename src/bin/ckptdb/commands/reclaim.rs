@@ -80,7 +80,7 @@ fn dry_run(store: &Store, style: &Style) -> Result<(), Failure> {
         return style.document("reclaim", &body);
     }
     style.line(format_args!(
-        "would drop {} once the undo window is over, and free {}; nothing was changed (dry run)",
+        "would drop {} once the undo window is over, and free {}\nnothing was changed (dry run)",
         human::count(stats.deleted, "deleted checkpoint", "deleted checkpoints"),
         human::size(stats.reclaimable_bytes),
     ))

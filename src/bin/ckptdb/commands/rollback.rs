@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     let to = human::labelled(&checkpoint);
     if args.dry_run {
         return style.line(format_args!(
-            "would go back to {to} and leave {left}; nothing was changed (dry run)"
+            "would go back to {to} and leave {left}\nnothing was changed (dry run)"
         ));
     }
     style.line(format_args!("back to {to}; left {left}"))

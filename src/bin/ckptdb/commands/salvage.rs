@@ -76,11 +76,11 @@ fn print(args: &Args, done: &Salvaged, style: &Style) -> Result<(), Failure> {
     out.flush()?;
     drop(out);
     style.line(format_args!(
-        "salvaged {} ({} of them deleted), {} out of {} searched, to {}",
+        "salvaged {} ({} of them deleted) to {}: {} out of {} searched",
         human::checkpoints(done.checkpoints),
         done.deleted,
+        args.new.display(),
         human::size(done.bytes),
         human::size(done.searched),
-        args.new.display(),
     ))
 }

@@ -190,17 +190,19 @@ impl Seen {
             }
             None => parts.push("nothing saved yet".to_owned()),
         }
+        let mut more = Vec::new();
         if let Some(millis) = self.between() {
-            parts.push(format!("each {}", human::duration(millis)));
+            more.push(format!("each {}", human::duration(millis)));
         }
         if let Some(seconds) = self.blocked {
-            parts.push(format!("blocked {}", human::brief(seconds)));
+            more.push(format!("blocked {}", human::brief(seconds)));
         }
-        parts.push(human::checkpoints(self.info.checkpoints));
+        more.push(human::checkpoints(self.info.checkpoints));
         if self.sessions.running {
-            parts.push(style.good("running"));
+            more.push(style.good("running"));
         }
-        parts.join("  ")
+        // Together they are too wide for many a terminal.
+        format!("{}\n  {}", parts.join("  "), more.join("  "))
     }
 
     /// Milliseconds between two saves, on the average of those that were looked at.

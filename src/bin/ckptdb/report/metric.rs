@@ -171,8 +171,8 @@ fn described(line: &[Checkpoint], name: &str, best: Option<CheckpointId>) -> Str
     let best = with.iter().find(|found| Some(found.id) == best);
     let best = best.map(|found| format!(" The best is {} at {}.", value(found), found.iteration));
     format!(
-        "{} checkpoints: from {} at iteration {} to {} at iteration {}.{}",
-        with.len(),
+        "{}: from {} at iteration {} to {} at iteration {}.{}",
+        human::checkpoints(with.len() as u64),
         value(first),
         first.iteration,
         value(last),
@@ -213,7 +213,11 @@ fn table(line: &[Checkpoint], name: &str, best: Option<CheckpointId>, detail: De
         ]
     };
     Table::new(
-        format!("{} of {} checkpoints", shown.len(), with.len()),
+        format!(
+            "{} of {}",
+            shown.len(),
+            human::checkpoints(with.len() as u64)
+        ),
         &[
             ("iteration", true),
             (name, true),

@@ -64,7 +64,11 @@ pub(super) fn figures(line: &[Checkpoint], number: usize, detail: Detail) -> Str
             ]
         });
     let table = Table::new(
-        format!("{} of {} checkpoints", rows.len(), line.len()),
+        format!(
+            "{} of {}",
+            rows.len(),
+            human::checkpoints(line.len() as u64)
+        ),
         &[("iteration", true), ("bytes", true), ("new", true)],
         rows,
     );

@@ -104,9 +104,9 @@ impl Lineage<'_> {
             .filter_map(|place| self.found.get(*place).copied())
             .collect();
         let caption = format!(
-            "{} of {} checkpoints, the newest first",
+            "{} of {}, the newest first",
             shown.len(),
-            self.found.len()
+            human::checkpoints(self.found.len() as u64)
         );
         let headings = [
             "iteration",

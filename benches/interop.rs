@@ -26,6 +26,7 @@
 #[path = "support/noise.rs"]
 mod noise;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ use ckptdb::interop::{ImportOptions, Plan};
 use ckptdb::telemetry::Batch;
 use ckptdb::{Change, Compression, DType, Direction, Store, TensorSlice};
 use noise::noise;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 const ROUNDS: usize = 3;
 const PARTS: u64 = 10;
@@ -53,7 +56,11 @@ fn main() {
         None => tempfile::tempdir().unwrap(),
     };
     match arguments.first().map_or("", String::as_str) {
-        "import" => import(folder.path(), number(1, 20), number(2, 50)),
+        "import" => {
+            for form in [Form::Archive, Form::Noise] {
+                import(folder.path(), form, (number(1, 20), number(2, 50)));
+            }
+        }
         "diff" => diff(folder.path(), number(1, 512)),
         "report" => {
             let counts = [(1, 1_000), (2, 100_000), (3, 1)];
@@ -122,16 +129,64 @@ fn diff(folder: &Path, mib: u64) {
     );
 }
 
-fn import(folder: &Path, files: u64, mib: u64) {
+/// What is in a file that is imported.
+#[derive(Clone, Copy)]
+enum Form {
+    /// What Stable-Baselines3 writes: an archive of archives of tensors, all stored as they are.
+    Archive,
+    /// No structure at all.
+    Noise,
+}
+
+impl Form {
+    fn make(self, seed: u64, mib: u64) -> Vec<u8> {
+        let all = noise(seed, usize::try_from(mib << 20).unwrap());
+        let Self::Archive = self else { return all };
+        // Adam has two tensors for each one of the policy.
+        let (policy, optimizer) = all.split_at(all.len() / 3);
+        let tensors = |bytes: &[u8]| {
+            let tensors = bytes.chunks(3 << 20).enumerate();
+            stored(
+                tensors.map(|(number, bytes)| (format!("archive/data/{number}"), bytes.to_vec())),
+            )
+        };
+        let members = [
+            ("data", b"{}".to_vec()),
+            ("policy.pth", tensors(policy)),
+            ("policy.optimizer.pth", tensors(optimizer)),
+        ];
+        stored(
+            members
+                .into_iter()
+                .map(|(name, bytes)| (name.to_owned(), bytes)),
+        )
+    }
+}
+
+/// An archive of these members.
+fn stored(members: impl Iterator<Item = (String, Vec<u8>)>) -> Vec<u8> {
+    let how = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in members {
+        archive.start_file(name, how).unwrap();
+        archive.write_all(&bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+fn import(folder: &Path, form: Form, (files, mib): (u64, u64)) {
     let old = folder.join("old");
     std::fs::create_dir_all(&old).unwrap();
-    let bytes = usize::try_from(mib << 20).unwrap();
     for number in 1..=files {
         let name = format!("rl_model_{}_steps.zip", number * 1000);
-        std::fs::write(old.join(name), noise(number, bytes)).unwrap();
+        std::fs::write(old.join(name), form.make(number, mib)).unwrap();
     }
     rustix::fs::sync();
-    println!("{files} files of {mib} MiB");
+    let of = match form {
+        Form::Archive => "archives",
+        Form::Noise => "files of noise",
+    };
+    println!("{files} {of} of {mib} MiB");
     let mut copies = Vec::new();
     let efforts = [Compression::None, Compression::Fast, Compression::Default];
     let mut imports = efforts.map(|effort| (effort, Vec::new()));
@@ -170,6 +225,7 @@ fn import(folder: &Path, files: u64, mib: u64) {
             ratio(copy, took)
         );
     }
+    std::fs::remove_dir_all(old).unwrap();
 }
 
 fn report(folder: &Path, [checkpoints, points, jobs]: [u64; 3]) {

@@ -41,9 +41,9 @@ pub fn add_path<'a>(save: Save<'a>, name: &str, path: &Path) -> Result<Save<'a>>
         Some("safetensors") => Ok(SafetensorsFile::open(path)?.add_to(save, &join)),
         Some("json") => match json_of(path)? {
             Some(text) => Ok(save.document_text(&given(name, path)?, &text)),
-            None => Ok(save.file(&given(name, path)?, InputFile::open(path)?.whole())),
+            None => Ok(save.file_in(&given(name, path)?, InputFile::open(path)?.whole())),
         },
-        _ => Ok(save.file(&given(name, path)?, InputFile::open(path)?.whole())),
+        _ => Ok(save.file_in(&given(name, path)?, InputFile::open(path)?.whole())),
     }
 }
 

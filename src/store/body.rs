@@ -8,12 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use safetensors::View;
 
-use super::bases::{ChunkPlace, Place};
+use super::bases::Place;
+use super::cutting::{Blocks, Cuts, Cutting, Take};
 use super::intake::{Intake, Span};
 use super::manifest::{Body, texture_of};
 use super::pipeline::Raw;
-use super::threads::READ_BYTES;
-use crate::chunking::FileCutter;
+use super::threads::BESIDE_BYTES;
 use crate::error::{Error, Result};
 use crate::format::{KindRecord, MAX_CHUNK_BYTES, SMALL_ENTRY_BYTES};
 use crate::name::printable;
@@ -129,44 +129,57 @@ impl<'e> Item<'e> {
 pub(super) fn body_of<'e>(
     intake: &mut Intake<'_, '_, 'e>,
     item: Item<'e>,
-    buffer: &mut Vec<u8>,
+    blocks: &mut Blocks,
 ) -> Result<Body> {
-    if let Some(bytes) = item.reachable() {
-        return body_of_reachable(intake, item.name, item.kind, &bytes);
+    let (name, kind) = (item.name, item.kind);
+    let failed = |error| reading(name, error);
+    let cuts = Cuts::new(name, kind);
+    match item.data {
+        // Where a file is cut depends on what is in it: it is read from its beginning.
+        Data::Section(section) if *kind == KindRecord::File => {
+            let cutting = Cutting::begin(section.clone(), cuts, blocks).map_err(failed)?;
+            if section.len() >= BESIDE_BYTES && intake.may_start_threads() {
+                body_in(intake, kind, cutting, |cutting, take| {
+                    cutting.each_ahead(&failed, take)
+                })
+            } else {
+                body_in(intake, kind, cutting, |cutting, take| {
+                    cutting.each(&failed, take)
+                })
+            }
+        }
+        Data::Reader(reader) => {
+            // One byte more than fits is enough to notice; an endless reader must end.
+            let most = item.bytes.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
+            let cutting = Cutting::begin(reader.take(most), cuts, blocks).map_err(failed)?;
+            body_in(intake, kind, cutting, |cutting, take| {
+                cutting.each(&failed, take)
+            })
+        }
+        _ => match item.reachable() {
+            Some(bytes) => body_of_reachable(intake, name, kind, &bytes),
+            None => Ok(Body::Small(Vec::new())),
+        },
     }
-    let Data::Reader(reader) = item.data else {
-        return Ok(Body::Small(Vec::new()));
-    };
-    let texture = texture_of(item.kind);
-    // One byte more than fits is enough to notice; an endless reader must end.
-    let most = item.bytes.map_or(u64::MAX, |bytes| bytes.saturating_add(1));
-    let mut reader = reader.take(most);
-    let failed = |error| reading(item.name, error);
-    buffer.clear();
-    read_up_to(&mut reader, buffer, SMALL_ENTRY_BYTES).map_err(failed)?;
-    if buffer.len() < SMALL_ENTRY_BYTES {
-        return Ok(Body::Small(buffer.clone()));
+}
+
+/// The body of an entry of which the first block is read; `each` hands all chunks over.
+fn body_in<'e, 'b, R: Read>(
+    intake: &mut Intake<'_, '_, 'e>,
+    kind: &KindRecord,
+    cutting: Cutting<'e, 'b, R>,
+    each: impl FnOnce(Cutting<'e, 'b, R>, Take<'_, 'e>) -> Result<()>,
+) -> Result<Body> {
+    if cutting.first().len() < SMALL_ENTRY_BYTES {
+        return Ok(Body::Small(cutting.first().to_vec()));
     }
-    let mut cuts = Cuts::new(item.name, item.kind);
     let mut chunks = Span::default();
-    loop {
-        read_up_to(&mut reader, buffer, READ_BYTES).map_err(failed)?;
-        let is_last = buffer.len() < READ_BYTES;
-        let block = Arc::new(std::mem::take(buffer));
-        let mut at = 0;
-        // Where a chunk ends is known when all is there that it may have.
-        while at < block.len() && (is_last || block.len() - at >= MAX_CHUNK_BYTES) {
-            let place = cuts.next(&block[at..block.len().min(at + MAX_CHUNK_BYTES)]);
-            let raw = Raw::Shared(Arc::clone(&block), at..at + place.bytes);
-            at += place.bytes;
-            chunks.add(intake.chunk(raw, texture, (Place::Chunk(place), false))?);
-        }
-        if is_last {
-            return Ok(Body::Large(chunks));
-        }
-        buffer.reserve(READ_BYTES);
-        buffer.extend_from_slice(&block[at..]);
-    }
+    let texture = texture_of(kind);
+    each(cutting, &mut |(place, raw)| {
+        chunks.add(intake.chunk(raw, texture, (Place::Chunk(place), false))?);
+        Ok(())
+    })?;
+    Ok(Body::Large(chunks))
 }
 
 /// [`body_of`] for bytes of which any can be had.
@@ -200,46 +213,6 @@ pub(super) fn body_of_reachable<'e>(
     Ok(Body::Large(chunks))
 }
 
-/// Cuts an entry into chunks, from its first byte to its last.
-struct Cuts<'a> {
-    next: ChunkPlace<'a>,
-    /// Of a file; what else there is is cut on a grid.
-    file: Option<FileCutter>,
-}
-
-impl<'a> Cuts<'a> {
-    fn new(entry: &'a str, kind: &KindRecord) -> Self {
-        let is_file = *kind == KindRecord::File;
-        Self {
-            next: ChunkPlace {
-                entry,
-                index: 0,
-                start: 0,
-                bytes: 0,
-            },
-            file: is_file.then(|| FileCutter::new(MAX_CHUNK_BYTES)),
-        }
-    }
-
-    /// The next chunk. `rest` is what is left of the entry, or as much of it as a chunk may have.
-    fn next(&mut self, rest: &[u8]) -> ChunkPlace<'a> {
-        let bytes = match &mut self.file {
-            Some(cutter) => cutter.next(rest),
-            None => rest.len().min(MAX_CHUNK_BYTES),
-        };
-        let place = ChunkPlace { bytes, ..self.next };
-        self.next.index += 1;
-        self.next.start += bytes as u64;
-        place
-    }
-}
-
-/// Fills `buffer` up to `len` bytes, or to the reader's end.
-fn read_up_to(reader: &mut dyn Read, buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
-    let missing = len.saturating_sub(buffer.len());
-    reader.take(missing as u64).read_to_end(buffer).map(drop)
-}
-
 /// An error of what an entry's bytes are read from.
 pub(super) fn reading(name: &str, source: io::Error) -> Error {
     Error::Io {
@@ -262,7 +235,11 @@ pub(super) fn check_length(name: &str, expected: Option<u64>, found: u64) -> Res
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+    use crate::platform::{AtomicFile, InputFile};
+    use crate::store::threads::READ_BYTES;
     use crate::store::{Options, Store};
 
     /// A reader that gives a few bytes at a time.
@@ -276,7 +253,9 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_a_reader_are_cut_as_the_same_bytes_in_memory() {
+    fn bytes_of_a_reader_or_a_file_are_cut_as_the_same_bytes_in_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
         let mut noise = vec![0; 2 * READ_BYTES + 12_345];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
         for threads in [1, 4] {
@@ -288,6 +267,7 @@ mod tests {
             let store = Store::create_in(medium, options).unwrap();
             let job = store.job("NQ").unwrap();
             for len in [
+                SMALL_ENTRY_BYTES - 1,
                 SMALL_ENTRY_BYTES,
                 MAX_CHUNK_BYTES + 1,
                 READ_BYTES - 1,
@@ -297,12 +277,22 @@ mod tests {
                 noise.len(),
             ] {
                 let bytes = &noise[..len];
-                let whole = job.save(2 * len as u64).bytes("x", bytes).commit().unwrap();
-                let read = job.save(2 * len as u64 + 1).file("x", Drops(bytes));
-                let read = read.commit().unwrap();
-                assert_eq!(read.chunks, whole.chunks, "{len}");
-                assert_eq!(read.new_chunks, 0, "{len}");
-                assert!(read.checkpoint.read("x").unwrap() == bytes);
+                let at = 3 * len as u64;
+                let whole = job.save(at).bytes("x", bytes).commit().unwrap();
+                let mut file = AtomicFile::create(&path).unwrap();
+                file.write_all(bytes).unwrap();
+                file.finish().unwrap();
+                let file = InputFile::open(&path).unwrap().whole();
+                let read = [
+                    job.save(at + 1).file("x", Drops(bytes)),
+                    job.save(at + 2).file_in("x", file),
+                ];
+                for read in read {
+                    let read = read.commit().unwrap();
+                    assert_eq!(read.chunks, whole.chunks, "{len}");
+                    assert_eq!(read.new_chunks, 0, "{len}");
+                    assert!(read.checkpoint.read("x").unwrap() == bytes);
+                }
             }
         }
     }

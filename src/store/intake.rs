@@ -119,6 +119,11 @@ impl<'i, 's, 'e> Intake<'i, 's, 'e> {
         chunks.map(|chunk| u64::from(chunk.raw_len)).sum()
     }
 
+    /// Whether other threads may do some of it.
+    pub(super) fn may_start_threads(&self) -> bool {
+        self.ingest.threads() > 1 && !cfg!(ckptdb_schedules)
+    }
+
     /// Whether deltas against other chunks are of use.
     pub(super) fn uses_bases(&self) -> bool {
         self.ingest.uses_bases()

@@ -10,6 +10,7 @@ mod checkpoint;
 mod commit;
 mod compare;
 mod copying;
+mod cutting;
 mod declare;
 mod delete;
 mod document;

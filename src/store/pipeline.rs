@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::bases::{Base, encoded, keep};
 use super::chains::Chains;
 use super::heal::Presence;
-use super::threads::{AHEAD, BESIDE_BYTES, MOST_THREADS, STAGE_CHUNKS};
+use super::threads::{AHEAD, BESIDE_BYTES, MOST_THREADS, STAGE_BYTES};
 use crate::codec::{Compression, Encoder, Narrow, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
@@ -108,8 +108,16 @@ impl Spare {
     /// Keeps the buffers of chunks that have been written.
     pub(super) fn give(&self, written: Vec<NewChunk>) {
         let mut buffers = self.buffers();
-        let left = STAGE_CHUNKS.saturating_sub(buffers.len());
-        buffers.extend(written.into_iter().map(|chunk| chunk.stored).take(left));
+        let mut bytes: usize = buffers.iter().map(Vec::capacity).sum();
+        buffers.extend(
+            written
+                .into_iter()
+                .map(|chunk| chunk.stored)
+                .take_while(|buffer| {
+                    bytes += buffer.capacity();
+                    bytes <= STAGE_BYTES
+                }),
+        );
     }
 }
 
@@ -301,7 +309,9 @@ pub(super) struct Beside<'e> {
     early: BTreeMap<usize, Result<Prepared>>,
     sent: usize,
     taken: usize,
-    ahead: usize,
+    /// Raw bytes of those that are on their way, and how many these may be.
+    bytes: usize,
+    most_bytes: usize,
 }
 
 /// The end of a task; none if the thread came to grief, which the scope tells.
@@ -334,7 +344,8 @@ pub(super) fn with_pipeline<'s, 'e, T>(
                 early: BTreeMap::new(),
                 sent: 0,
                 taken: 0,
-                ahead: STAGE_CHUNKS + started * AHEAD,
+                bytes: 0,
+                most_bytes: STAGE_BYTES + started * AHEAD * MAX_CHUNK_BYTES,
             })
         };
         // Threads that a test orders are not these.
@@ -388,6 +399,7 @@ impl<'e> Pipeline<'_, '_, 'e> {
             Some(beside) => {
                 let number = beside.sent;
                 beside.sent += 1;
+                beside.bytes += task.raw.len();
                 // The threads are there as long as this end of the channel.
                 let _ = beside.tasks.send((number, task));
             }
@@ -408,14 +420,15 @@ impl<'e> Pipeline<'_, '_, 'e> {
 impl Beside<'_> {
     fn next(&mut self, is_wanted: bool) -> Result<Option<Prepared>> {
         loop {
-            let on_their_way = self.sent - self.taken;
-            let waits = on_their_way > 0 && (is_wanted || on_their_way >= self.ahead);
-            if !waits {
+            let waits = is_wanted || self.bytes >= self.most_bytes;
+            if self.sent == self.taken || !waits {
                 return Ok(None);
             }
             if let Some(prepared) = self.early.remove(&self.taken) {
                 self.taken += 1;
-                return prepared.map(Some);
+                let prepared = prepared?;
+                self.bytes = self.bytes.saturating_sub(prepared.chunk.raw_len as usize);
+                return Ok(Some(prepared));
             }
             match self.done.recv() {
                 Ok((number, Some(prepared))) => {

@@ -200,6 +200,12 @@ impl<'a> Save<'a> {
         self
     }
 
+    /// [`Save::file`] of a file, which is read ahead.
+    pub(crate) fn file_in(mut self, name: &str, section: FileSection) -> Self {
+        self.put(name, KindRecord::File, None, Source::Section(section));
+        self
+    }
+
     /// Adds a file from memory.
     pub fn bytes(mut self, name: &str, bytes: &'a [u8]) -> Self {
         self.put(name, KindRecord::File, None, Source::Bytes(bytes.into()));

@@ -174,7 +174,7 @@ mod tests {
         let job = store.job("x").unwrap();
         let source = Swept {
             store: &store,
-            left: 40 << 20,
+            left: 96 << 20,
             hasher: blake3::Hasher::new().finalize_xof(),
             done: false,
         };

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::body::{Item, Part, Reachable, body_of, body_of_reachable, check_length};
+use super::cutting::Blocks;
 use super::ingest::Ingest;
 use super::intake::{Intake, Span};
 use super::manifest::{Body, Built, ManifestBuilder};
@@ -29,7 +30,7 @@ pub(super) fn take_in(
 
 fn take_items_in<'e>(intake: &mut Intake<'_, '_, 'e>, items: Vec<Item<'e>>) -> Result<Built> {
     let mut builder = ManifestBuilder::new();
-    let mut buffer = Vec::new();
+    let mut blocks = Blocks::default();
     let mut ready = if intake.uses_bases() {
         let copies = copies(intake, &items)?;
         copies_in(intake, copies)?
@@ -40,7 +41,7 @@ fn take_items_in<'e>(intake: &mut Intake<'_, '_, 'e>, items: Vec<Item<'e>>) -> R
         let (name, kind, bytes) = (item.name, item.kind, item.bytes);
         let body = match ready.remove(name) {
             Some(chunks) => Body::Large(chunks),
-            None => body_of(intake, item, &mut buffer)?,
+            None => body_of(intake, item, &mut blocks)?,
         };
         check_length(name, bytes, body.len(intake))?;
         builder.add(intake, name.to_owned(), kind.clone(), body)?;

@@ -21,7 +21,10 @@ pub(super) const STAGE_CHUNKS: usize = STAGE_BYTES / MAX_CHUNK_BYTES;
 /// written.
 pub(super) const AHEAD: usize = 2;
 /// What is read of a reader at a time: its chunks lie in there.
-pub(super) const READ_BYTES: usize = 2 * MAX_CHUNK_BYTES;
+/// What is left behind the last of these is copied to the next block.
+pub(super) const READ_BYTES: usize = 4 * MAX_CHUNK_BYTES;
+/// Blocks that are read and cut ahead of the thread that saves.
+pub(super) const READ_AHEAD: usize = 2;
 /// Buffers of a thread: its chunk, the base and what of that is read, planes, contexts.
 const THREAD_BYTES: usize = 8 << 20;
 
@@ -34,7 +37,7 @@ pub(super) const fn in_hand(threads: usize) -> usize {
         MOST_THREADS
     };
     let chunks = 2 * STAGE_CHUNKS + threads * AHEAD;
-    2 * chunks * MAX_CHUNK_BYTES + threads * THREAD_BYTES + 2 * READ_BYTES
+    2 * chunks * MAX_CHUNK_BYTES + threads * THREAD_BYTES + (2 + READ_AHEAD) * READ_BYTES
 }
 
 /// Runs `work` on so many other threads while `here` goes on on this one, and waits for all.

@@ -200,7 +200,7 @@ fn references_lead_where_they_say() {
         ("NQ@tag:bad", "there are: good"),
         ("NQ@tag:goodd", "did you mean `good`?"),
         ("NQ@event:final", "its events: interrupt, manual"),
-        ("NQ@-3d", "none of them that old"),
+        ("NQ@-3d", "none that old"),
         ("NQ@best:los", "did you mean `loss`?"),
         ("NQ@best:reward", "there are: loss, score"),
     ] {

@@ -117,7 +117,7 @@ fn import(
         save = save.attribute(name, value);
     }
     for (entry, path) in &planned.files {
-        save = save.file(entry, InputFile::open(&root.join(path))?.whole());
+        save = save.file_in(entry, InputFile::open(&root.join(path))?.whole());
     }
     let modified = planned.attributes.get(MODIFIED_AT);
     if let Some(at) = modified.and_then(serde_json::Value::as_i64) {

@@ -42,7 +42,7 @@ const SLIPS: &[(&[&str], i32, &str)] = &[
     (
         &["telemetry", "NQ", "--metric", "loss"],
         4,
-        "there is no metric yet",
+        "there is no logged metric yet",
     ),
     (&["show", "NQ@best:sharp"], 4, "did you mean `sharpe`?"),
     (
@@ -108,7 +108,7 @@ const SLIPS: &[(&[&str], i32, &str)] = &[
     (
         &["metric", "declare", "NZ", "sharpe", "max"],
         4,
-        "did you mean `NQ`?; --create",
+        "did you mean `NQ`? --create",
     ),
     (
         &["metric", "declare", "NQ", "sharp", "max"],

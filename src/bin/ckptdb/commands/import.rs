@@ -191,7 +191,7 @@ fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Re
     let bytes: u64 = plan.checkpoints.iter().map(|planned| planned.bytes).sum();
     match done {
         None => style.line(format_args!(
-            "would import {} of {jobs} from {}, {}; nothing was changed (dry run)",
+            "would import {} of {jobs} from {}, {}\nnothing was changed (dry run)",
             human::checkpoints(plan.checkpoints.len() as u64),
             args.folder.display(),
             human::size(bytes),

@@ -6,13 +6,13 @@ use ckptdb::interop::write_bytes;
 use clap_mangen::Man;
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::output::{Style, human};
 
 /// Options of `man`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A folder that is there, as ~/.local/share/man/man1.
+    /// A folder, as ~/.local/share/man/man1; made if it is not there.
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 }
@@ -23,6 +23,10 @@ pub(crate) fn run(args: &Args, mut cli: clap::Command, style: &Style) -> Result<
     cli.build();
     let mut pages = Vec::new();
     pages_of(cli.get_name(), &cli, &mut pages);
+    std::fs::create_dir_all(&args.folder).map_err(|error| {
+        let message = format!("`{}` can't be made: {error}", args.folder.display());
+        Failure::new(Exit::Failed, message)
+    })?;
     for (name, command) in &pages {
         let mut page = Vec::new();
         Man::new(command.clone()).render(&mut page)?;

@@ -52,7 +52,10 @@ pub(crate) fn declare(args: &DeclareArgs, store: &Store, style: &Style) -> Resul
         None if args.create => {}
         // A slip of the finger must not begin a job.
         None => {
-            let hint = |found| format!("{found}; --create begins a new job");
+            let hint = |found: String| {
+                let mark = if found.ends_with('?') { "" } else { ";" };
+                format!("{found}{mark} --create begins a new job")
+            };
             return lookup::job(store, &args.job)
                 .map(drop)
                 .map_err(|failure| failure.and(hint));

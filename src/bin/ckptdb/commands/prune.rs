@@ -139,6 +139,17 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     }
     for job in jobs {
         let retention = args.keep.retention(&job.name, &config)?;
+        for rule in retention.rules() {
+            // A slip in the settings is none that a declaration mends.
+            if let Keep::Best {
+                metric,
+                direction: None,
+                ..
+            } = rule
+            {
+                lookup::check_metric(std::slice::from_ref(&job), metric)?;
+            }
+        }
         plans.push(planned(store, &job.name, retention)?);
     }
     let count = |plan: &Planned| plan.plan.dropped().count() as u64;

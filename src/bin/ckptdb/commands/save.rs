@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ckptdb::interop;
-use ckptdb::name::printable;
+use ckptdb::name::{nearest, printable};
 use ckptdb::session::SessionOptions;
 use ckptdb::{Compression, Direction, Error, Event, Saved, Store};
 use serde_json::{Value, json};
@@ -245,6 +245,11 @@ fn metric(text: &str) -> Result<Metric, String> {
     let (name, direction) = match name.rsplit_once(':') {
         Some((name, "min")) => (name, Some(Direction::Min)),
         Some((name, "max")) => (name, Some(Direction::Max)),
+        Some((name, word)) if let Some(near) = nearest(word, ["min", "max"]) => {
+            return Err(format!(
+                "`{word}` is no direction; did you mean `{name}:{near}={value}`?"
+            ));
+        }
         _ => (name, None),
     };
     Ok(Metric {
@@ -260,6 +265,8 @@ mod tests {
 
     #[test]
     fn a_metric_may_bring_its_direction() {
+        let slip = metric("loss:mn=1").err();
+        assert!(slip.is_some_and(|slip| slip.contains("`loss:min=1`")));
         let read = |text| {
             metric(text)
                 .map(|m| (m.name, m.value, m.direction))

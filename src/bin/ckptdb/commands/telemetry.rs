@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         if !summaries.contains_key(metric) {
             let message = format!("no metric `{}` was logged", printable(metric));
             let names: Vec<String> = summaries.into_keys().collect();
-            let hint = instead(metric, &names, "metric");
+            let hint = instead(metric, &names, "logged metric");
             return Err(Failure::new(Exit::NotFound, message).hint(hint));
         }
         let last = summaries.get(metric).map_or(0, |summary| summary.last.0);

@@ -80,6 +80,14 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
 #[expect(clippy::disallowed_methods, reason = "what is there is looked at")]
 fn check_output(store: &Store, args: &Args) -> Result<(), Failure> {
     lookup::check_not_store(store, [&args.output])?;
+    let folder = args
+        .output
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let message = format!("there is no folder `{}` for the report", folder.display());
+        return Err(Failure::new(Exit::Failed, message).hint("make it, or write elsewhere"));
+    }
     let mut begin = Vec::new();
     let is_report = match File::open(&args.output) {
         Ok(file) => {

@@ -20,9 +20,9 @@ pub(super) const STAGE_CHUNKS: usize = STAGE_BYTES / MAX_CHUNK_BYTES;
 /// Chunks that are on their way for each thread, beside those that are prepared while a stage is
 /// written.
 pub(super) const AHEAD: usize = 2;
-/// What is read of a reader at a time: its chunks lie in there.
-/// What is left behind the last of these is copied to the next block.
-pub(super) const READ_BYTES: usize = 4 * MAX_CHUNK_BYTES;
+/// What is read of a reader at a time: its chunks lie in there. What is left behind the last of these
+/// is copied to the next block.
+pub(super) const READ_BYTES: usize = 2 * MAX_CHUNK_BYTES;
 /// Blocks that are read and cut ahead of the thread that saves.
 pub(super) const READ_AHEAD: usize = 2;
 /// Buffers of a thread: its chunk, the base and what of that is read, planes, contexts.

@@ -158,7 +158,7 @@ impl Share {
             return Ok(());
         }
         let mut tries = self.tries(wait);
-        let waited = wait_in_line(locks, wait, &mut tries);
+        let waited = wait_in_line(locks, &mut tries);
         // Whoever has written and wants to again comes behind those who wait already.
         let left = locks.stand_in_line(false);
         if !waited.map_err(|error| self.failed(error))? {

@@ -23,6 +23,7 @@ const LOOKS: u32 = 32;
 /// Pauses between tries, longer and longer, until a deadline.
 #[derive(Debug)]
 pub(super) struct Tries {
+    wait: Duration,
     deadline: Duration,
     count: u32,
     pause: Duration,
@@ -33,6 +34,7 @@ pub(super) struct Tries {
 impl Tries {
     pub(super) fn within(wait: Duration) -> Self {
         Self {
+            wait,
             deadline: SystemClock.elapsed().saturating_add(wait),
             count: 0,
             pause: SHORTEST_PAUSE,
@@ -52,9 +54,9 @@ impl Tries {
         self.stop.as_ref().is_some_and(is_set)
     }
 
-    /// There is so much time from now on.
-    fn extend(&mut self, wait: Duration) {
-        self.deadline = SystemClock.elapsed().saturating_add(wait);
+    /// There is as much time from now on as there was.
+    fn renew(&mut self) {
+        self.deadline = SystemClock.elapsed().saturating_add(self.wait);
     }
 
     /// Whether there is time for one more, after a pause.
@@ -92,11 +94,7 @@ pub(super) fn take(
 }
 
 /// Takes [`Lock::Write`] when all who came before have had it, or says that there was no time.
-pub(super) fn wait_in_line(
-    locks: &dyn Locks,
-    wait: Duration,
-    tries: &mut Tries,
-) -> io::Result<bool> {
+pub(super) fn wait_in_line(locks: &dyn Locks, tries: &mut Tries) -> io::Result<bool> {
     let mut is_in_line = false;
     let mut idle_since = None;
     let mut holder = None;
@@ -112,7 +110,7 @@ pub(super) fn wait_in_line(
         if tries.count.is_multiple_of(LOOKS) {
             let now = locks.holder()?.map(|holder| holder.process);
             if std::mem::replace(&mut holder, now) != now {
-                tries.extend(wait);
+                tries.renew();
             }
         }
         // The turn goes to whoever is next; others may look less often.

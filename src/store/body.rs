@@ -138,15 +138,14 @@ pub(super) fn body_of<'e>(
         // Where a file is cut depends on what is in it: it is read from its beginning.
         Data::Section(section) if *kind == KindRecord::File => {
             let cutting = Cutting::begin(section.clone(), cuts, blocks).map_err(failed)?;
-            if section.len() >= BESIDE_BYTES && intake.may_start_threads() {
-                body_in(intake, kind, cutting, |cutting, take| {
+            let is_long = section.len() >= BESIDE_BYTES && intake.may_start_threads();
+            body_in(intake, kind, cutting, |cutting, take| {
+                if is_long {
                     cutting.each_ahead(&failed, take)
-                })
-            } else {
-                body_in(intake, kind, cutting, |cutting, take| {
+                } else {
                     cutting.each(&failed, take)
-                })
-            }
+                }
+            })
         }
         Data::Reader(reader) => {
             // One byte more than fits is enough to notice; an endless reader must end.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::bases::{Parent, Place};
 use super::ingest::Ingest;
 use super::pipeline::{Pipeline, Raw, Task, Work};
+use super::threads::may_start;
 use crate::codec::Texture;
 use crate::error::{Error, Result};
 use crate::format::ChunkRef;
@@ -121,7 +122,7 @@ impl<'i, 's, 'e> Intake<'i, 's, 'e> {
 
     /// Whether other threads may do some of it.
     pub(super) fn may_start_threads(&self) -> bool {
-        self.ingest.threads() > 1 && !cfg!(ckptdb_schedules)
+        may_start(self.ingest.threads())
     }
 
     /// Whether deltas against other chunks are of use.

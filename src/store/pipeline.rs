@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::bases::{Base, encoded, keep};
 use super::chains::Chains;
 use super::heal::Presence;
-use super::threads::{AHEAD, BESIDE_BYTES, MOST_THREADS, STAGE_BYTES};
+use super::threads::{AHEAD, BESIDE_BYTES, MOST_THREADS, STAGE_BYTES, may_start};
 use crate::codec::{Compression, Encoder, Narrow, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, MAX_CHUNK_BYTES};
@@ -109,15 +109,13 @@ impl Spare {
     pub(super) fn give(&self, written: Vec<NewChunk>) {
         let mut buffers = self.buffers();
         let mut bytes: usize = buffers.iter().map(Vec::capacity).sum();
-        buffers.extend(
-            written
-                .into_iter()
-                .map(|chunk| chunk.stored)
-                .take_while(|buffer| {
-                    bytes += buffer.capacity();
-                    bytes <= STAGE_BYTES
-                }),
-        );
+        for chunk in written {
+            bytes += chunk.stored.capacity();
+            if bytes > STAGE_BYTES {
+                break;
+            }
+            buffers.push(chunk.stored);
+        }
     }
 }
 
@@ -348,13 +346,11 @@ pub(super) fn with_pipeline<'s, 'e, T>(
                 most_bytes: STAGE_BYTES + started * AHEAD * MAX_CHUNK_BYTES,
             })
         };
-        // Threads that a test orders are not these.
-        let may_start = threads > 1 && !cfg!(ckptdb_schedules);
         run(Pipeline {
             here,
             ready: None,
             bytes: 0,
-            start: may_start.then(|| Box::new(start) as Box<dyn FnOnce() -> _>),
+            start: may_start(threads).then(|| Box::new(start) as Box<dyn FnOnce() -> _>),
             beside: None,
         })
     })

@@ -16,12 +16,12 @@ pub(super) const MOST_THREADS: usize = 64;
 /// are still in the processor's cache when they are written and hashed.
 pub(super) const STAGE_BYTES: usize = 8 << 20;
 /// Large chunks of a stage.
-pub(super) const STAGE_CHUNKS: usize = STAGE_BYTES / MAX_CHUNK_BYTES;
-/// Chunks that are on their way for each thread, beside those that are prepared while a stage is
-/// written.
+const STAGE_CHUNKS: usize = STAGE_BYTES / MAX_CHUNK_BYTES;
+/// The longest chunks that may be on their way for each thread, or as many bytes of shorter ones,
+/// beside those that are prepared while a stage is written.
 pub(super) const AHEAD: usize = 2;
-/// What is read of a reader at a time: its chunks lie in there. What is left behind the last of these
-/// is copied to the next block.
+/// What is read of a reader at a time: its chunks lie in there. What is left behind the last of
+/// these is copied to the next block.
 pub(super) const READ_BYTES: usize = 2 * MAX_CHUNK_BYTES;
 /// Blocks that are read and cut ahead of the thread that saves.
 pub(super) const READ_AHEAD: usize = 2;
@@ -38,6 +38,12 @@ pub(super) const fn in_hand(threads: usize) -> usize {
     };
     let chunks = 2 * STAGE_CHUNKS + threads * AHEAD;
     2 * chunks * MAX_CHUNK_BYTES + threads * THREAD_BYTES + (2 + READ_AHEAD) * READ_BYTES
+}
+
+/// Whether some of the work may be given to others, with so many threads. Threads that a test
+/// orders are not these.
+pub(super) const fn may_start(threads: usize) -> bool {
+    threads > 1 && !cfg!(ckptdb_schedules)
 }
 
 /// Runs `work` on so many other threads while `here` goes on on this one, and waits for all.
@@ -73,12 +79,12 @@ pub(super) fn each<I: Send>(
             }
         }
     };
-    let threads = if cfg!(ckptdb_schedules) {
-        1
+    let others = if may_start(threads) {
+        threads.min(MOST_THREADS) - 1
     } else {
-        threads.min(MOST_THREADS)
+        0
     };
-    beside(threads.saturating_sub(1), run, run);
+    beside(others, run, run);
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some((_, error)) => Err(error),
         None => Ok(()),

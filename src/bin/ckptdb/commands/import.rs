@@ -202,16 +202,10 @@ fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Re
             args.folder.display(),
             human::size(done.bytes),
             human::size(done.new_bytes),
-            match (done.already, left.len()) {
-                (0, 0) => String::new(),
-                (already, 0) => format!("; {} there before", human::thousands(already)),
-                (0, left) => format!("; {} left alone", human::thousands(left as u64)),
-                (already, left) => format!(
-                    "; {} there before, {} left alone",
-                    human::thousands(already),
-                    human::thousands(left as u64)
-                ),
-            },
+            rest(&[
+                (done.already, "there before"),
+                (left.len() as u64, "left alone")
+            ]),
         )),
     }
 }
@@ -220,6 +214,18 @@ fn print(args: &Args, plan: &Plan, done: Option<&Imported>, style: &Style) -> Re
 fn plain(text: &str) -> String {
     let shown = |letter: char| if letter.is_control() { '?' } else { letter };
     text.chars().map(shown).collect()
+}
+
+/// What was not imported, as an end of the sentence that says what was.
+fn rest(counts: &[(u64, &str)]) -> String {
+    let there_are = counts.iter().filter(|(count, _)| *count > 0);
+    let told: Vec<String> = there_are
+        .map(|(count, what)| format!("{} {what}", human::thousands(*count)))
+        .collect();
+    if told.is_empty() {
+        return String::new();
+    }
+    format!("; {}", told.join(", "))
 }
 
 fn cells(planned: &Planned) -> Vec<crate::output::Cell> {

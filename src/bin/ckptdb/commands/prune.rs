@@ -132,23 +132,14 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     let config = settings::load()?;
     let mut plans = Vec::new();
     let jobs = lookup::jobs(store, Some(&args.job))?;
-    for rule in &args.keep.keep_best {
-        if let Keep::Best { metric, .. } = rule {
-            lookup::check_metric(&jobs, metric)?;
-        }
+    for (metric, _) in metrics_of(&args.keep.keep_best) {
+        lookup::check_metric(&jobs, metric)?;
     }
     for job in jobs {
         let retention = args.keep.retention(&job.name, &config)?;
-        for rule in retention.rules() {
-            // A slip in the settings is none that a declaration mends.
-            if let Keep::Best {
-                metric,
-                direction: None,
-                ..
-            } = rule
-            {
-                lookup::check_metric(std::slice::from_ref(&job), metric)?;
-            }
+        // A slip in the settings is none that a declaration mends.
+        for (metric, _) in metrics_of(retention.rules()).filter(|(_, way)| way.is_none()) {
+            lookup::check_metric(std::slice::from_ref(&job), metric)?;
         }
         plans.push(planned(store, &job.name, retention)?);
     }
@@ -171,6 +162,16 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
         print(plan, store, plans.len() > 1, style)?;
     }
     report(&plans, args.dry_run, style)
+}
+
+/// The metrics by which the best are kept, with the directions that the rules give.
+fn metrics_of(rules: &[Keep]) -> impl Iterator<Item = (&str, Option<Direction>)> {
+    rules.iter().filter_map(|rule| match rule {
+        Keep::Best {
+            metric, direction, ..
+        } => Some((&**metric, *direction)),
+        _ => None,
+    })
 }
 
 fn planned(store: &Store, job: &str, retention: Retention) -> Result<Planned, Failure> {

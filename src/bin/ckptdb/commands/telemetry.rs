@@ -53,13 +53,13 @@ pub(crate) fn run(args: &Args, store: &Store, style: &Style) -> Result<(), Failu
     };
     let summaries = telemetry.summaries()?;
     if let Some(metric) = &args.metric {
-        if !summaries.contains_key(metric) {
+        let Some(summary) = summaries.get(metric) else {
             let message = format!("no metric `{}` was logged", printable(metric));
             let names: Vec<String> = summaries.into_keys().collect();
             let hint = instead(metric, &names, "logged metric");
             return Err(Failure::new(Exit::NotFound, message).hint(hint));
-        }
-        let last = summaries.get(metric).map_or(0, |summary| summary.last.0);
+        };
+        let last = summary.last.0;
         let range = args.from..=args.to.unwrap_or(last).max(args.from);
         let buckets = telemetry.downsample(metric, range, args.rows.max(1))?;
         return series(metric, &buckets, style);

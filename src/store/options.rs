@@ -64,8 +64,9 @@ pub struct Options {
     /// How long another process that writes to the store is waited for, before [`Error::Busy`] says
     /// who it is.
     pub wait: Duration,
-    /// Threads that encode the chunks of a large save, beside the one that saves, and threads that
-    /// load, copy or compare large entries. 1 or less leaves all to the one that calls.
+    /// Threads that encode the chunks of a large save, beside the one that saves and one that reads
+    /// a large file, and threads that load, copy or compare large entries. 1 or less leaves all to
+    /// the one that calls.
     pub threads: usize,
     /// Dates checkpoints.
     pub clock: Arc<dyn Clock>,

@@ -48,8 +48,9 @@ pub(crate) trait Rows {
     fn extent_count(&self) -> Result<u64>;
     /// Whether the table's last row is in its place.
     fn are_extents_ended(&self) -> Result<bool>;
-    /// The largest chunk number that an extent has.
-    fn last_chunk_number(&self) -> Result<u64>;
+    /// The largest chunk number that an extent has, or the one that is known if none has a larger
+    /// one: extents up to that are not read, since one that can't be would end the transaction.
+    fn last_chunk_number(&self, known: u64) -> Result<u64>;
     /// The number of an interned name, by its hash.
     fn name_number(&self, hash: &[u8; 16]) -> Result<Option<u32>>;
     /// How many names have numbers.
@@ -190,10 +191,17 @@ impl<T: Access> Rows for T {
         Ok(is_empty || table.get(END).map_err(reading(self))?.is_some())
     }
 
-    fn last_chunk_number(&self) -> Result<u64> {
-        let mut all = self.extents()?.range(..END).map_err(reading(self))?;
-        let last = all.next_back().transpose().map_err(reading(self))?;
-        Ok(last.map_or(0, |(key, _)| key.value() / MAX_PARTS as u64))
+    fn last_chunk_number(&self, known: u64) -> Result<u64> {
+        // What a damaged row says may be any number.
+        let from = known.saturating_add(1).saturating_mul(MAX_PARTS as u64);
+        let table = self.extents()?;
+        let mut beyond = table.range(from..END).map_err(reading(self))?;
+        // The last of none would be looked for in the page before.
+        let Some(first) = beyond.next().transpose().map_err(reading(self))? else {
+            return Ok(known);
+        };
+        let last = beyond.next_back().transpose().map_err(reading(self))?;
+        Ok(last.unwrap_or(first).0.value() / MAX_PARTS as u64)
     }
 
     fn name_number(&self, hash: &[u8; 16]) -> Result<Option<u32>> {
@@ -491,7 +499,7 @@ mod tests {
                     keys.push(key);
                     Ok(ControlFlow::Continue(()))
                 })?;
-                let (count, last) = (rows.extent_count()?, rows.last_chunk_number()?);
+                let (count, last) = (rows.extent_count()?, rows.last_chunk_number(0)?);
                 Ok((keys, count, last, rows.are_extents_ended()?))
             });
             read.unwrap()
@@ -507,6 +515,10 @@ mod tests {
         assert_eq!(seen(&full), (keys.to_vec(), 3, 9, false));
         write(&full, |rows| rows.end_extents());
         assert!(seen(&full).3);
+        for known in (0..12).chain([u64::MAX / per_chunk, u64::MAX]) {
+            let last = full.read(|rows| rows.last_chunk_number(known)).unwrap();
+            assert_eq!(last, known.max(9));
+        }
     }
 
     #[test]

@@ -159,6 +159,38 @@ fn a_resume_passes_over_nothing_because_another_thread_met_a_bad_sector() {
 }
 
 /// The engine reads the page beside which it puts the next chunk.
+/// The numbers that were given out are known from elsewhere: the engine does nothing more once it
+/// has met a page that can't be read, and the last row of all is often in one.
+#[test]
+fn a_repair_goes_on_after_the_newest_chunk_that_the_disk_cant_read() {
+    for bytes in [4_000, 8_100, 65_000, 66_000, 131_000, 200_000] {
+        let medium = MemoryMedium::default();
+        let store = Store::create_in(Arc::new(medium.clone()), options()).unwrap();
+        let newest = crate::support::noise(1, bytes);
+        for (iteration, own) in [(1, &crate::support::noise(2, bytes)), (2, &newest)] {
+            let job = store.job("NQ").unwrap();
+            job.save(iteration).bytes("own", own).commit().unwrap();
+        }
+        store.close();
+        let at = places(&medium.to_vec(), &newest[..16])[0] as u64;
+        // In its middle, and where its number stands.
+        for at in [at + bytes as u64 / 2, at] {
+            let medium = MemoryMedium::new(medium.to_vec());
+            let bad = UnreadableMedium::new(Arc::new(medium), at / 512 * 512);
+            let store = Store::open_in(bad.clone(), options()).unwrap();
+            let repaired = store.repair(&mut |_, _| {}).unwrap();
+            assert_eq!(repaired.lost_chunks, 1, "{:?}", repaired.left);
+            store.close();
+            let store = Store::open_in(bad, options()).unwrap();
+            let job = store.job("NQ").unwrap();
+            let saved = job.save(3).bytes("own", &newest).commit().unwrap();
+            assert_eq!(saved.healed_chunks, 1);
+            assert!(saved.checkpoint.read("own").unwrap() == newest);
+            assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+        }
+    }
+}
+
 #[test]
 fn saves_go_on_after_the_newest_chunk_that_the_disk_cant_read() {
     let medium = MemoryMedium::default();

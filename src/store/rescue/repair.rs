@@ -204,15 +204,18 @@ fn beyond_repair(error: Error) -> Error {
 /// The head record, its numbers beyond all that were given out.
 fn head_of(rows: &dyn Rows, evidence: &Evidence, plan: &Plan) -> Result<Head> {
     let known = evidence.head.as_ref();
-    let mut next_chunk = rows.last_chunk_number()?.max(evidence.last_chunk) + 1;
+    // The head's number is that of the chunk to come.
+    let given = known.map_or(0, |head| head.next_chunk.saturating_sub(1));
+    let mut last_chunk = evidence.last_chunk.max(given);
     rows.each_chunk(&mut |id, bytes| {
         let number = ChunkRow::from_bytes(&id, bytes).map_or(0, |row| row.number);
-        next_chunk = next_chunk.max(number + 1);
+        last_chunk = last_chunk.max(number);
         Ok(ControlFlow::Continue(()))
     })?;
+    let next_chunk = rows.last_chunk_number(last_chunk)? + 1;
     let jobs = plan.jobs.keys().next_back().map_or(1, |last| last + 1);
     Ok(Head {
-        next_chunk: known.map_or(next_chunk, |head| head.next_chunk.max(next_chunk)),
+        next_chunk,
         next_job: known.map_or(jobs, |head| head.next_job.max(jobs)),
         ..plan.history.head()
     })

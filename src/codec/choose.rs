@@ -1,6 +1,7 @@
 //! What suits a chunk, told from a sample of it.
 
-use super::entropy::{BIT, count, entropy};
+use super::classes::Classes;
+use super::entropy::{BIT, count, entropy, is_noise};
 use super::words::{Words, split};
 
 /// Words that are looked at, in runs.
@@ -13,6 +14,7 @@ pub(super) struct Sample {
     raw: Vec<u8>,
     base: Vec<u8>,
     planes: Vec<u8>,
+    sorted: Vec<u8>,
 }
 
 impl Sample {
@@ -34,6 +36,66 @@ impl Sample {
             entropy(&counts)
         });
         (planes.sum(), self.raw.len() as u64 * 8 * BIT)
+    }
+}
+
+/// Bytes of a further plane: its header, and the table of its Huffman code.
+const PLANE_BYTES: usize = 60;
+
+impl Sample {
+    /// The classes that steps are sorted into, so many at most: by the steps that
+    /// [`Sample::cost`] has looked at last, of a chunk of `bytes`. One, unless more save more than
+    /// one part of `worth` of the chunk.
+    pub(super) fn classes(
+        &mut self,
+        words: Words,
+        (most, worth): Sorting,
+        bytes: usize,
+    ) -> Classes {
+        let classes = Classes::of(words, &self.base, most);
+        let looked = self.raw.len() / words.width();
+        if classes == Classes::ONE || looked == 0 {
+            return Classes::ONE;
+        }
+        let one: u64 = self.planes.chunks_exact(looked).map(expected).sum();
+        self.sorted.resize(self.raw.len(), 0);
+        let lengths = classes.sort(words, &self.raw, &self.base, &mut self.sorted);
+        split(words.plain(), &self.sorted, None, &mut self.planes);
+        let mut sorted = 0;
+        for mut plane in self.planes.chunks_exact(looked) {
+            for length in &lengths[..classes.len()] {
+                let (part, others) = plane.split_at(*length);
+                sorted += expected(part);
+                plane = others;
+            }
+        }
+        let won = one.saturating_sub(sorted) / BIT * (bytes / self.raw.len()) as u64 / 8;
+        let planes = (classes.len() - 1) * words.width() * PLANE_BYTES;
+        if won > bytes as u64 / worth + planes as u64 {
+            classes
+        } else {
+            Classes::ONE
+        }
+    }
+}
+
+/// The most classes, and the part of a chunk that they must save.
+pub(super) type Sorting = (usize, u64);
+
+/// What a plane is expected to take, from a sample of it, in the unit of [`entropy`]. A sample's
+/// entropy is too low, by half a unit of natural logarithms for each symbol that occurs but one
+/// (Miller 1955).
+fn expected(plane: &[u8]) -> u64 {
+    let mut counts = [0; 256];
+    count(plane, &mut counts);
+    let symbols = counts.iter().filter(|count| **count > 0).count() as u64;
+    // Half of the logarithm of e to base 2.
+    let bits = entropy(&counts) + symbols.saturating_sub(1) * BIT * 72 / 100;
+    let plain = plane.len() as u64 * BIT;
+    if is_noise(bits, plane.len() as u64) {
+        8 * plain
+    } else {
+        bits
     }
 }
 

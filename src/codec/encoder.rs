@@ -4,12 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::choose::Sample;
+use super::classes::{Classes, MOST_CLASSES};
+use super::dense::{self, Buffers};
 use super::derived::Narrow;
 use super::plane::Coders;
 use super::sparse::{self, Changes};
 use super::words::Words;
 use super::zstd_codec::{self, ZstdCoder};
-use super::{Codec, dense, fit};
+use super::{Codec, WORDS_BITS, fit};
 use crate::error::Error;
 use crate::id::ChunkId;
 use crate::name::printable;
@@ -46,7 +48,8 @@ pub(crate) fn texture_of(codec: u8, encoded: &[u8]) -> Texture {
     let words = |code: u8| Words::from_code(code).map_or(Texture::General, Texture::Numeric);
     let first = encoded.first().copied().unwrap_or(u8::MAX);
     match Codec::from_code(codec) {
-        Some(Codec::Planes | Codec::Steps) => words(first),
+        Some(Codec::Planes) => words(first),
+        Some(Codec::Steps) => words(first & ((1 << WORDS_BITS) - 1)),
         Some(Codec::Sparse) => words(sparse::words_code(first)),
         Some(Codec::Derived) => Texture::Numeric(Words::F16),
         Some(Codec::Raw | Codec::Zstd) | None => Texture::General,
@@ -149,7 +152,7 @@ pub(crate) struct Encoder {
     coders: Coders,
     documents: ZstdCoder,
     sample: Sample,
-    scratch: Vec<u8>,
+    buffers: Buffers,
     there: Vec<u8>,
     from: Vec<u8>,
     /// What the next encoded bytes are put into.
@@ -164,7 +167,7 @@ impl Encoder {
             coders: Coders::new(level),
             documents: ZstdCoder::default(),
             sample: Sample::default(),
-            scratch: Vec::new(),
+            buffers: Buffers::default(),
             there: Vec::new(),
             from: Vec::new(),
             next: Vec::new(),
@@ -262,16 +265,18 @@ impl Encoder {
             return None;
         }
         let base = base.filter(|_| steps < alone);
+        let classes = base.map_or(Classes::ONE, |_| self.classes(words, raw.len()));
         let mut bytes = begun(&mut self.next, id.filter(|_| base.is_some()), raw.len());
-        bytes.push(words.code());
-        dense::put(
-            words,
-            raw,
-            base,
-            &mut self.coders,
-            &mut self.scratch,
-            &mut bytes,
-        );
+        let (bounds, listed) = classes.parts();
+        bytes.push(words.code() | bounds << WORDS_BITS);
+        bytes.extend_from_slice(listed);
+        let (coders, buffers) = (&mut self.coders, &mut self.buffers);
+        match base {
+            Some(base) if classes != Classes::ONE => {
+                dense::put_sorted(words, raw, (base, &classes), coders, buffers, &mut bytes);
+            }
+            _ => dense::put(words, raw, base, coders, buffers, &mut bytes),
+        }
         Some(Encoded {
             codec: if base.is_some() {
                 Codec::Steps
@@ -281,6 +286,20 @@ impl Encoder {
             with_base: base.is_some(),
             bytes,
         })
+    }
+
+    /// The classes that these steps, which the sample was of, are sorted into.
+    fn classes(&mut self, words: Words, bytes: usize) -> Classes {
+        // Each word that is sorted costs time in each load.
+        let sorting = match self.effort {
+            Compression::Max => (MOST_CLASSES, 1024),
+            _ => (4, 64),
+        };
+        if words.has_exponents() {
+            self.sample.classes(words, sorting, bytes)
+        } else {
+            Classes::ONE
+        }
     }
 
     fn sparse(
@@ -304,7 +323,7 @@ impl Encoder {
             &self.there,
             from,
             &mut self.coders,
-            &mut self.scratch,
+            &mut self.buffers,
             &mut bytes,
         );
         Encoded {

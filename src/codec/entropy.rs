@@ -41,6 +41,14 @@ pub(super) fn entropy(counts: &[u32; 256]) -> u64 {
         .sum()
 }
 
+/// Bytes with more entropy than this, in tenths of a bit each, stay as they are.
+const NOISE: u64 = 78;
+
+/// Whether so many bytes, of so much entropy, are not worth a code.
+pub(super) const fn is_noise(bits: u64, bytes: u64) -> bool {
+    bits * 10 >= NOISE * BIT * bytes
+}
+
 /// Counts symbols.
 pub(super) fn count(bytes: &[u8], counts: &mut [u32; 256]) {
     for byte in bytes {

@@ -59,7 +59,10 @@ fn words(dtype: DType, step: u64, count: usize) -> Vec<u8> {
 }
 
 fn cases() -> Vec<Case> {
-    [of_types(), of_shapes()].into_iter().flatten().collect()
+    [of_types(), of_shapes(), of_skew()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn case(name: impl Into<String>, texture: Texture, raw: Vec<u8>, bases: Vec<Vec<u8>>) -> Case {
@@ -96,6 +99,41 @@ fn of_types() -> Vec<Case> {
         ]
     };
     types.into_iter().flat_map(both).collect()
+}
+
+/// Steps that are sorted, and planes that are marked: of words enough for their headers.
+fn of_skew() -> Vec<Case> {
+    let sorted = |dtype: DType, fraction: u64, longest: u64| {
+        let width = usize::try_from(dtype.bits()).unwrap() / 8;
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for noise in random(11, 9_000) {
+            // The higher the exponent is, the shorter a step is in the last places.
+            let higher = noise % 4;
+            let value = (112 + higher) << fraction | (noise >> 8 & 7) << (fraction - 3);
+            let step = (noise >> 16) % (1 << (longest - longest / 4 * higher));
+            old.extend_from_slice(&value.to_le_bytes()[..width]);
+            new.extend_from_slice(&(value + step).to_le_bytes()[..width]);
+        }
+        let name = format!("steps-sorted-{}", dtype.name());
+        case(name, Texture::of(dtype), new, vec![old])
+    };
+    let skewed = random(12, 6_000)
+        .into_iter()
+        .map(|noise| match noise.to_le_bytes() {
+            [rare, other, ..] if rare < 20 => other % 8,
+            _ => 3,
+        });
+    let skewed = case(
+        "planes-marked",
+        Texture::of(DType::U8),
+        skewed.collect(),
+        Vec::new(),
+    );
+    vec![
+        sorted(DType::F32, 23, 16),
+        sorted(DType::Bf16, 7, 8),
+        skewed,
+    ]
 }
 
 /// What differs in places, in length, or is no number at all.

@@ -2,10 +2,16 @@
 //! tells what each is for and what it was measured to do.
 
 mod choose;
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "an exponent is taken of each word"
+)]
+mod classes;
 mod dense;
 mod derived;
 mod encoder;
 mod entropy;
+mod marks;
 mod plane;
 mod sparse;
 #[expect(
@@ -21,6 +27,8 @@ pub(crate) use encoder::{Against, Encoder, Texture, texture_of};
 
 use std::cell::RefCell;
 
+use self::classes::Classes;
+use self::dense::Buffers;
 use self::words::Words;
 use self::zstd_codec::ZstdCoder;
 use crate::error::{Error, Result};
@@ -63,10 +71,14 @@ impl Codec {
     }
 }
 
+/// Bits of the byte before the planes of steps that tell the words; the others count the bounds of
+/// their classes, which come next.
+const WORDS_BITS: u32 = 4;
+
 /// Buffers of decoding; fresh pages for each chunk would cost a quarter of the speed.
 #[derive(Default)]
 struct Scratch {
-    planes: Vec<u8>,
+    planes: Buffers,
     there: Vec<u8>,
     prefix: Vec<u8>,
 }
@@ -165,7 +177,16 @@ fn onto(
         (Codec::Steps, Some(base_len)) => {
             let (code, stored) = stored.split_first()?;
             zeros_after(base_len, raw);
-            dense::decode(Words::from_code(*code)?, stored, true, planes, raw)
+            let words = Words::from_code(code & ((1 << WORDS_BITS) - 1))?;
+            let bounds = usize::from(code >> WORDS_BITS);
+            let (bounds, stored) = stored.split_at_checked(bounds)?;
+            match Classes::with(bounds)? {
+                Classes::ONE => dense::decode(words, stored, true, planes, raw),
+                classes if words.has_exponents() => {
+                    dense::decode_sorted(words, stored, &classes, planes, raw)
+                }
+                _ => None,
+            }
         }
         (Codec::Sparse, _) => {
             zeros_after(base_len.unwrap_or(0), raw);

@@ -2,10 +2,11 @@
 //!
 //! A plane of exponents has few symbols and no repetitions: a Huffman code alone, a zstd frame of
 //! literals only, is smaller than what zstd finds at its fast levels, at several times the speed.
-//! One symbol that is most of a plane is another matter: a Huffman code spends a bit on it, and
-//! zstd's matches next to nothing.
+//! One symbol that is most of a plane is another matter, on which a Huffman code spends a bit:
+//! marks spend what it is worth, and zstd's matches even less where something repeats itself.
 
-use super::entropy::{BIT, MOST, count, entropy};
+use super::entropy::{BIT, MOST, count, entropy, is_noise};
+use super::marks::{SLACK, bytes_of, mark, unmark};
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{self, CParameter, ParamSwitch};
 
@@ -19,14 +20,20 @@ enum Coder {
     Constant = 1,
     /// A zstd frame that says its length.
     Zstd = 2,
+    /// The byte that most are; a plane of bits, set where others are; a plane of those.
+    Marked = 3,
 }
 
 /// What stands before each plane: its coder, and how many bytes it takes.
 const HEADER_BYTES: usize = 4;
-/// A plane with more entropy than this, in tenths of a bit a byte, stays as it is.
-const NOISE: u64 = 78;
-/// One symbol that is more than so many hundredths of a plane is worth matches.
+/// One symbol that is more than so many hundredths of a plane is worth marks, or matches.
 const SKEW: u32 = 55;
+/// A plane of fewer bytes is not worth two within it.
+const MARKED_BYTES: usize = 4096;
+/// Bytes of a plane that are tried with matches.
+const TRIED_BYTES: usize = 16_384;
+/// Matches that take less than so many hundredths of the entropy have found what repeats itself.
+const REPEATS: u64 = 90;
 /// A negative level so low that zstd looks for no match within a block: what is left is Huffman.
 const NO_MATCHES: i32 = -131_072;
 
@@ -37,6 +44,8 @@ pub(super) struct Coders {
     huffman: Option<Compressor<'static>>,
     matches: Option<Compressor<'static>>,
     frame: Vec<u8>,
+    marks: Vec<u8>,
+    others: Vec<u8>,
 }
 
 impl Coders {
@@ -47,20 +56,17 @@ impl Coders {
             huffman: None,
             matches: None,
             frame: Vec::new(),
+            marks: Vec::new(),
+            others: Vec::new(),
         }
     }
 
     /// Appends a plane of at most 2^24 bytes.
     pub(super) fn put(&mut self, plane: &[u8], out: &mut Vec<u8>) {
-        let header = out.len();
-        out.extend_from_slice(&[0; HEADER_BYTES]);
-        let coder = self.put_body(plane, out);
-        let bytes = out.len() - header - HEADER_BYTES;
-        let [a, b, c, ..] = (bytes as u64).to_le_bytes();
-        out[header..header + HEADER_BYTES].copy_from_slice(&[coder as u8, a, b, c]);
+        with_header(out, |out| self.put_body(plane, true, out));
     }
 
-    fn put_body(&mut self, plane: &[u8], out: &mut Vec<u8>) -> Coder {
+    fn put_body(&mut self, plane: &[u8], may_mark: bool, out: &mut Vec<u8>) -> Coder {
         let Some((first, rest)) = plane.split_first() else {
             return Coder::Raw;
         };
@@ -70,20 +76,25 @@ impl Coders {
         }
         let counts = counted(plane);
         let total: u32 = counts.iter().sum();
-        if entropy(&counts) * 10 < NOISE * BIT * u64::from(total) {
-            let most = counts.iter().max().copied().unwrap_or(0);
-            let coder = if most * 100 > SKEW * total {
-                let level = self.level;
+        let bits = entropy(&counts);
+        if !is_noise(bits, u64::from(total)) {
+            let symbols = (0..=u8::MAX).zip(counts);
+            let (most, common) = symbols
+                .map(|(byte, count)| (count, byte))
+                .max()
+                .unwrap_or_default();
+            let is_skewed = most * 100 > SKEW * total;
+            if is_skewed && may_mark && plane.len() >= MARKED_BYTES && !self.repeats(plane) {
+                self.put_marked(plane, common, out);
+                return Coder::Marked;
+            }
+            let level = self.level;
+            let coder = if is_skewed {
                 made(&mut self.matches, || Compressor::new(level))
             } else {
                 made(&mut self.huffman, huffman)
             };
-            self.frame.clear();
-            self.frame.reserve(zstd_safe::compress_bound(plane.len()));
-            let frame = &mut self.frame;
-            let is_coded =
-                coder.is_some_and(|coder| coder.compress_to_buffer(plane, frame).is_ok());
-            if is_coded && self.frame.len() < plane.len() {
+            if coded(coder, plane, &mut self.frame) && self.frame.len() < plane.len() {
                 out.extend_from_slice(&self.frame);
                 return Coder::Zstd;
             }
@@ -91,6 +102,47 @@ impl Coders {
         out.extend_from_slice(plane);
         Coder::Raw
     }
+
+    /// Whether there is more in a plane than how often each byte occurs: images, masks, padding.
+    fn repeats(&mut self, plane: &[u8]) -> bool {
+        let from = plane.len().saturating_sub(TRIED_BYTES) / 2;
+        let tried = &plane[from..plane.len().min(from + TRIED_BYTES)];
+        let counts = counted(tried);
+        let total: u32 = counts.iter().sum();
+        let expected = entropy(&counts) * tried.len() as u64 / u64::from(total.max(1)) / (8 * BIT);
+        let level = self.level;
+        let matches = made(&mut self.matches, || Compressor::new(level));
+        let is_coded = coded(matches, tried, &mut self.frame);
+        is_coded && self.frame.len() as u64 * 100 < expected * REPEATS
+    }
+
+    fn put_marked(&mut self, plane: &[u8], common: u8, out: &mut Vec<u8>) {
+        let mut marks = std::mem::take(&mut self.marks);
+        let mut others = std::mem::take(&mut self.others);
+        mark(plane, common, &mut marks, &mut others);
+        out.push(common);
+        for part in [&marks, &others] {
+            with_header(out, |out| self.put_body(part, false, out));
+        }
+        (self.marks, self.others) = (marks, others);
+    }
+}
+
+/// Appends what stands before a plane, and what is put there.
+fn with_header(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>) -> Coder) {
+    let header = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    let coder = put(out);
+    let bytes = out.len() - header - HEADER_BYTES;
+    let [a, b, c, ..] = (bytes as u64).to_le_bytes();
+    out[header..header + HEADER_BYTES].copy_from_slice(&[coder as u8, a, b, c]);
+}
+
+/// Whether bytes could be compressed, into the frame.
+fn coded(coder: Option<&mut Compressor<'static>>, bytes: &[u8], frame: &mut Vec<u8>) -> bool {
+    frame.clear();
+    frame.reserve(zstd_safe::compress_bound(bytes.len()));
+    coder.is_some_and(|coder| coder.compress_to_buffer(bytes, frame).is_ok())
 }
 
 /// A compressor, made when it is first asked for.
@@ -138,37 +190,76 @@ pub(super) enum Plane<'a> {
 /// Takes the next plane from `stored`, of exactly as many bytes as `scratch` has. Those that stand
 /// there as they are are not copied, others are decoded into `scratch`, and no more than that is
 /// ever written. Nothing but what was put there decodes.
-pub(super) fn borrow<'a>(stored: &mut &'a [u8], scratch: &'a mut [u8]) -> Option<Plane<'a>> {
-    let ([coder, a, b, c], rest) = stored.split_first_chunk::<HEADER_BYTES>()?;
-    let bytes = u32::from_le_bytes([*a, *b, *c, 0]) as usize;
-    let (body, rest) = rest.split_at_checked(bytes)?;
-    *stored = rest;
-    match *coder {
-        code if code == Coder::Raw as u8 => {
-            (body.len() == scratch.len()).then_some(Plane::Bytes(body))
-        }
-        code if code == Coder::Constant as u8 => match body {
-            [byte] if !scratch.is_empty() => Some(Plane::All(*byte)),
-            _ => None,
-        },
-        code if code == Coder::Zstd as u8 => {
+pub(super) fn borrow<'a>(
+    stored: &mut &'a [u8],
+    scratch: &'a mut [u8],
+    spare: &mut Vec<u8>,
+) -> Option<Plane<'a>> {
+    let (coder, body) = next(stored)?;
+    match (coder, body) {
+        (Coder::Raw, _) => (body.len() == scratch.len()).then_some(Plane::Bytes(body)),
+        (Coder::Constant, [byte]) if !scratch.is_empty() => Some(Plane::All(*byte)),
+        (Coder::Constant, _) => None,
+        (Coder::Zstd, _) => {
             super::zstd_codec::decode_into(body, None, scratch)?;
             Some(Plane::Bytes(scratch))
         }
-        _ => None,
+        (Coder::Marked, _) => {
+            take_marked(body, scratch, spare)?;
+            Some(Plane::Bytes(scratch))
+        }
     }
 }
 
+/// The coder of the next plane, and its bytes.
+fn next<'a>(stored: &mut &'a [u8]) -> Option<(Coder, &'a [u8])> {
+    let ([coder, a, b, c], rest) = stored.split_first_chunk::<HEADER_BYTES>()?;
+    let coders = [Coder::Raw, Coder::Constant, Coder::Zstd, Coder::Marked];
+    let coder = *coders.get(usize::from(*coder))?;
+    let bytes = u32::from_le_bytes([*a, *b, *c, 0]) as usize;
+    let (body, rest) = rest.split_at_checked(bytes)?;
+    *stored = rest;
+    Some((coder, body))
+}
+
+fn take_marked(body: &[u8], plane: &mut [u8], spare: &mut Vec<u8>) -> Option<()> {
+    let (common, mut body) = body.split_first()?;
+    let marks = bytes_of(plane.len());
+    spare.resize(marks + plane.len() + SLACK, 0);
+    let (marks, others) = spare.split_at_mut(marks);
+    fill(&mut body, marks)?;
+    let end = plane.len() % 8;
+    if end > 0 && marks.last().is_some_and(|last| last >> end != 0) {
+        return None;
+    }
+    let many = marks.iter().map(|marks| marks.count_ones() as usize).sum();
+    fill(&mut body, others.get_mut(..many)?)?;
+    unmark(marks, others, *common, plane)?;
+    body.is_empty().then_some(())
+}
+
 /// [`borrow`], copied.
-pub(super) fn take(stored: &mut &[u8], scratch: &mut [u8]) -> Option<Vec<u8>> {
-    let bytes = scratch.len();
+pub(super) fn take(stored: &mut &[u8], bytes: usize, spare: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let mut scratch = vec![0; bytes];
     let mut left = *stored;
-    let plane = match borrow(&mut left, scratch)? {
+    let plane = match borrow(&mut left, &mut scratch, spare)? {
         Plane::Bytes(plane) => plane.to_vec(),
         Plane::All(byte) => vec![byte; bytes],
     };
     *stored = stored.get(stored.len() - left.len()..)?;
     Some(plane)
+}
+
+/// Takes the next plane, which is not marked, into all of `to`.
+fn fill(stored: &mut &[u8], to: &mut [u8]) -> Option<()> {
+    let (coder, body) = next(stored)?;
+    match (coder, body) {
+        (Coder::Raw, _) if body.len() == to.len() => to.copy_from_slice(body),
+        (Coder::Constant, [byte]) if !to.is_empty() => to.fill(*byte),
+        (Coder::Zstd, _) => super::zstd_codec::decode_into(body, None, to)?,
+        _ => return None,
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -180,6 +271,13 @@ mod tests {
         let mut out = Vec::new();
         Coders::new(1).put(plane, &mut out);
         out
+    }
+
+    /// The plane of so many bytes that all of `stored` stands for.
+    fn taken(stored: &[u8], bytes: usize) -> Option<Vec<u8>> {
+        let mut rest = stored;
+        let plane = take(&mut rest, bytes, &mut vec![1; 9])?;
+        rest.is_empty().then_some(plane)
     }
 
     fn noise(bytes: usize) -> Vec<u8> {
@@ -204,26 +302,58 @@ mod tests {
                 .collect();
             let stored = stored(&plane);
             prop_assert!(stored.len() <= plane.len() + HEADER_BYTES);
-            let mut rest = &*stored;
-            prop_assert_eq!(take(&mut rest, &mut vec![1; plane.len()]), Some(plane));
-            prop_assert!(rest.is_empty());
+            prop_assert_eq!(taken(&stored, plane.len()), Some(plane));
         }
 
         #[test]
         fn no_bytes_are_taken_for_a_plane_of_another_length(
-            coder in 0..4_u8,
+            coder in 0..6_u8,
             body in proptest::collection::vec(any::<u8>(), 0..40),
             bytes in 0..40_usize,
         ) {
             let mut stored = vec![coder, body.len().to_le_bytes()[0], 0, 0];
             stored.extend_from_slice(&body);
-            let mut rest = &*stored;
-            let taken = take(&mut rest, &mut vec![0; bytes]);
+            let taken = taken(&stored, bytes);
             prop_assert!(taken.as_ref().is_none_or(|taken| taken.len() == bytes));
             if coder == 0 {
                 prop_assert_eq!(taken, (body.len() == bytes).then_some(body));
             }
         }
+    }
+
+    #[test]
+    fn marks_are_of_this_plane_and_of_nothing_else() {
+        let plane = |coder: Coder, body: &[u8]| {
+            let mut out = Vec::new();
+            with_header(&mut out, |out| {
+                out.extend_from_slice(body);
+                coder
+            });
+            out
+        };
+        let marked = |marks: &[u8], others: &[u8]| {
+            let (marks, others) = (plane(Coder::Raw, marks), plane(Coder::Raw, others));
+            plane(Coder::Marked, &[&[7], &*marks, &others].concat())
+        };
+        let good = marked(&[0b1000_0001, 0b100], &[1, 2, 3]);
+        assert_eq!(
+            taken(&good, 12),
+            Some(vec![1, 7, 7, 7, 7, 7, 7, 2, 7, 7, 3, 7])
+        );
+        // Marks after the end, others that are too few or too many, marks for another length.
+        assert_eq!(taken(&marked(&[0b1000_0001, 0b100], &[1, 2, 3]), 10), None);
+        assert_eq!(taken(&marked(&[0b1000_0001, 0b100], &[1, 2]), 12), None);
+        assert_eq!(
+            taken(&marked(&[0b1000_0001, 0b100], &[1, 2, 3, 4]), 12),
+            None
+        );
+        assert_eq!(taken(&good, 20), None);
+        assert_eq!(taken(&plane(Coder::Marked, &[]), 12), None);
+        // Something after them; marks of marks.
+        let longer = [&good[HEADER_BYTES..], &[0]].concat();
+        assert_eq!(taken(&plane(Coder::Marked, &longer), 12), None);
+        let nested = [&[7], &*marked(&[3], &[1, 2]), &plane(Coder::Raw, &[1, 2])].concat();
+        assert_eq!(taken(&plane(Coder::Marked, &nested), 12), None);
     }
 
     #[test]
@@ -235,6 +365,18 @@ mod tests {
         let nibbles: Vec<u8> = noise.iter().map(|byte| byte % 16).collect();
         let coded = stored(&nibbles).len();
         assert!(coded < nibbles.len() * 51 / 100, "{coded}");
+        // One symbol most of the time, without a pattern: marks, at the entropy of 0.47 bits.
+        let common = |byte: &u8| if *byte < 231 { 9 } else { *byte };
+        let random: Vec<u8> = noise.iter().map(common).collect();
+        let coded = stored(&random);
+        assert_eq!(coded[0], Coder::Marked as u8);
+        let bound = random.len() * 14 / 100;
+        assert!(coded.len() < bound, "{} of {}", coded.len(), random.len());
+        // The same where rows come again: matches.
+        let again: Vec<u8> = random[..2000].repeat(130);
+        let coded = stored(&again);
+        assert_eq!(coded[0], Coder::Zstd as u8);
+        assert!(coded.len() < again.len() / 50, "{}", coded.len());
         // One symbol in long runs: a Huffman code alone could not get under an eighth.
         let rare: Vec<u8> = (0..1 << 18).map(|at| u8::from(at % 5000 == 0)).collect();
         assert!(stored(&rare).len() < rare.len() / 100);

@@ -1,6 +1,6 @@
 //! Chunks of which little differs from a base, or from zeros: where, and what is there.
 
-use super::dense;
+use super::dense::{self, Buffers};
 use super::plane::{Coders, take};
 use super::words::Words;
 
@@ -94,13 +94,13 @@ impl Changes {
         there: &[u8],
         from: Option<&[u8]>,
         coders: &mut Coders,
-        scratch: &mut Vec<u8>,
+        buffers: &mut Buffers,
         out: &mut Vec<u8>,
     ) {
         let steps = if from.is_some() { STEPS } else { 0 };
         out.push(words.code() | steps);
         coders.put(&self.bitmap, out);
-        dense::put(words, there, from, coders, scratch, out);
+        dense::put(words, there, from, coders, buffers, out);
     }
 }
 
@@ -112,14 +112,14 @@ pub(super) const fn words_code(head: u8) -> u8 {
 /// Takes all of `stored` into exactly `raw`, which holds the base, or zeros.
 pub(super) fn decode(
     stored: &[u8],
-    scratch: &mut Vec<u8>,
+    buffers: &mut Buffers,
     there: &mut Vec<u8>,
     raw: &mut [u8],
 ) -> Option<()> {
     let (head, mut stored) = stored.split_first()?;
     let words = Words::from_code(words_code(*head))?;
     let groups = raw.len().div_ceil(GROUP);
-    let bitmap = take(&mut stored, &mut vec![0; groups.div_ceil(8)])?;
+    let bitmap = take(&mut stored, groups.div_ceil(8), buffers.spare())?;
     if !groups.is_multiple_of(8) && bitmap.last().is_some_and(|last| last >> (groups % 8) != 0) {
         return None;
     }
@@ -130,7 +130,7 @@ pub(super) fn decode(
         changed,
     };
     changes.gather(raw, there);
-    dense::decode(words, stored, head & STEPS != 0, scratch, there)?;
+    dense::decode(words, stored, head & STEPS != 0, buffers, there)?;
     let mut there = &**there;
     for at in 0..groups {
         if changes.bitmap[at / 8] >> (at % 8) & 1 == 1 {

@@ -191,6 +191,115 @@ fn each_codec_is_chosen_for_what_it_is_good_at() {
     assert!(codec == Codec::Zstd && share < 500, "{codec:?} {share}");
 }
 
+/// Bytes of floats, and of the same moved by about as much each, whatever their size.
+fn moved(dtype: DType, count: usize) -> (Vec<u8>, Vec<u8>) {
+    // Sizes over some twelve powers of two.
+    let sizes = drift(5, count, 6.0)
+        .into_iter()
+        .map(|size| size.exp2() / 64.0);
+    let signs = drift(6, count, 1.0).into_iter().map(f32::signum);
+    let old: Vec<f32> = sizes.zip(signs).map(|(size, sign)| size * sign).collect();
+    let steps = drift(7, count, 1e-3);
+    let new: Vec<f32> = old
+        .iter()
+        .zip(&steps)
+        .map(|(old, step)| old + step)
+        .collect();
+    let bytes = |values: &[f32]| -> Vec<u8> {
+        let bytes = values.iter().map(|value| match dtype {
+            DType::F32 => value.to_le_bytes().to_vec(),
+            DType::F64 => f64::from(*value).to_le_bytes().to_vec(),
+            _ => value.to_le_bytes()[2..].to_vec(),
+        });
+        bytes.flatten().collect()
+    };
+    (bytes(&old), bytes(&new))
+}
+
+fn after(raw: &[u8]) -> Against<'_> {
+    Against {
+        id: &ID,
+        raw,
+        allows_steps: true,
+    }
+}
+
+#[test]
+fn steps_are_sorted_where_the_base_tells_how_long_they_are() {
+    let types = [(DType::F32, 3), (DType::Bf16, 6), (DType::F64, 1)];
+    for (dtype, won) in types {
+        let (old, new) = moved(dtype, 120_000);
+        let texture = Texture::of(dtype);
+        let head = |effort| {
+            let encoded = Encoder::new(effort)
+                .encode(texture, &new, Some(after(&old)))
+                .unwrap();
+            assert_eq!(
+                texture_of(encoded.codec.code(), &encoded.bytes[32..]),
+                texture
+            );
+            encoded.bytes[32]
+        };
+        assert_eq!(
+            head(Compression::Default) >> WORDS_BITS,
+            3,
+            "{dtype:?}: four classes"
+        );
+        assert!(head(Compression::Max) >> WORDS_BITS > 3, "{dtype:?}");
+        // By the same planes, unsorted.
+        let Texture::Numeric(words) = texture else {
+            panic!("{texture:?}");
+        };
+        let (mut coders, mut buffers) = (plane::Coders::new(1), Buffers::default());
+        let mut plain = Vec::new();
+        dense::put(
+            words,
+            &new,
+            Some(&old),
+            &mut coders,
+            &mut buffers,
+            &mut plain,
+        );
+        let bound = plain.len() * (100 - won) / 100;
+        for effort in [Compression::Default, Compression::Max] {
+            for rest in [0, 3] {
+                let new = &new[..new.len() - rest];
+                let (codec, bytes) = there_and_back(texture, new, Some(&old), effort);
+                assert_eq!(codec, Codec::Steps);
+                assert!(bytes < bound, "{dtype:?}: {bytes} of {}", plain.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn classes_are_of_floats_with_bounds_that_rise() {
+    let (old, new) = moved(DType::F32, 20_000);
+    let mut encoder = Encoder::new(Compression::Default);
+    let encoded = encoder.encode(Texture::of(DType::F32), &new, Some(after(&old)));
+    let encoded = encoded.unwrap();
+    let stored = &encoded.bytes[32..];
+    assert_eq!(stored[0], 3 << WORDS_BITS | 6);
+    let decoded = |edit: &dyn Fn(&mut Vec<u8>)| {
+        let mut stored = stored.to_vec();
+        edit(&mut stored);
+        decode(3, &stored, &[&old], new.len())
+    };
+    assert!(decoded(&|_| ()).unwrap() == new);
+    assert!(decoded(&|stored| stored[2] = stored[1]).is_err());
+    assert!(decoded(&|stored| stored.swap(1, 3)).is_err());
+    assert!(
+        decoded(&|stored| stored[0] = 0x82).is_err(),
+        "bounds of what is cut"
+    );
+    assert!(decoded(&|stored| stored[0] = 0x32).is_err(), "integers");
+    assert!(decoded(&|stored| stored[0] = 0x34).is_err(), "a byte each");
+    assert!(decoded(&|stored| stored.truncate(3)).is_err());
+    assert!(decoded(&|stored| stored.push(0)).is_err());
+    // Other bounds are other classes, of other lengths, which the planes are not of.
+    assert!(decoded(&|stored| stored[1] -= 1).is_err());
+}
+
 #[test]
 fn without_effort_nothing_is_encoded_and_with_little_nothing_needs_another() {
     let raw = bytes_of(&drift(1, 10_000, 0.1));

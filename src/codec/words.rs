@@ -57,8 +57,18 @@ impl Words {
         1 << (self as usize % 4)
     }
 
+    /// Whether they are of more than a byte, and have an exponent each.
+    pub(super) const fn has_exponents(self) -> bool {
+        self as usize > 4
+    }
+
+    /// Integers as wide.
+    pub(super) const fn plain(self) -> Self {
+        Self::ALL[self as usize % 4]
+    }
+
     /// Whether the highest bit is a sign and the rest a magnitude.
-    const fn is_float(self) -> bool {
+    pub(super) const fn is_float(self) -> bool {
         self as usize >= 4
     }
 }
@@ -67,11 +77,38 @@ impl Words {
 const BLOCK: usize = 256;
 
 macro_rules! kernels {
-    ($word:ty, $width:literal, $split:ident, $merge:ident) => {
+    ($word:ty, $width:literal, $split:ident, $merge:ident, $steps:ident) => {
+        /// Steps between words.
+        pub(super) mod $steps {
+            const BITS: u32 = <$word>::BITS;
+
+            /// Floats in the order of their values are neighbours as integers.
+            #[inline]
+            fn ordered(word: $word, float: bool) -> $word {
+                let magnitude = if float { <$word>::MAX >> 1 } else { 0 };
+                word ^ ((word.cast_signed() >> (BITS - 1)).cast_unsigned() & magnitude)
+            }
+
+            /// The distance of a word from the base's, its sign put last.
+            #[inline]
+            pub(in super::super) fn step(new: $word, old: $word, float: bool) -> $word {
+                let step = ordered(new, float)
+                    .wrapping_sub(ordered(old, float))
+                    .cast_signed();
+                (step << 1).cast_unsigned() ^ (step >> (BITS - 1)).cast_unsigned()
+            }
+
+            /// The word that is this step from the base's.
+            #[inline]
+            pub(in super::super) fn stepped(old: $word, step: $word, float: bool) -> $word {
+                let step = (step >> 1) ^ (step & 1).wrapping_neg();
+                ordered(ordered(old, float).wrapping_add(step), float)
+            }
+        }
+
         /// Splits words into planes, the least significant bytes first. Short ends are not looked
         /// at: `raw` (and `base`) are as long as the planes together.
         fn $split(raw: &[u8], base: Option<&[u8]>, float: bool, planes: &mut [u8]) {
-            const BITS: u32 = <$word>::BITS;
             let count = raw.len() / $width;
             let mut words = [0; BLOCK];
             for start in (0..count).step_by(BLOCK) {
@@ -92,18 +129,12 @@ macro_rules! kernels {
                     }
                     Some(base) => {
                         let (base, _) = base[range].as_chunks::<$width>();
-                        // Floats in the order of their values are neighbours as integers.
-                        let magnitude = if float { <$word>::MAX >> 1 } else { 0 };
                         for ((word, bytes), base) in words.iter_mut().zip(from).zip(base) {
-                            let new = <$word>::from_le_bytes(*bytes).cast_signed();
-                            let old = <$word>::from_le_bytes(*base).cast_signed();
-                            let new = new.cast_unsigned()
-                                ^ ((new >> (BITS - 1)).cast_unsigned() & magnitude);
-                            let old = old.cast_unsigned()
-                                ^ ((old >> (BITS - 1)).cast_unsigned() & magnitude);
-                            let step = new.wrapping_sub(old).cast_signed();
-                            *word =
-                                (step << 1).cast_unsigned() ^ (step >> (BITS - 1)).cast_unsigned();
+                            let (new, old) = (
+                                <$word>::from_le_bytes(*bytes),
+                                <$word>::from_le_bytes(*base),
+                            );
+                            *word = $steps::step(new, old, float);
                         }
                     }
                 }
@@ -118,7 +149,6 @@ macro_rules! kernels {
 
         /// Makes words of planes again; as steps, they are added to what `raw` holds.
         fn $merge(planes: &[Plane<'_>], steps: bool, float: bool, raw: &mut [u8]) {
-            const BITS: u32 = <$word>::BITS;
             let count = raw.len() / $width;
             let mut words = [0; BLOCK];
             let mut alike = 0;
@@ -154,16 +184,9 @@ macro_rules! kernels {
                         }
                     }
                     true => {
-                        let magnitude = if float { <$word>::MAX >> 1 } else { 0 };
                         for (word, bytes) in words.iter().zip(to) {
-                            let old = <$word>::from_le_bytes(*bytes).cast_signed();
-                            let old = old.cast_unsigned()
-                                ^ ((old >> (BITS - 1)).cast_unsigned() & magnitude);
-                            let step = (*word >> 1) ^ (*word & 1).wrapping_neg();
-                            let new = old.wrapping_add(step).cast_signed();
-                            let new = new.cast_unsigned()
-                                ^ ((new >> (BITS - 1)).cast_unsigned() & magnitude);
-                            *bytes = new.to_le_bytes();
+                            let old = <$word>::from_le_bytes(*bytes);
+                            *bytes = $steps::stepped(old, *word, float).to_le_bytes();
                         }
                     }
                 }
@@ -172,10 +195,10 @@ macro_rules! kernels {
     };
 }
 
-kernels!(u8, 1, split_1, merge_1);
-kernels!(u16, 2, split_2, merge_2);
-kernels!(u32, 4, split_4, merge_4);
-kernels!(u64, 8, split_8, merge_8);
+kernels!(u8, 1, split_1, merge_1, steps_1);
+kernels!(u16, 2, split_2, merge_2, steps_2);
+kernels!(u32, 4, split_4, merge_4, steps_4);
+kernels!(u64, 8, split_8, merge_8, steps_8);
 
 /// Splits the words of `raw` into planes. With a base of the same length, each word is first taken
 /// as its distance from the base's, floats counted in the order of their values, and the sign of

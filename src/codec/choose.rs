@@ -69,7 +69,7 @@ impl Sample {
                 plane = others;
             }
         }
-        let won = one.saturating_sub(sorted) / BIT * (bytes / self.raw.len()) as u64 / 8;
+        let won = one.saturating_sub(sorted) / BIT * bytes as u64 / self.raw.len() as u64 / 8;
         let planes = (classes.len() - 1) * words.width() * PLANE_BYTES;
         if won > bytes as u64 / worth + planes as u64 {
             classes

@@ -59,12 +59,13 @@ impl Classes {
         self.classes
     }
 
-    /// What stands for them: how many there are, which has room in four bits, and the bounds.
-    pub(super) fn parts(&self) -> (u8, &[u8]) {
-        ((self.classes - 1) as u8, self.bounds())
+    /// How many bounds there are.
+    pub(super) const fn listed(&self) -> u8 {
+        self.classes as u8 - 1
     }
 
-    fn bounds(&self) -> &[u8] {
+    /// The lowest exponent of each class but the first.
+    pub(super) fn bounds(&self) -> &[u8] {
         &self.bounds[..self.classes - 1]
     }
 
@@ -319,8 +320,8 @@ mod tests {
             let width = words.width();
             let (raw, base) = (floats(words, seed, count), floats(words, seed ^ 9, count));
             let classes = Classes::of(words, &base, most);
-            let (bounds, listed) = classes.parts();
-            prop_assert!(classes.len() <= most && usize::from(bounds) == listed.len());
+            let listed = classes.bounds();
+            prop_assert!(classes.len() <= most && classes.len() == listed.len() + 1);
             prop_assert_eq!(Classes::with(listed), Some(classes));
 
             let mut steps = vec![0; raw.len()];
@@ -360,8 +361,8 @@ mod tests {
         let base: Vec<u8> = (0..4096)
             .flat_map(|at| (exponent(at) << 23 | at).to_le_bytes())
             .collect();
-        assert_eq!(Classes::of(Words::F32, &base, 4).parts().1, [120, 121, 122]);
-        assert_eq!(Classes::of(Words::F32, &base, 2).parts().1, [121]);
+        assert_eq!(Classes::of(Words::F32, &base, 4).bounds(), [120, 121, 122]);
+        assert_eq!(Classes::of(Words::F32, &base, 2).bounds(), [121]);
         assert_eq!(Classes::of(Words::F32, &base, 1), Classes::ONE);
         assert_eq!(Classes::of(Words::F32, &base[..4], 8), Classes::ONE);
         assert_eq!(Classes::of(Words::F32, &[], 8), Classes::ONE);

@@ -11,7 +11,7 @@ use super::plane::Coders;
 use super::sparse::{self, Changes};
 use super::words::Words;
 use super::zstd_codec::{self, ZstdCoder};
-use super::{Codec, WORDS_BITS, fit};
+use super::{Codec, fit, head, of_head};
 use crate::error::Error;
 use crate::id::ChunkId;
 use crate::name::printable;
@@ -49,7 +49,7 @@ pub(crate) fn texture_of(codec: u8, encoded: &[u8]) -> Texture {
     let first = encoded.first().copied().unwrap_or(u8::MAX);
     match Codec::from_code(codec) {
         Some(Codec::Planes) => words(first),
-        Some(Codec::Steps) => words(first & ((1 << WORDS_BITS) - 1)),
+        Some(Codec::Steps) => words(of_head(first).0),
         Some(Codec::Sparse) => words(sparse::words_code(first)),
         Some(Codec::Derived) => Texture::Numeric(Words::F16),
         Some(Codec::Raw | Codec::Zstd) | None => Texture::General,
@@ -267,9 +267,8 @@ impl Encoder {
         let base = base.filter(|_| steps < alone);
         let classes = base.map_or(Classes::ONE, |_| self.classes(words, raw.len()));
         let mut bytes = begun(&mut self.next, id.filter(|_| base.is_some()), raw.len());
-        let (bounds, listed) = classes.parts();
-        bytes.push(words.code() | bounds << WORDS_BITS);
-        bytes.extend_from_slice(listed);
+        bytes.push(head(words, &classes));
+        bytes.extend_from_slice(classes.bounds());
         let (coders, buffers) = (&mut self.coders, &mut self.buffers);
         match base {
             Some(base) if classes != Classes::ONE => {

@@ -75,6 +75,16 @@ impl Codec {
 /// their classes, which come next.
 const WORDS_BITS: u32 = 4;
 
+/// What stands before planes of steps.
+fn head(words: Words, classes: &Classes) -> u8 {
+    words.code() | classes.listed() << WORDS_BITS
+}
+
+/// The code of the words, and how many bounds come next.
+const fn of_head(head: u8) -> (u8, u8) {
+    (head & ((1 << WORDS_BITS) - 1), head >> WORDS_BITS)
+}
+
 /// Buffers of decoding; fresh pages for each chunk would cost a quarter of the speed.
 #[derive(Default)]
 struct Scratch {
@@ -177,9 +187,9 @@ fn onto(
         (Codec::Steps, Some(base_len)) => {
             let (code, stored) = stored.split_first()?;
             zeros_after(base_len, raw);
-            let words = Words::from_code(code & ((1 << WORDS_BITS) - 1))?;
-            let bounds = usize::from(code >> WORDS_BITS);
-            let (bounds, stored) = stored.split_at_checked(bounds)?;
+            let (words, bounds) = of_head(*code);
+            let words = Words::from_code(words)?;
+            let (bounds, stored) = stored.split_at_checked(usize::from(bounds))?;
             match Classes::with(bounds)? {
                 Classes::ONE => dense::decode(words, stored, true, planes, raw),
                 classes if words.has_exponents() => {

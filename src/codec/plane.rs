@@ -30,8 +30,11 @@ const HEADER_BYTES: usize = 4;
 const SKEW: u32 = 55;
 /// A plane of fewer bytes is not worth two within it.
 const MARKED_BYTES: usize = 4096;
-/// Bytes of a plane that are tried with matches.
+/// Bytes of a plane that are tried with matches, in runs.
 const TRIED_BYTES: usize = 16_384;
+const TRIED_RUNS: usize = 4;
+/// A trial that takes fewer bytes tells little.
+const NEARLY_CONSTANT: u64 = 100;
 /// Matches that take less than so many hundredths of the entropy have found what repeats itself.
 const REPEATS: u64 = 90;
 /// A negative level so low that zstd looks for no match within a block: what is left is Huffman.
@@ -85,8 +88,12 @@ impl Coders {
                 .unwrap_or_default();
             let is_skewed = most * 100 > SKEW * total;
             if is_skewed && may_mark && plane.len() >= MARKED_BYTES && !self.repeats(plane) {
+                let from = out.len();
                 self.put_marked(plane, common, out);
-                return Coder::Marked;
+                if out.len() - from < plane.len() {
+                    return Coder::Marked;
+                }
+                out.truncate(from);
             }
             let level = self.level;
             let coder = if is_skewed {
@@ -105,15 +112,23 @@ impl Coders {
 
     /// Whether there is more in a plane than how often each byte occurs: images, masks, padding.
     fn repeats(&mut self, plane: &[u8]) -> bool {
-        let from = plane.len().saturating_sub(TRIED_BYTES) / 2;
-        let tried = &plane[from..plane.len().min(from + TRIED_BYTES)];
-        let counts = counted(tried);
+        let mut tried = std::mem::take(&mut self.others);
+        tried.clear();
+        let run_bytes = plane.len().min(TRIED_BYTES) / TRIED_RUNS;
+        let step = (plane.len() - run_bytes) / (TRIED_RUNS - 1);
+        for from in (0..TRIED_RUNS).map(|run| run * step) {
+            tried.extend_from_slice(&plane[from..from + run_bytes]);
+        }
+        let counts = counted(&tried);
         let total: u32 = counts.iter().sum();
         let expected = entropy(&counts) * tried.len() as u64 / u64::from(total.max(1)) / (8 * BIT);
         let level = self.level;
         let matches = made(&mut self.matches, || Compressor::new(level));
-        let is_coded = coded(matches, tried, &mut self.frame);
-        is_coded && self.frame.len() as u64 * 100 < expected * REPEATS
+        let is_coded = coded(matches, &tried, &mut self.frame);
+        self.others = tried;
+        // Of what is nearly constant, little can be told, and matches take next to nothing.
+        let bound = (expected * REPEATS / 100).max(NEARLY_CONSTANT);
+        is_coded && (self.frame.len() as u64) < bound
     }
 
     fn put_marked(&mut self, plane: &[u8], common: u8, out: &mut Vec<u8>) {
@@ -225,7 +240,9 @@ fn next<'a>(stored: &mut &'a [u8]) -> Option<(Coder, &'a [u8])> {
 fn take_marked(body: &[u8], plane: &mut [u8], spare: &mut Vec<u8>) -> Option<()> {
     let (common, mut body) = body.split_first()?;
     let marks = bytes_of(plane.len());
-    spare.resize(marks + plane.len() + SLACK, 0);
+    if spare.len() < marks + plane.len() + SLACK {
+        spare.resize(marks + plane.len() + SLACK, 0);
+    }
     let (marks, others) = spare.split_at_mut(marks);
     fill(&mut body, marks)?;
     let end = plane.len() % 8;
@@ -377,6 +394,17 @@ mod tests {
         let coded = stored(&again);
         assert_eq!(coded[0], Coder::Zstd as u8);
         assert!(coded.len() < again.len() / 50, "{}", coded.len());
+        // What repeats itself is found beside much that is constant.
+        let mut padded = again.clone();
+        padded[60_000..160_000].fill(9);
+        assert_eq!(stored(&padded)[0], Coder::Zstd as u8);
+        // Where the common symbol was not what the sample said, it is as it is at the worst.
+        let mut misleading = noise.clone();
+        let step = (misleading.len() - 64) / (MOST / 64 - 1);
+        for run in 0..MOST / 64 {
+            misleading[run * step..run * step + 64].fill(9);
+        }
+        assert!(stored(&misleading).len() <= misleading.len() + HEADER_BYTES);
         // One symbol in long runs: a Huffman code alone could not get under an eighth.
         let rare: Vec<u8> = (0..1 << 18).map(|at| u8::from(at % 5000 == 0)).collect();
         assert!(stored(&rare).len() < rare.len() / 100);

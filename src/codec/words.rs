@@ -59,7 +59,7 @@ impl Words {
 
     /// Whether they are of more than a byte, and have an exponent each.
     pub(super) const fn has_exponents(self) -> bool {
-        self as usize > 4
+        self.is_float() && self.width() > 1
     }
 
     /// Integers as wide.
@@ -68,7 +68,7 @@ impl Words {
     }
 
     /// Whether the highest bit is a sign and the rest a magnitude.
-    pub(super) const fn is_float(self) -> bool {
+    const fn is_float(self) -> bool {
         self as usize >= 4
     }
 }

@@ -192,7 +192,7 @@ impl<T: Access> Rows for T {
     }
 
     fn last_chunk_number(&self, known: u64) -> Result<u64> {
-        // What a damaged row says may be any number.
+        // What a row of a chunk says may be beyond what numbers can be.
         let from = known.saturating_add(1).saturating_mul(MAX_PARTS as u64);
         let table = self.extents()?;
         let mut beyond = table.range(from..END).map_err(reading(self))?;

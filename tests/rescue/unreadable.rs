@@ -158,7 +158,6 @@ fn a_resume_passes_over_nothing_because_another_thread_met_a_bad_sector() {
     });
 }
 
-/// The engine reads the page beside which it puts the next chunk.
 /// The numbers that were given out are known from elsewhere: the engine does nothing more once it
 /// has met a page that can't be read, and the last row of all is often in one.
 #[test]
@@ -191,6 +190,7 @@ fn a_repair_goes_on_after_the_newest_chunk_that_the_disk_cant_read() {
     }
 }
 
+/// The engine reads the page beside which it puts the next chunk.
 #[test]
 fn saves_go_on_after_the_newest_chunk_that_the_disk_cant_read() {
     let medium = MemoryMedium::default();

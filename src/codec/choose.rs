@@ -1,6 +1,6 @@
 //! What suits a chunk, told from a sample of it.
 
-use super::classes::Classes;
+use super::classes::{Classes, parts};
 use super::entropy::{BIT, count, entropy, is_noise};
 use super::words::{Words, split};
 
@@ -37,19 +37,15 @@ impl Sample {
         });
         (planes.sum(), self.raw.len() as u64 * 8 * BIT)
     }
-}
 
-/// Bytes of a further plane: its header, and the table of its Huffman code.
-const PLANE_BYTES: usize = 60;
-
-impl Sample {
     /// The classes that steps are sorted into, so many at most: by the steps that
     /// [`Sample::cost`] has looked at last, of a chunk of `bytes`. One, unless more save more than
     /// one part of `worth` of the chunk.
     pub(super) fn classes(
         &mut self,
         words: Words,
-        (most, worth): Sorting,
+        most: usize,
+        worth: u64,
         bytes: usize,
     ) -> Classes {
         let classes = Classes::of(words, &self.base, most);
@@ -61,14 +57,9 @@ impl Sample {
         self.sorted.resize(self.raw.len(), 0);
         let lengths = classes.sort(words, &self.raw, &self.base, &mut self.sorted);
         split(words.plain(), &self.sorted, None, &mut self.planes);
-        let mut sorted = 0;
-        for mut plane in self.planes.chunks_exact(looked) {
-            for length in &lengths[..classes.len()] {
-                let (part, others) = plane.split_at(*length);
-                sorted += expected(part);
-                plane = others;
-            }
-        }
+        let planes = self.planes.chunks_exact(looked);
+        let planes = planes.flat_map(|plane| parts(plane, &lengths[..classes.len()]));
+        let sorted: u64 = planes.map(expected).sum();
         let won = one.saturating_sub(sorted) / BIT * bytes as u64 / self.raw.len() as u64 / 8;
         let planes = (classes.len() - 1) * words.width() * PLANE_BYTES;
         if won > bytes as u64 / worth + planes as u64 {
@@ -79,8 +70,8 @@ impl Sample {
     }
 }
 
-/// The most classes, and the part of a chunk that they must save.
-pub(super) type Sorting = (usize, u64);
+/// Bytes of a further plane: its header, and the table of its Huffman code.
+const PLANE_BYTES: usize = 60;
 
 /// What a plane is expected to take, from a sample of it, in the unit of [`entropy`]. A sample's
 /// entropy is too low, by half a unit of natural logarithms for each symbol that occurs but one

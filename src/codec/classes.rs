@@ -76,6 +76,60 @@ impl Classes {
         made.classes += bounds.len();
         bounds.is_sorted_by(|a, b| a < b).then_some(made)
     }
+
+    /// How many words are in each class.
+    pub(super) fn lengths(&self, words: Words, base: &[u8]) -> [usize; MOST_CLASSES] {
+        let mut reached = [0_usize; MOST_CLASSES + 1];
+        let mut exponents = [0; BLOCK];
+        for block in base.chunks(BLOCK * words.width()) {
+            let exponents = &mut exponents[..block.len() / words.width()];
+            fill_exponents(words, block, exponents);
+            reached[0] += exponents.len();
+            for (reached, bound) in reached[1..].iter_mut().zip(self.bounds()) {
+                let mut many = 0_u16;
+                for exponent in &*exponents {
+                    many = many.wrapping_add(u16::from(exponent >= bound));
+                }
+                *reached += usize::from(many);
+            }
+        }
+        std::array::from_fn(|class| reached[class] - reached[class + 1])
+    }
+
+    /// The steps from the words of `base` to those of `raw`, class by class, all as long as `out`;
+    /// and how many each class has.
+    pub(super) fn sort(
+        &self,
+        words: Words,
+        raw: &[u8],
+        base: &[u8],
+        out: &mut [u8],
+    ) -> [usize; MOST_CLASSES] {
+        let lengths = self.lengths(words, base);
+        let mut next = starts(&lengths);
+        match words.width() {
+            2 => sort_2((raw, base), self, &mut next, out),
+            4 => sort_4((raw, base), self, &mut next, out),
+            _ => sort_8((raw, base), self, &mut next, out),
+        }
+        lengths
+    }
+
+    /// What [`Classes::sort`] undoes: `raw` holds the base, whose classes have these lengths.
+    pub(super) fn unsort(
+        &self,
+        words: Words,
+        sorted: &[u8],
+        lengths: &[usize; MOST_CLASSES],
+        raw: &mut [u8],
+    ) {
+        let mut next = starts(lengths);
+        match words.width() {
+            2 => unsort_2(sorted, self, &mut next, raw),
+            4 => unsort_4(sorted, self, &mut next, raw),
+            _ => unsort_8(sorted, self, &mut next, raw),
+        }
+    }
 }
 
 fn fill_exponents(words: Words, base: &[u8], exponents: &mut [u8]) {
@@ -206,6 +260,16 @@ fn classify(exponents: &[u8; BLOCK], classes: &Classes, class: &mut [u8; BLOCK])
     }
 }
 
+/// The parts of a plane that are the classes'.
+pub(super) fn parts<'a>(plane: &'a [u8], lengths: &'a [usize]) -> impl Iterator<Item = &'a [u8]> {
+    let mut rest = plane;
+    lengths.iter().map(move |length| {
+        let (part, others) = rest.split_at(*length);
+        rest = others;
+        part
+    })
+}
+
 /// Where each class begins, by how many words are in each.
 fn starts(lengths: &[usize; MOST_CLASSES]) -> [usize; MOST_CLASSES] {
     let mut next = 0_usize;
@@ -213,62 +277,6 @@ fn starts(lengths: &[usize; MOST_CLASSES]) -> [usize; MOST_CLASSES] {
         next += length;
         next - length
     })
-}
-
-impl Classes {
-    /// How many words are in each class.
-    pub(super) fn lengths(&self, words: Words, base: &[u8]) -> [usize; MOST_CLASSES] {
-        let mut reached = [0_usize; MOST_CLASSES + 1];
-        let mut exponents = [0; BLOCK];
-        for block in base.chunks(BLOCK * words.width()) {
-            let exponents = &mut exponents[..block.len() / words.width()];
-            fill_exponents(words, block, exponents);
-            reached[0] += exponents.len();
-            for (reached, bound) in reached[1..].iter_mut().zip(self.bounds()) {
-                let mut many = 0_u16;
-                for exponent in &*exponents {
-                    many = many.wrapping_add(u16::from(exponent >= bound));
-                }
-                *reached += usize::from(many);
-            }
-        }
-        std::array::from_fn(|class| reached[class] - reached[class + 1])
-    }
-
-    /// The steps from the words of `base` to those of `raw`, class by class, all as long as `out`;
-    /// and how many each class has.
-    pub(super) fn sort(
-        &self,
-        words: Words,
-        raw: &[u8],
-        base: &[u8],
-        out: &mut [u8],
-    ) -> [usize; MOST_CLASSES] {
-        let lengths = self.lengths(words, base);
-        let mut next = starts(&lengths);
-        match words.width() {
-            2 => sort_2((raw, base), self, &mut next, out),
-            4 => sort_4((raw, base), self, &mut next, out),
-            _ => sort_8((raw, base), self, &mut next, out),
-        }
-        lengths
-    }
-
-    /// What [`Classes::sort`] undoes: `raw` holds the base, whose classes have these lengths.
-    pub(super) fn unsort(
-        &self,
-        words: Words,
-        sorted: &[u8],
-        lengths: &[usize; MOST_CLASSES],
-        raw: &mut [u8],
-    ) {
-        let mut next = starts(lengths);
-        match words.width() {
-            2 => unsort_2(sorted, self, &mut next, raw),
-            4 => unsort_4(sorted, self, &mut next, raw),
-            _ => unsort_8(sorted, self, &mut next, raw),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -269,13 +269,15 @@ impl Encoder {
         let mut bytes = begun(&mut self.next, id.filter(|_| base.is_some()), raw.len());
         bytes.push(head(words, &classes));
         bytes.extend_from_slice(classes.bounds());
-        let (coders, buffers) = (&mut self.coders, &mut self.buffers);
-        match base {
-            Some(base) if classes != Classes::ONE => {
-                dense::put_sorted(words, raw, (base, &classes), coders, buffers, &mut bytes);
-            }
-            _ => dense::put(words, raw, base, coders, buffers, &mut bytes),
-        }
+        dense::put(
+            words,
+            raw,
+            base,
+            &classes,
+            &mut self.coders,
+            &mut self.buffers,
+            &mut bytes,
+        );
         Some(Encoded {
             codec: if base.is_some() {
                 Codec::Steps
@@ -290,12 +292,12 @@ impl Encoder {
     /// The classes that these steps, which the sample was of, are sorted into.
     fn classes(&mut self, words: Words, bytes: usize) -> Classes {
         // Each word that is sorted costs time in each load.
-        let sorting = match self.effort {
+        let (most, worth) = match self.effort {
             Compression::Max => (MOST_CLASSES, 1024),
             _ => (4, 64),
         };
         if words.has_exponents() {
-            self.sample.classes(words, sorting, bytes)
+            self.sample.classes(words, most, worth, bytes)
         } else {
             Classes::ONE
         }

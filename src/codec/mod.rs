@@ -182,7 +182,8 @@ fn onto(
         (Codec::Raw, None) => (stored.len() == raw_len).then(|| raw.copy_from_slice(stored)),
         (Codec::Planes, None) => {
             let (code, stored) = stored.split_first()?;
-            dense::decode(Words::from_code(*code)?, stored, false, planes, raw)
+            let words = Words::from_code(*code)?;
+            dense::decode(words, stored, false, &Classes::ONE, planes, raw)
         }
         (Codec::Steps, Some(base_len)) => {
             let (code, stored) = stored.split_first()?;
@@ -190,13 +191,11 @@ fn onto(
             let (words, bounds) = of_head(*code);
             let words = Words::from_code(words)?;
             let (bounds, stored) = stored.split_at_checked(usize::from(bounds))?;
-            match Classes::with(bounds)? {
-                Classes::ONE => dense::decode(words, stored, true, planes, raw),
-                classes if words.has_exponents() => {
-                    dense::decode_sorted(words, stored, &classes, planes, raw)
-                }
-                _ => None,
+            let classes = Classes::with(bounds)?;
+            if classes != Classes::ONE && !words.has_exponents() {
+                return None;
             }
+            dense::decode(words, stored, true, &classes, planes, raw)
         }
         (Codec::Sparse, _) => {
             zeros_after(base_len.unwrap_or(0), raw);

@@ -210,20 +210,13 @@ pub(super) fn borrow<'a>(
     scratch: &'a mut [u8],
     spare: &mut Vec<u8>,
 ) -> Option<Plane<'a>> {
-    let (coder, body) = next(stored)?;
-    match (coder, body) {
-        (Coder::Raw, _) => (body.len() == scratch.len()).then_some(Plane::Bytes(body)),
-        (Coder::Constant, [byte]) if !scratch.is_empty() => Some(Plane::All(*byte)),
-        (Coder::Constant, _) => None,
-        (Coder::Zstd, _) => {
-            super::zstd_codec::decode_into(body, None, scratch)?;
-            Some(Plane::Bytes(scratch))
-        }
-        (Coder::Marked, _) => {
-            take_marked(body, scratch, spare)?;
-            Some(Plane::Bytes(scratch))
-        }
+    match next(stored)? {
+        (Coder::Raw, body) if body.len() == scratch.len() => return Some(Plane::Bytes(body)),
+        (Coder::Constant, [byte]) if !scratch.is_empty() => return Some(Plane::All(*byte)),
+        (Coder::Marked, body) => take_marked(body, scratch, spare)?,
+        (coder, body) => fill(coder, body, scratch)?,
     }
+    Some(Plane::Bytes(scratch))
 }
 
 /// The coder of the next plane, and its bytes.
@@ -240,36 +233,36 @@ fn next<'a>(stored: &mut &'a [u8]) -> Option<(Coder, &'a [u8])> {
 fn take_marked(body: &[u8], plane: &mut [u8], spare: &mut Vec<u8>) -> Option<()> {
     let (common, mut body) = body.split_first()?;
     let marks = bytes_of(plane.len());
-    if spare.len() < marks + plane.len() + SLACK {
-        spare.resize(marks + plane.len() + SLACK, 0);
-    }
-    let (marks, others) = spare.split_at_mut(marks);
-    fill(&mut body, marks)?;
+    let (marks, others) = room(spare, marks + plane.len() + SLACK).split_at_mut(marks);
+    fill_next(&mut body, marks)?;
     let end = plane.len() % 8;
     if end > 0 && marks.last().is_some_and(|last| last >> end != 0) {
         return None;
     }
     let many = marks.iter().map(|marks| marks.count_ones() as usize).sum();
-    fill(&mut body, others.get_mut(..many)?)?;
+    fill_next(&mut body, others.get_mut(..many)?)?;
     unmark(marks, others, *common, plane)?;
     body.is_empty().then_some(())
 }
 
-/// [`borrow`], copied.
+/// Takes the next plane, of so many bytes.
 pub(super) fn take(stored: &mut &[u8], bytes: usize, spare: &mut Vec<u8>) -> Option<Vec<u8>> {
-    let mut scratch = vec![0; bytes];
-    let mut left = *stored;
-    let plane = match borrow(&mut left, &mut scratch, spare)? {
-        Plane::Bytes(plane) => plane.to_vec(),
-        Plane::All(byte) => vec![byte; bytes],
-    };
-    *stored = stored.get(stored.len() - left.len()..)?;
+    let mut plane = vec![0; bytes];
+    match next(stored)? {
+        (Coder::Marked, body) => take_marked(body, &mut plane, spare)?,
+        (coder, body) => fill(coder, body, &mut plane)?,
+    }
     Some(plane)
 }
 
 /// Takes the next plane, which is not marked, into all of `to`.
-fn fill(stored: &mut &[u8], to: &mut [u8]) -> Option<()> {
+fn fill_next(stored: &mut &[u8], to: &mut [u8]) -> Option<()> {
     let (coder, body) = next(stored)?;
+    fill(coder, body, to)
+}
+
+/// Decodes a plane, which is not marked, into all of `to`.
+fn fill(coder: Coder, body: &[u8], to: &mut [u8]) -> Option<()> {
     match (coder, body) {
         (Coder::Raw, _) if body.len() == to.len() => to.copy_from_slice(body),
         (Coder::Constant, [byte]) if !to.is_empty() => to.fill(*byte),
@@ -277,6 +270,14 @@ fn fill(stored: &mut &[u8], to: &mut [u8]) -> Option<()> {
         _ => return None,
     }
     Some(())
+}
+
+/// Room for so many bytes.
+pub(super) fn room(buffer: &mut Vec<u8>, bytes: usize) -> &mut [u8] {
+    if buffer.len() < bytes {
+        buffer.resize(bytes, 0);
+    }
+    &mut buffer[..bytes]
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Chunks of which little differs from a base, or from zeros: where, and what is there.
 
+use super::classes::Classes;
 use super::dense::{self, Buffers};
 use super::plane::{Coders, take};
 use super::words::Words;
@@ -100,7 +101,7 @@ impl Changes {
         let steps = if from.is_some() { STEPS } else { 0 };
         out.push(words.code() | steps);
         coders.put(&self.bitmap, out);
-        dense::put(words, there, from, coders, buffers, out);
+        dense::put(words, there, from, &Classes::ONE, coders, buffers, out);
     }
 }
 
@@ -130,7 +131,8 @@ pub(super) fn decode(
         changed,
     };
     changes.gather(raw, there);
-    dense::decode(words, stored, head & STEPS != 0, buffers, there)?;
+    let steps = head & STEPS != 0;
+    dense::decode(words, stored, steps, &Classes::ONE, buffers, there)?;
     let mut there = &**there;
     for at in 0..groups {
         if changes.bitmap[at / 8] >> (at % 8) & 1 == 1 {

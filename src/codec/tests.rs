@@ -256,6 +256,7 @@ fn steps_are_sorted_where_the_base_tells_how_long_they_are() {
             words,
             &new,
             Some(&old),
+            &Classes::ONE,
             &mut coders,
             &mut buffers,
             &mut plain,

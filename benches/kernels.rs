@@ -39,7 +39,7 @@ fn both(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, new: &[u8], base: 
     group.bench_function(format!("encode/{name}"), |bench| {
         bench.iter(|| {
             black_box(blake3::hash(new));
-            coder.encode(Some(DType::F32), new, base)
+            black_box(coder.encode(Some(DType::F32), new, base));
         });
     });
     let Some((codec, is_delta, stored)) = coder.encode(Some(DType::F32), new, base) else {
@@ -50,7 +50,7 @@ fn both(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, new: &[u8], base: 
         bench.iter(|| {
             raw.clear();
             raw.extend_from_slice(base.filter(|_| is_delta).unwrap_or_default());
-            decode_onto(codec, &stored, is_delta, new.len(), &mut raw).unwrap();
+            decode_onto(codec, stored, is_delta, new.len(), &mut raw).unwrap();
             black_box(blake3::hash(&raw));
         });
     });

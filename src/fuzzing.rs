@@ -162,14 +162,20 @@ pub fn chunk(codec: u8, stored: &[u8], bases: &[&[u8]], raw_len: usize) -> Resul
     codec::decode(codec, stored, bases, raw_len)
 }
 
-/// Encodes one chunk after another, as a save does.
+/// Encodes one chunk after another, as a save does: into the same buffer.
 #[derive(Debug)]
-pub struct Coder(Encoder);
+pub struct Coder {
+    encoder: Encoder,
+    encoded: Vec<u8>,
+}
 
 impl Coder {
     /// With the effort that a store has unless it is told otherwise.
     pub fn new() -> Self {
-        Self(Encoder::new(Compression::Default))
+        Self {
+            encoder: Encoder::new(Compression::Default),
+            encoded: Vec::new(),
+        }
     }
 
     /// How a save would keep a chunk of a tensor of this type or of a document, after a base: the
@@ -180,18 +186,24 @@ impl Coder {
         dtype: Option<DType>,
         raw: &[u8],
         base: Option<&[u8]>,
-    ) -> Option<(u8, bool, Vec<u8>)> {
+    ) -> Option<(u8, bool, &[u8])> {
         let texture = dtype.map_or(Texture::General, Texture::of);
         let base = base.map(|raw| Against {
             id: &[0; 32],
             raw,
             allows_steps: true,
         });
-        let mut encoded = self.0.encode(texture, raw, base)?;
-        if encoded.with_base {
-            encoded.bytes.drain(..32);
+        if self.encoded.capacity() > 0 {
+            self.encoder.reuse(std::mem::take(&mut self.encoded));
         }
-        Some((encoded.codec.code(), encoded.with_base, encoded.bytes))
+        let encoded = self.encoder.encode(texture, raw, base)?;
+        self.encoded = encoded.bytes;
+        let ids = if encoded.with_base { 32 } else { 0 };
+        Some((
+            encoded.codec.code(),
+            encoded.with_base,
+            self.encoded.get(ids..)?,
+        ))
     }
 }
 
@@ -225,5 +237,7 @@ pub fn stored(
     raw: &[u8],
     base: Option<&[u8]>,
 ) -> Option<(u8, bool, Vec<u8>)> {
-    Coder::new().encode(dtype, raw, base)
+    let mut coder = Coder::new();
+    let (codec, with_base, bytes) = coder.encode(dtype, raw, base)?;
+    Some((codec, with_base, bytes.to_vec()))
 }

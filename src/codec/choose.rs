@@ -1,7 +1,8 @@
 //! What suits a chunk, told from a sample of it.
 
-use super::classes::{Classes, parts};
-use super::entropy::{BIT, count, entropy, is_noise};
+use super::classes::Classes;
+use super::entropy::{BIT, Counts, entropy, is_noise};
+use super::order::{Order, parts};
 use super::words::{Words, split};
 
 /// Words that are looked at, in runs.
@@ -14,7 +15,7 @@ pub(super) struct Sample {
     raw: Vec<u8>,
     base: Vec<u8>,
     planes: Vec<u8>,
-    sorted: Vec<u8>,
+    order: Vec<u8>,
 }
 
 impl Sample {
@@ -30,11 +31,8 @@ impl Sample {
         self.planes.resize(self.raw.len(), 0);
         split(words, &self.raw, base, &mut self.planes);
         let plane_bytes = (self.raw.len() / width).max(1);
-        let planes = self.planes.chunks_exact(plane_bytes).map(|plane| {
-            let mut counts = [0; 256];
-            count(plane, &mut counts);
-            entropy(&counts)
-        });
+        let planes = self.planes.chunks_exact(plane_bytes);
+        let planes = planes.map(|plane| entropy(&Counts::of(plane)));
         (planes.sum(), self.raw.len() as u64 * 8 * BIT)
     }
 
@@ -54,11 +52,10 @@ impl Sample {
             return Classes::ONE;
         }
         let one: u64 = self.planes.chunks_exact(looked).map(expected).sum();
-        self.sorted.resize(self.raw.len(), 0);
-        let lengths = classes.sort(words, &self.raw, &self.base, &mut self.sorted);
-        split(words.plain(), &self.sorted, None, &mut self.planes);
+        let order = Order::of(words, &self.base, &classes, &mut self.order);
+        order.split(words, &self.raw, &self.base, &mut self.planes);
         let planes = self.planes.chunks_exact(looked);
-        let planes = planes.flat_map(|plane| parts(plane, &lengths[..classes.len()]));
+        let planes = planes.flat_map(|plane| parts(plane, order.lengths()));
         let sorted: u64 = planes.map(expected).sum();
         let won = one.saturating_sub(sorted) / BIT * bytes as u64 / self.raw.len() as u64 / 8;
         let planes = (classes.len() - 1) * words.width() * PLANE_BYTES;
@@ -77,8 +74,7 @@ const PLANE_BYTES: usize = 60;
 /// entropy is too low, by half a unit of natural logarithms for each symbol that occurs but one
 /// (Miller 1955).
 fn expected(plane: &[u8]) -> u64 {
-    let mut counts = [0; 256];
-    count(plane, &mut counts);
+    let counts = Counts::of(plane);
     let symbols = counts.iter().filter(|count| **count > 0).count() as u64;
     // Half of the logarithm of e to base 2.
     let bits = entropy(&counts) + symbols.saturating_sub(1) * BIT * 72 / 100;
@@ -126,9 +122,7 @@ impl Sample {
     /// Whether the lowest bytes of the words that were looked at last have no pattern.
     fn lowest_is_noise(&self, words: Words) -> bool {
         let lowest = &self.planes[..self.raw.len() / words.width()];
-        let mut counts = [0; 256];
-        count(lowest, &mut counts);
-        entropy(&counts) > lowest.len() as u64 * NOISE * BIT
+        entropy(&Counts::of(lowest)) > lowest.len() as u64 * NOISE * BIT
     }
 }
 

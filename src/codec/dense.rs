@@ -1,6 +1,7 @@
 //! Numbers in planes: all of a chunk's words, alone or as steps from a base's.
 
-use super::classes::{Classes, MOST_CLASSES, parts};
+use super::classes::{Classes, MOST_CLASSES};
+use super::order::{Order, parts};
 use super::plane::{Coders, Plane, borrow, room};
 use super::words::{Words, merge, split};
 
@@ -8,7 +9,7 @@ use super::words::{Words, merge, split};
 #[derive(Default)]
 pub(super) struct Buffers {
     planes: Vec<u8>,
-    sorted: Vec<u8>,
+    order: Vec<u8>,
     spare: Vec<u8>,
 }
 
@@ -34,20 +35,21 @@ pub(super) fn put(
     let (raw, rest) = raw.split_at(whole_words(words, raw.len()));
     let count = raw.len() / words.width();
     let planes = room(&mut buffers.planes, raw.len());
-    let lengths = match base.map(|base| &base[..raw.len()]) {
-        Some(base) if *classes != Classes::ONE => {
-            let sorted = room(&mut buffers.sorted, raw.len());
-            let lengths = classes.sort(words, raw, base, sorted);
-            split(words.plain(), sorted, None, planes);
-            lengths
-        }
-        base => {
-            split(words, raw, base, planes);
-            in_one(count)
-        }
-    };
+    let base = base.map(|base| &base[..raw.len()]);
+    let sorted = base.filter(|_| *classes != Classes::ONE).map(|base| {
+        let order = Order::of(words, base, classes, &mut buffers.order);
+        (base, order)
+    });
+    match &sorted {
+        Some((base, order)) => order.split(words, raw, base, planes),
+        None => split(words, raw, base, planes),
+    }
+    let one = [count];
+    let lengths = sorted
+        .as_ref()
+        .map_or(&one[..], |(_, order)| order.lengths());
     for plane in planes.chunks_exact(count.max(1)) {
-        for part in parts(plane, &lengths[..classes.len()]) {
+        for part in parts(plane, lengths) {
             coders.put(part, out);
         }
     }
@@ -67,41 +69,24 @@ pub(super) fn decode(
     let (raw, rest) = raw.split_at_mut(whole_words(words, raw.len()));
     let count = raw.len() / words.width();
     let is_sorted = *classes != Classes::ONE;
-    let lengths = if is_sorted {
-        classes.lengths(words, raw)
-    } else {
-        in_one(count)
-    };
+    let order = is_sorted.then(|| Order::of(words, raw, classes, &mut buffers.order));
+    let one = [count];
+    let lengths = order.as_ref().map_or(&one[..], Order::lengths);
     let mut left = stored;
     let mut planes = [[Plane::All(0); 8]; MOST_CLASSES];
     let places = room(&mut buffers.planes, raw.len()).chunks_exact_mut(count.max(1));
     for (significance, mut place) in places.enumerate() {
-        for (length, planes) in lengths[..classes.len()].iter().zip(&mut planes) {
+        for (length, planes) in lengths.iter().zip(&mut planes) {
             let (here, others) = place.split_at_mut(*length);
             planes[significance] = borrow(&mut left, here, &mut buffers.spare)?;
             place = others;
         }
     }
-    if is_sorted {
-        let sorted = room(&mut buffers.sorted, raw.len());
-        let mut place = &mut *sorted;
-        for (length, planes) in lengths.iter().zip(&planes) {
-            let (here, others) = place.split_at_mut(length * words.width());
-            merge(words.plain(), &planes[..words.width()], false, here);
-            place = others;
-        }
-        classes.unsort(words, sorted, &lengths, raw);
-    } else {
-        merge(words, &planes[0][..words.width()], steps, raw);
+    match order {
+        Some(order) => order.merge(words, &planes, raw),
+        None => merge(words, &planes[0][..words.width()], steps, raw),
     }
     (left.len() == rest.len()).then(|| rest.copy_from_slice(left))
-}
-
-/// So many words, in one class.
-fn in_one(count: usize) -> [usize; MOST_CLASSES] {
-    let mut lengths = [0; MOST_CLASSES];
-    lengths[0] = count;
-    lengths
 }
 
 fn whole_words(words: Words, bytes: usize) -> usize {

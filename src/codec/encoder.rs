@@ -7,7 +7,7 @@ use super::choose::Sample;
 use super::classes::{Classes, MOST_CLASSES};
 use super::dense::{self, Buffers};
 use super::derived::Narrow;
-use super::plane::Coders;
+use super::plane::{self, Coders};
 use super::sparse::{self, Changes};
 use super::words::Words;
 use super::zstd_codec::{self, ZstdCoder};
@@ -136,7 +136,8 @@ pub(crate) struct Against<'a> {
 fn begun(next: &mut Vec<u8>, base: Option<&[u8; 32]>, bytes: usize) -> Vec<u8> {
     let mut begun = std::mem::take(next);
     begun.clear();
-    begun.reserve(32 + bytes);
+    // A plane is put there with what it may take at most.
+    begun.reserve_exact(32 + plane::most_bytes(bytes));
     begun.extend(base.into_iter().flatten());
     begun
 }

@@ -49,10 +49,42 @@ pub(super) const fn is_noise(bits: u64, bytes: u64) -> bool {
     bits * 10 >= NOISE * BIT * bytes
 }
 
-/// Counts symbols.
-pub(super) fn count(bytes: &[u8], counts: &mut [u32; 256]) {
-    for byte in bytes {
-        counts[usize::from(*byte)] += 1;
+/// Counts symbols: in turn in four tables, since a count in memory is waited for where the next
+/// symbol is the same.
+pub(super) struct Counts {
+    tables: [[u32; 256]; 4],
+}
+
+impl Counts {
+    /// None yet.
+    pub(super) const NONE: Self = Self {
+        tables: [[0; 256]; 4],
+    };
+
+    /// Of these.
+    pub(super) fn of(bytes: &[u8]) -> [u32; 256] {
+        let mut counts = Self::NONE;
+        counts.add(bytes);
+        counts.all()
+    }
+
+    /// Counts these too.
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        let (fours, rest) = bytes.as_chunks::<4>();
+        for four in fours {
+            for (table, byte) in self.tables.iter_mut().zip(four) {
+                table[usize::from(*byte)] += 1;
+            }
+        }
+        for byte in rest {
+            self.tables[0][usize::from(*byte)] += 1;
+        }
+    }
+
+    /// How often each symbol was there.
+    pub(super) fn all(&self) -> [u32; 256] {
+        let [a, b, c, d] = &self.tables;
+        std::array::from_fn(|symbol| a[symbol] + b[symbol] + c[symbol] + d[symbol])
     }
 }
 

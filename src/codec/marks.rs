@@ -4,6 +4,8 @@
 //! one, eight of which are a byte to a Huffman code, comes near to the entropy, and is an eighth of
 //! the symbols to code.
 
+use multiversion::multiversion;
+
 /// The lowest bit of each of eight bytes.
 const ONES: u64 = 0x0101_0101_0101_0101;
 /// Bytes that `unmark` may read after the last of the others.
@@ -16,6 +18,7 @@ pub(super) const fn bytes_of(plane: usize) -> usize {
 
 /// A bit for each byte, the first in the lowest, set where it is not the common one; and the bytes
 /// that are not.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2"))]
 pub(super) fn mark(plane: &[u8], common: u8, marks: &mut Vec<u8>, others: &mut Vec<u8>) {
     marks.clear();
     others.clear();
@@ -57,6 +60,7 @@ fn differing(bytes: [u8; 8], common: u8) -> u8 {
 
 /// What [`mark`] undoes: marks for all of the plane, and as many others as they say and [`SLACK`]
 /// more bytes.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2"))]
 pub(super) fn unmark(marks: &[u8], others: &[u8], common: u8, plane: &mut [u8]) -> Option<()> {
     let mut next = 0_usize;
     for (bytes, marks) in plane.chunks_mut(8).zip(marks) {

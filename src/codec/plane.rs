@@ -5,8 +5,9 @@
 //! One symbol that is most of a plane is another matter, on which a Huffman code spends a bit:
 //! marks spend what it is worth, and zstd's matches even less where something repeats itself.
 
-use super::entropy::{BIT, MOST, count, entropy, is_noise};
+use super::entropy::{BIT, Counts, MOST, entropy, is_noise};
 use super::marks::{SLACK, bytes_of, mark, unmark};
+use std::io::Cursor;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{self, CParameter, ParamSwitch};
 
@@ -101,10 +102,11 @@ impl Coders {
             } else {
                 made(&mut self.huffman, huffman)
             };
-            if coded(coder, plane, &mut self.frame) && self.frame.len() < plane.len() {
-                out.extend_from_slice(&self.frame);
+            let from = out.len();
+            if coded(coder, plane, out).is_some_and(|bytes| bytes < plane.len()) {
                 return Coder::Zstd;
             }
+            out.truncate(from);
         }
         out.extend_from_slice(plane);
         Coder::Raw
@@ -124,11 +126,12 @@ impl Coders {
         let expected = entropy(&counts) * tried.len() as u64 / u64::from(total.max(1)) / (8 * BIT);
         let level = self.level;
         let matches = made(&mut self.matches, || Compressor::new(level));
-        let is_coded = coded(matches, &tried, &mut self.frame);
+        self.frame.clear();
+        let taken = coded(matches, &tried, &mut self.frame);
         self.others = tried;
         // Of what is nearly constant, little can be told, and matches take next to nothing.
         let bound = (expected * REPEATS / 100).max(NEARLY_CONSTANT);
-        is_coded && (self.frame.len() as u64) < bound
+        taken.is_some_and(|bytes| (bytes as u64) < bound)
     }
 
     fn put_marked(&mut self, plane: &[u8], common: u8, out: &mut Vec<u8>) {
@@ -153,11 +156,24 @@ fn with_header(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>) -> Coder) {
     out[header..header + HEADER_BYTES].copy_from_slice(&[coder as u8, a, b, c]);
 }
 
-/// Whether bytes could be compressed, into the frame.
-fn coded(coder: Option<&mut Compressor<'static>>, bytes: &[u8], frame: &mut Vec<u8>) -> bool {
-    frame.clear();
-    frame.reserve(zstd_safe::compress_bound(bytes.len()));
-    coder.is_some_and(|coder| coder.compress_to_buffer(bytes, frame).is_ok())
+/// Bytes that there must be room for when the planes of so many are put, with what is before them.
+pub(super) const fn most_bytes(planes: usize) -> usize {
+    /// Heads, headers, and what zstd asks for of small ones.
+    const MORE: usize = 1024;
+    planes + planes / 256 + MORE
+}
+
+/// Appends bytes compressed; and how many that are, where it could be done.
+fn coded(
+    coder: Option<&mut Compressor<'static>>,
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+) -> Option<usize> {
+    let from = out.len() as u64;
+    out.reserve_exact(zstd_safe::compress_bound(bytes.len()));
+    let mut end = Cursor::new(out);
+    end.set_position(from);
+    coder?.compress_to_buffer(bytes, &mut end).ok()
 }
 
 /// A compressor, made when it is first asked for.
@@ -181,16 +197,15 @@ fn huffman() -> std::io::Result<Compressor<'static>> {
 /// How often each symbol is in a sample, spread over the plane.
 fn counted(plane: &[u8]) -> [u32; 256] {
     const RUN: usize = 64;
-    let mut counts = [0; 256];
     if plane.len() <= MOST {
-        count(plane, &mut counts);
-    } else {
-        let step = (plane.len() - RUN) / (MOST / RUN - 1);
-        for run in 0..MOST / RUN {
-            count(&plane[run * step..run * step + RUN], &mut counts);
-        }
+        return Counts::of(plane);
     }
-    counts
+    let mut counts = Counts::NONE;
+    let step = (plane.len() - RUN) / (MOST / RUN - 1);
+    for run in 0..MOST / RUN {
+        counts.add(&plane[run * step..run * step + RUN]);
+    }
+    counts.all()
 }
 
 /// A plane's bytes.

@@ -5,7 +5,17 @@
 //! are nearly all alike and the low ones noise; a plane holds the bytes of one significance, so
 //! that each is coded for what it is.
 
+#![expect(
+    clippy::elidable_lifetime_names,
+    reason = "`multiversion` takes no lifetime without a name"
+)]
+#![expect(
+    clippy::inline_always,
+    reason = "what a kernel calls is to be compiled for the same vectors"
+)]
+
 use super::plane::Plane;
+use multiversion::multiversion;
 
 /// What the words of a numeric chunk are. The codes are part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +72,6 @@ impl Words {
         self.is_float() && self.width() > 1
     }
 
-    /// Integers as wide.
-    pub(super) const fn plain(self) -> Self {
-        Self::ALL[self as usize % 4]
-    }
-
     /// Whether the highest bit is a sign and the rest a magnitude.
     const fn is_float(self) -> bool {
         self as usize >= 4
@@ -75,22 +80,93 @@ impl Words {
 
 /// Words that are taken through a kernel at once: they stay in the first level's cache.
 const BLOCK: usize = 256;
+/// A block of a plane whose bytes are known to be alike.
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+/// Puts the bytes of words into planes, the least significant first: `count` bytes to a plane, in
+/// each of them from `start` on.
+#[inline(always)]
+fn scatter_1(words: &[u8], planes: &mut [u8], _count: usize, start: usize) {
+    planes[start..start + words.len()].copy_from_slice(words);
+}
+
+/// Half of a word at a time: processors have instructions for that, and not for more.
+macro_rules! scatter {
+    ($word:ty, $half:ty, $scatter:ident, $halves:ident) => {
+        #[inline(always)]
+        pub(super) fn $scatter(words: &[$word], planes: &mut [u8], count: usize, start: usize) {
+            let mut halves = [0; BLOCK];
+            let (low, high) = planes.split_at_mut(planes.len() / 2);
+            for (block, words) in words.chunks(BLOCK).enumerate() {
+                let start = start + block * BLOCK;
+                let halves = &mut halves[..words.len()];
+                for (half, word) in halves.iter_mut().zip(words) {
+                    *half = *word as $half;
+                }
+                $halves(halves, low, count, start);
+                for (half, word) in halves.iter_mut().zip(words) {
+                    *half = (*word >> <$half>::BITS) as $half;
+                }
+                $halves(halves, high, count, start);
+            }
+        }
+    };
+}
+
+scatter!(u16, u8, scatter_2, scatter_1);
+scatter!(u32, u16, scatter_4, scatter_2);
+scatter!(u64, u32, scatter_8, scatter_4);
+
+/// The exponents of words: of the longest, those that shorter ones have too.
+macro_rules! exponents {
+    ($word:ty, $width:literal, $exponents:ident, $exponent:expr) => {
+        #[inline(always)]
+        pub(super) fn $exponents(words: &[u8], exponents: &mut [u8]) {
+            let (words, _) = words.as_chunks::<$width>();
+            for (word, exponent) in words.iter().zip(exponents) {
+                *exponent = $exponent(<$word>::from_le_bytes(*word));
+            }
+        }
+    };
+}
+
+exponents!(u16, 2, exponents_2, |word: u16| (word >> 7) as u8);
+exponents!(u32, 4, exponents_4, |word: u32| (word >> 23) as u8);
+exponents!(u64, 8, exponents_8, |word: u64| {
+    ((word >> 52) as u16 & 0x7ff).saturating_sub(896).min(255) as u8
+});
+
+/// Tells the exponents of words, some at a time.
+pub(super) fn exponents(words: Words, bytes: &[u8], mut tell: impl FnMut(&[u8])) {
+    let kernel = match words.width() {
+        2 => exponents_2,
+        4 => exponents_4,
+        _ => exponents_8,
+    };
+    let mut exponents = [0; BLOCK];
+    for block in bytes.chunks(BLOCK * words.width()) {
+        let exponents = &mut exponents[..block.len() / words.width()];
+        kernel(block, exponents);
+        tell(exponents);
+    }
+}
 
 macro_rules! kernels {
-    ($word:ty, $width:literal, $split:ident, $merge:ident, $steps:ident) => {
+    ($word:ty, $width:literal, [$($plane:ident),*], $scatter:ident, $gather:ident, $split:ident,
+        $merge:ident, $steps:ident) => {
         /// Steps between words.
         pub(super) mod $steps {
             const BITS: u32 = <$word>::BITS;
 
             /// Floats in the order of their values are neighbours as integers.
-            #[inline]
+            #[inline(always)]
             fn ordered(word: $word, float: bool) -> $word {
                 let magnitude = if float { <$word>::MAX >> 1 } else { 0 };
                 word ^ ((word.cast_signed() >> (BITS - 1)).cast_unsigned() & magnitude)
             }
 
             /// The distance of a word from the base's, its sign put last.
-            #[inline]
+            #[inline(always)]
             pub(in super::super) fn step(new: $word, old: $word, float: bool) -> $word {
                 let step = ordered(new, float)
                     .wrapping_sub(ordered(old, float))
@@ -99,15 +175,35 @@ macro_rules! kernels {
             }
 
             /// The word that is this step from the base's.
-            #[inline]
+            #[inline(always)]
             pub(in super::super) fn stepped(old: $word, step: $word, float: bool) -> $word {
                 let step = (step >> 1) ^ (step & 1).wrapping_neg();
                 ordered(ordered(old, float).wrapping_add(step), float)
             }
         }
 
+        /// Makes words, [`BLOCK`] at most, of the bytes that their planes have from `start` on.
+        #[inline(always)]
+        pub(super) fn $gather(planes: &[Plane<'_>], start: usize, words: &mut [$word]) {
+            let mut bytes = [&ZEROS[..words.len()]; $width];
+            let mut alike = 0;
+            for (number, (plane, bytes)) in planes.iter().zip(&mut bytes).enumerate() {
+                match plane {
+                    Plane::Bytes(plane) => *bytes = &plane[start..start + words.len()],
+                    Plane::All(byte) => alike |= <$word>::from(*byte) << (number * 8),
+                }
+            }
+            let [$($plane),*] = bytes;
+            let of_planes = std::iter::repeat(());
+            $(let of_planes = of_planes.zip($plane);)*
+            for (word, kernels!(@pattern () $($plane)*)) in words.iter_mut().zip(of_planes) {
+                *word = <$word>::from_le_bytes([$(*$plane),*]) | alike;
+            }
+        }
+
         /// Splits words into planes, the least significant bytes first. Short ends are not looked
         /// at: `raw` (and `base`) are as long as the planes together.
+        #[multiversion(targets("x86_64+avx2+bmi1+bmi2"))]
         fn $split(raw: &[u8], base: Option<&[u8]>, float: bool, planes: &mut [u8]) {
             let count = raw.len() / $width;
             let mut words = [0; BLOCK];
@@ -138,40 +234,18 @@ macro_rules! kernels {
                         }
                     }
                 }
-                for (plane, bytes) in planes.chunks_exact_mut(count).enumerate() {
-                    let shift = plane * 8;
-                    for (byte, word) in bytes[start..start + many].iter_mut().zip(&*words) {
-                        *byte = (*word >> shift) as u8;
-                    }
-                }
+                $scatter(words, planes, count, start);
             }
         }
 
         /// Makes words of planes again; as steps, they are added to what `raw` holds.
-        fn $merge(planes: &[Plane<'_>], steps: bool, float: bool, raw: &mut [u8]) {
-            let count = raw.len() / $width;
+        #[multiversion(targets("x86_64+avx2+bmi1+bmi2"))]
+        fn $merge<'a>(planes: &[Plane<'a>], steps: bool, float: bool, raw: &mut [u8]) {
             let mut words = [0; BLOCK];
-            let mut alike = 0;
-            for (plane, bytes) in planes.iter().enumerate() {
-                if let Plane::All(byte) = bytes {
-                    alike |= <$word>::from(*byte) << (plane * 8);
-                }
-            }
-            for start in (0..count).step_by(BLOCK) {
-                let many = BLOCK.min(count - start);
-                let range = start * $width..(start + many) * $width;
-                let words = &mut words[..many];
-                words.fill(alike);
-                for (plane, bytes) in planes.iter().enumerate() {
-                    let Plane::Bytes(bytes) = bytes else {
-                        continue;
-                    };
-                    let shift = plane * 8;
-                    for (byte, word) in bytes[start..start + many].iter().zip(&mut *words) {
-                        *word |= <$word>::from(*byte) << shift;
-                    }
-                }
-                let (to, _) = raw[range].as_chunks_mut::<$width>();
+            for (block, raw) in raw.chunks_mut(BLOCK * $width).enumerate() {
+                let (to, _) = raw.as_chunks_mut::<$width>();
+                let words = &mut words[..to.len()];
+                $gather(planes, block * BLOCK, words);
                 match steps {
                     false if float => {
                         for (word, bytes) in words.iter().zip(to) {
@@ -193,12 +267,43 @@ macro_rules! kernels {
             }
         }
     };
+    (@pattern $pattern:tt) => { $pattern };
+    (@pattern $pattern:tt $plane:ident $($more:ident)*) => {
+        kernels!(@pattern ($pattern, $plane) $($more)*)
+    };
 }
 
-kernels!(u8, 1, split_1, merge_1, steps_1);
-kernels!(u16, 2, split_2, merge_2, steps_2);
-kernels!(u32, 4, split_4, merge_4, steps_4);
-kernels!(u64, 8, split_8, merge_8, steps_8);
+kernels!(u8, 1, [a], scatter_1, gather_1, split_1, merge_1, steps_1);
+kernels!(
+    u16,
+    2,
+    [a, b],
+    scatter_2,
+    gather_2,
+    split_2,
+    merge_2,
+    steps_2
+);
+kernels!(
+    u32,
+    4,
+    [a, b, c, d],
+    scatter_4,
+    gather_4,
+    split_4,
+    merge_4,
+    steps_4
+);
+kernels!(
+    u64,
+    8,
+    [a, b, c, d, e, f, g, h],
+    scatter_8,
+    gather_8,
+    split_8,
+    merge_8,
+    steps_8
+);
 
 /// Splits the words of `raw` into planes. With a base of the same length, each word is first taken
 /// as its distance from the base's, floats counted in the order of their values, and the sign of

@@ -33,7 +33,7 @@ pub(crate) const MAX_PARTS: usize = 16;
 /// Bases of one chunk.
 pub(crate) const MAX_BASES: usize = 4;
 /// Deltas between a chunk and its nearest chunk without base.
-pub(crate) const MAX_CHAIN_DEPTH: u8 = 32;
+pub(crate) const MAX_CHAIN_DEPTH: u8 = 64;
 /// Entries shorter than this share packs.
 pub(crate) const SMALL_ENTRY_BYTES: usize = 65_536;
 /// Raw bytes of a pack.

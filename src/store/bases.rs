@@ -16,9 +16,11 @@ use crate::id::ChunkId;
 use crate::storage::{NewChunk, Records, Rows, chunk_row, load_chunk};
 use crate::store::{Job, Store};
 
-/// Deltas of what differs in few places, or is text that grows, that one chain may have, and the
-/// chunk without base.
-const LIGHT_CHAIN: u8 = MAX_CHAIN_DEPTH;
+/// Deltas of numbers that one chain may have, and the chunk without base.
+const NUMBERS_CHAIN: u8 = 32;
+/// Deltas of text that one chain may have, and the chunk without base: they are short, and what is
+/// shared with the one before is copied at once.
+const TEXT_CHAIN: u8 = MAX_CHAIN_DEPTH;
 /// A chain of text that has no more raw bytes is loaded at once, however little it began with: a
 /// state that grows outweighs its first turn soon.
 const TEXT_CHAIN_BYTES: u64 = 4 << 20;
@@ -113,8 +115,10 @@ impl Base {
             let Some(row) = chunk_row(rows, &chunk.chunk())? else {
                 return Ok(None);
             };
+            let is_text = row.codec == Codec::Zstd.code();
+            let longest = if is_text { TEXT_CHAIN } else { NUMBERS_CHAIN };
             // A chain does not branch: what has several bases is none.
-            if row.bases.len() > 1 || row.position.max(row.depth) >= LIGHT_CHAIN - 1 {
+            if row.bases.len() > 1 || row.position.max(row.depth) >= longest - 1 {
                 return Ok(None);
             }
             let position = row.position + 1;

@@ -283,6 +283,30 @@ fn a_state_that_grows_is_stored_whole_once_even_where_it_leaves_its_pack() {
 }
 
 #[test]
+fn a_chain_of_states_ends_after_63_turns_and_all_of_them_load() {
+    let store = store();
+    let job = store.job("agent").unwrap();
+    let state = |turns: u64| {
+        let turn = |turn| format!("{{\"turn\": {turn}, \"said\": {:?}}}", noise(turn, 200));
+        let turns: Vec<String> = (0..=turns).map(turn).collect();
+        format!("[{}]", turns.join(", "))
+    };
+    let stored = |turn| {
+        let save = job.save(turn).document_text("state", &state(turn));
+        save.commit().unwrap().stored_bytes
+    };
+    let whole: Vec<u64> = (0..70).filter(|turn| stored(*turn) > 5_000).collect();
+    // The first states are too short to gain by a base.
+    assert!(matches!(whole[..], [64..=66]), "{whole:?}");
+    for turn in [0, 31, 32, 63, 64, 69] {
+        let found = job.at(turn).unwrap().unwrap();
+        let wanted: serde_json::Value = serde_json::from_str(&state(turn)).unwrap();
+        assert!(found.document("state").unwrap() == wanted, "{turn}");
+    }
+    assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
+}
+
+#[test]
 fn compression_is_chosen_for_a_store_and_for_a_save() {
     let plain = Options {
         compression: Compression::None,

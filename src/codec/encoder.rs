@@ -218,6 +218,20 @@ impl Encoder {
         None
     }
 
+    /// Whether [`Encoder::encode`] may give something else with this base than without, as far as
+    /// samples tell at once: where numbers are noise by themselves and beside the base, it doesn't.
+    pub(crate) fn may_use(&mut self, texture: Texture, raw: &[u8], base: &[u8]) -> bool {
+        let Texture::Numeric(words) = texture else {
+            return true;
+        };
+        if base.len() != raw.len() || sparse::may_be_worth(raw, Some(base), SPARSE) {
+            return true;
+        }
+        let (alone, plain) = self.sample.cost(words, raw, None);
+        let steps = self.sample.cost(words, raw, Some(base)).0;
+        alone.min(steps) <= plain - plain / WORTH
+    }
+
     fn general(&mut self, raw: &[u8], base: Option<Against<'_>>) -> Option<Encoded> {
         let level = match self.effort {
             Compression::None | Compression::Fast => 1,

@@ -302,6 +302,39 @@ fn classes_are_of_floats_with_bounds_that_rise() {
     assert!(decoded(&|stored| stored[1] -= 1).is_err());
 }
 
+/// A save does not load what is said to be of no use; so that must change nothing.
+#[test]
+fn what_is_of_no_use_as_a_base_makes_no_difference() {
+    let old = noise(1, 400_000);
+    let mut few = old.clone();
+    few[1000..1300].fill(9);
+    let mut near = old.clone();
+    near.iter_mut()
+        .for_each(|byte| *byte = byte.wrapping_add(1));
+    let mut some = noise(2, 400_000);
+    some[..60_000].copy_from_slice(&old[..60_000]);
+    let floats = bytes_of(&drift(3, 100_000, 0.01));
+    let cases = [
+        (DType::U8, noise(2, 400_000), false),
+        (DType::F32, noise(2, 400_000), false),
+        (DType::I64, noise(2, 400_000), false),
+        (DType::U8, old.clone(), true),
+        (DType::U8, few, true),
+        (DType::U8, near, true),
+        (DType::F32, some, true),
+        (DType::F32, floats, true),
+        (DType::F32, noise(2, 300_000), true),
+    ];
+    for (number, (dtype, raw, is_of_use)) in cases.into_iter().enumerate() {
+        let mut encoder = Encoder::new(Compression::Default);
+        let found = encoder.may_use(Texture::of(dtype), &raw, &old);
+        assert_eq!(found, is_of_use, "{number}");
+        let alone = encoder.encode(Texture::of(dtype), &raw, None);
+        let beside = encoder.encode(Texture::of(dtype), &raw, Some(after(&old)));
+        assert!(found || alone == beside, "{number}");
+    }
+}
+
 #[test]
 fn without_effort_nothing_is_encoded_and_with_little_nothing_needs_another() {
     let raw = bytes_of(&drift(1, 10_000, 0.1));

@@ -38,6 +38,22 @@ pub(crate) fn load_chunk_into(rows: &dyn Rows, chunk: &ChunkRef, raw: &mut [u8])
     loaded.inspect_err(|error| rows.suspects().note_chunk(id, error))
 }
 
+/// Shows the bytes of a chunk that is stored as it is, which nobody has verified.
+pub(crate) fn peek_raw(
+    rows: &dyn Rows,
+    id: &ChunkId,
+    row: &ChunkRow,
+    look: &mut dyn FnMut(&[u8]),
+) -> Result<()> {
+    let mut buffer = STORED.take();
+    let shown = with_stored(rows, id, row, &mut buffer, &mut |stored| {
+        look(stored);
+        Ok(())
+    });
+    STORED.set(buffer);
+    shown
+}
+
 /// The encoded bytes of a chunk, without the ids of its bases.
 pub(crate) fn load_encoded(rows: &dyn Rows, id: &ChunkId, row: &ChunkRow) -> Result<Vec<u8>> {
     let mut encoded = Vec::new();

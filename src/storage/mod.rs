@@ -49,7 +49,7 @@ pub(crate) use chunks::{
 pub(crate) use engine::{Engine, Withheld};
 pub use file::FileMedium;
 pub(crate) use handle::{Durability, EngineOptions};
-pub(crate) use load::{load_chunk, load_chunk_into, load_chunk_to, load_encoded};
+pub(crate) use load::{load_chunk, load_chunk_into, load_chunk_to, load_encoded, peek_raw};
 pub use locks::{Lock, Locks};
 pub(crate) use loose::LooseChunks;
 pub use memory::MemoryMedium;

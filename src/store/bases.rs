@@ -13,7 +13,7 @@ use crate::codec::{Against, Codec, Compression, Encoder, Texture};
 use crate::error::{Error, Result};
 use crate::format::{ChunkRef, ChunkRow, Content, Group, KindRecord, MAX_CHAIN_DEPTH, Manifest};
 use crate::id::ChunkId;
-use crate::storage::{NewChunk, Records, Rows, chunk_row, load_chunk};
+use crate::storage::{NewChunk, Records, Rows, chunk_row, load_chunk, peek_raw};
 use crate::store::{Job, Store};
 
 /// Deltas of numbers that one chain may have, and the chunk without base.
@@ -106,8 +106,14 @@ pub(super) struct Base {
 }
 
 impl Base {
-    /// The base of a delta that follows this chunk of the parent, if there is to be one.
-    pub(super) fn after(store: &Store, chunk: &ChunkRef, chains: Chains) -> Result<Option<Self>> {
+    /// The base of a delta that follows this chunk of the parent, if there is to be one. What is
+    /// stored as it is, and kept by nobody, is shown first, unverified: noise is seldom of use.
+    pub(super) fn after(
+        store: &Store,
+        chunk: &ChunkRef,
+        chains: Chains,
+        is_of_use: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<Option<Self>> {
         if store.presence(&chunk.chunk(), true)? != Presence::Present {
             return Ok(None);
         }
@@ -133,7 +139,16 @@ impl Base {
             };
             let raw = match store.recent().get(&id) {
                 Some(raw) => raw,
-                None => Arc::new(load_chunk(rows, &chunk)?),
+                None => {
+                    let mut may_be = true;
+                    if row.codec == Codec::Raw.code() {
+                        peek_raw(rows, &id, &row, &mut |base| may_be = is_of_use(base))?;
+                    }
+                    if !may_be {
+                        return Ok(None);
+                    }
+                    Arc::new(load_chunk(rows, &chunk)?)
+                }
             };
             let chain = Chain::of(rows, &row)?;
             Ok(Some(Self {
@@ -284,7 +299,7 @@ impl<'s> Parent<'s> {
     /// The base that a delta at this place would be written against, if there is to be one.
     pub(super) fn base(&mut self, place: Place<'_>) -> Result<Option<Base>> {
         match self.at(place)? {
-            Some(chunk) => Base::after(self.store, &chunk, self.chains),
+            Some(chunk) => Base::after(self.store, &chunk, self.chains, &mut |_| true),
             None => Ok(None),
         }
     }

@@ -233,7 +233,11 @@ impl<'s> Worker<'s> {
         parent: Option<&ChunkRef>,
     ) -> Result<NewChunk> {
         let base = match parent.filter(|_| self.encoder.uses_bases()) {
-            Some(parent) => Base::after(self.store, parent, self.chains)?,
+            Some(parent) => {
+                let encoder = &mut self.encoder;
+                let mut is_of_use = |base: &[u8]| encoder.may_use(texture, raw, base);
+                Base::after(self.store, parent, self.chains, &mut is_of_use)?
+            }
             None => None,
         };
         self.encoder.reuse(self.spare.take());

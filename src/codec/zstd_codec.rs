@@ -58,6 +58,10 @@ impl ZstdCoder {
         context
             .set_parameter(CParameter::WindowLog(WINDOW_LOG))
             .ok()?;
+        // Where the two lie in memory would make a difference, if one followed the other.
+        context
+            .set_parameter(CParameter::DeterministicRefPrefix(true))
+            .ok()?;
         context.ref_prefix(base).ok()?;
         context.compress2(&mut self.out, raw).ok().map(drop)
     }

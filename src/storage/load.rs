@@ -51,7 +51,7 @@ pub(crate) fn peek_raw(
         Ok(())
     });
     STORED.set(buffer);
-    shown
+    shown.inspect_err(|error| rows.suspects().note_chunk(*id, error))
 }
 
 /// The encoded bytes of a chunk, without the ids of its bases.
@@ -141,7 +141,7 @@ thread_local! {
 }
 
 /// A chain ends, and does not branch below its first chunk: so the bytes of no file, whoever made
-/// it, take more than a few dozen chunks' work to read.
+/// it, take more than a few hundred chunks' work to read.
 fn check_chain(id: &ChunkId, row: &ChunkRow, base: &ChunkRow) -> Result<()> {
     if base.depth >= row.depth || base.bases.len() > 1 {
         return Err(Error::corrupt(named(id), "its bases are no chain"));

@@ -16,13 +16,10 @@ use crate::id::ChunkId;
 use crate::storage::{NewChunk, Records, Rows, chunk_row, load_chunk, peek_raw};
 use crate::store::{Job, Store};
 
-/// Deltas of numbers that one chain may have, and the chunk without base.
-const NUMBERS_CHAIN: u8 = 32;
-/// Deltas of text that one chain may have, and the chunk without base: they are short, and what is
-/// shared with the one before is copied at once.
-const TEXT_CHAIN: u8 = MAX_CHAIN_DEPTH;
+/// Deltas that one chain may have, and the chunk without base, where loading it takes time.
+const LONG_CHAIN: u8 = 32;
 /// A chain of text that has no more raw bytes is loaded at once, however little it began with: a
-/// state that grows outweighs its first turn soon.
+/// state that grows outweighs its first turn soon. It may be as long as chains get.
 const TEXT_CHAIN_BYTES: u64 = 4 << 20;
 
 /// Where a chunk belongs.
@@ -121,8 +118,12 @@ impl Base {
             let Some(row) = chunk_row(rows, &chunk.chunk())? else {
                 return Ok(None);
             };
-            let is_text = row.codec == Codec::Zstd.code();
-            let longest = if is_text { TEXT_CHAIN } else { NUMBERS_CHAIN };
+            let may_be_short = row.codec == Codec::Zstd.code();
+            let longest = if may_be_short {
+                MAX_CHAIN_DEPTH
+            } else {
+                LONG_CHAIN
+            };
             // A chain does not branch: what has several bases is none.
             if row.bases.len() > 1 || row.position.max(row.depth) >= longest - 1 {
                 return Ok(None);
@@ -199,7 +200,10 @@ impl Base {
         let is_light = match codec {
             Codec::Steps => false,
             // Text is short when it is worth it, and decodes fast.
-            Codec::Zstd => deltas <= 2 * first || all + raw as u64 <= TEXT_CHAIN_BYTES,
+            Codec::Zstd => {
+                let is_long = all + raw as u64 > TEXT_CHAIN_BYTES;
+                !is_long || deltas <= 2 * first && self.depth < LONG_CHAIN
+            }
             _ => deltas <= first,
         };
         self.is_dense_allowed || is_light

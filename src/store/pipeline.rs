@@ -105,6 +105,15 @@ impl Spare {
         self.buffers().pop().unwrap_or_default()
     }
 
+    /// Puts what is short into a buffer of its own length: many of them wait to be written, and
+    /// what waits is counted by its length.
+    fn swap_if_short(&self, stored: &mut Vec<u8>) {
+        if stored.len() < stored.capacity() / 2 {
+            let short = stored.as_slice().into();
+            self.buffers().push(std::mem::replace(stored, short));
+        }
+    }
+
     /// Keeps the buffers of chunks that have been written.
     pub(super) fn give(&self, written: Vec<NewChunk>) {
         let mut buffers = self.buffers();
@@ -241,7 +250,8 @@ impl<'s> Worker<'s> {
             None => None,
         };
         self.encoder.reuse(self.spare.take());
-        let new = encoded(&mut self.encoder, chunk, raw, texture, base.as_ref());
+        let mut new = encoded(&mut self.encoder, chunk, raw, texture, base.as_ref());
+        self.spare.swap_if_short(&mut new.stored);
         if self.encoder.uses_bases() {
             keep(self.store.recent(), (&new, raw), base, self.chains);
         }

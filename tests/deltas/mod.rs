@@ -306,6 +306,37 @@ fn a_chain_of_states_ends_after_63_turns_and_all_of_them_load() {
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
 }
 
+/// Which bases are kept in memory decides about time, and never about what is stored.
+#[test]
+fn what_is_stored_does_not_depend_on_what_memory_has_kept() {
+    let stored = |recent_bytes: usize| -> Vec<u64> {
+        let options = Options {
+            recent_bytes,
+            ..options()
+        };
+        let store = Store::create_in(Arc::new(MemoryMedium::default()), options).unwrap();
+        let job = store.job("NQ").unwrap();
+        let mut pixels = noise(77, 300_000);
+        let save = |iteration: u64| {
+            let from = usize::try_from(iteration).unwrap() * 40_000;
+            pixels[from..from + 20_000].copy_from_slice(&noise(iteration, 20_000));
+            let weights = weights(iteration);
+            let fresh = noise(100 + iteration, 300_000);
+            let save = job
+                .save(iteration)
+                .tensor("weights", vector(DType::F32, &weights))
+                .tensor("fresh", vector(DType::F32, &fresh))
+                .tensor("pixels", vector(DType::U8, &pixels));
+            save.commit().unwrap().stored_bytes
+        };
+        (0..6).map(save).collect()
+    };
+    let kept = stored(64 << 20);
+    // The pixels that stay are not stored again, though they are noise.
+    assert!(kept[1] < kept[0] - 200_000, "{kept:?}");
+    assert_eq!(stored(0), kept);
+}
+
 #[test]
 fn compression_is_chosen_for_a_store_and_for_a_save() {
     let plain = Options {

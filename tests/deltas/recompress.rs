@@ -59,6 +59,44 @@ fn a_recompression_makes_what_was_saved_in_a_hurry_as_small_as_the_rest_and_chan
     check(&store, &other, &[20]);
 }
 
+/// What was written before the cut stays, and the next run ends where one without a cut does.
+#[test]
+fn a_recompression_that_is_cut_off_anywhere_goes_on() {
+    let hasty = Options {
+        compression: Compression::None,
+        ..options()
+    };
+    let stored = |cut: Option<u64>| {
+        let store = Store::create_in(Arc::new(MemoryMedium::default()), hasty.clone()).unwrap();
+        let job = store.job("NQ").unwrap();
+        (0..6).for_each(|iteration| drop(save(&job, iteration)));
+        let before = store.stats().unwrap().stored_bytes;
+        if let Some(cut) = cut {
+            let mut left = cut;
+            let run = std::panic::AssertUnwindSafe(|| {
+                store.recompress(Compression::Default, &mut |_, _| {
+                    left = left.checked_sub(1).expect("it is cut off here");
+                })
+            });
+            std::panic::catch_unwind(run).unwrap_err();
+            check(&store, &job, &[0, 1, 2, 3, 4, 5]);
+            assert!(store.stats().unwrap().stored_bytes < before, "{cut}");
+        }
+        let done = store
+            .recompress(Compression::Default, &mut |_, _| {})
+            .unwrap();
+        check(&store, &job, &[0, 1, 2, 3, 4, 5]);
+        let after = store.stats().unwrap().stored_bytes;
+        (after, done.rewritten)
+    };
+    let (whole, all) = stored(None);
+    for cut in 0..6 {
+        let (bytes, rewritten) = stored(Some(cut));
+        assert_eq!(bytes, whole, "{cut}");
+        assert_eq!(rewritten, all - cut - 1, "{cut}");
+    }
+}
+
 /// However the copies were stored before: as they are, or as deltas, each against the one before.
 #[test]
 fn a_recompression_finds_rounded_copies_and_leaves_what_only_begins_like_one() {

@@ -71,7 +71,11 @@ impl Stage {
     fn time(&mut self, run: impl FnOnce()) {
         let begun = Instant::now();
         run();
-        self.best = self.best.min(begun.elapsed());
+        self.took(begun.elapsed());
+    }
+
+    fn took(&mut self, time: Duration) {
+        self.best = self.best.min(time);
     }
 }
 
@@ -113,7 +117,7 @@ fn measure(name: &str, pairs: &[Pair], with_base: bool) {
             all += begun.elapsed();
             encoded.push((codec, is_delta, bytes.to_vec()));
         }
-        encoding.best = encoding.best.min(all);
+        encoding.took(all);
         stored = encoded.iter().map(|(_, _, bytes)| bytes.len()).sum();
         let mut raw = Vec::new();
         let mut all = Duration::ZERO;
@@ -126,7 +130,7 @@ fn measure(name: &str, pairs: &[Pair], with_base: bool) {
             all += begun.elapsed();
             assert!(raw == *new);
         }
-        decoding.best = decoding.best.min(all);
+        decoding.took(all);
     }
     let bytes: usize = pairs.iter().map(|(new, _)| new.len()).sum();
     let speed = |stage: &Stage| bytes as f64 / 1e6 / stage.best.as_secs_f64();

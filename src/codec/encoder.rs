@@ -227,9 +227,14 @@ impl Encoder {
         if base.len() != raw.len() || sparse::may_be_worth(raw, Some(base), SPARSE) {
             return true;
         }
+        self.costs(words, raw, Some(base)).is_some()
+    }
+
+    /// What words take by themselves, and as steps from a base; none if neither is worth it.
+    fn costs(&mut self, words: Words, raw: &[u8], base: Option<&[u8]>) -> Option<(u64, u64)> {
         let (alone, plain) = self.sample.cost(words, raw, None);
-        let steps = self.sample.cost(words, raw, Some(base)).0;
-        alone.min(steps) <= plain - plain / WORTH
+        let steps = base.map_or(u64::MAX, |base| self.sample.cost(words, raw, Some(base)).0);
+        (alone.min(steps) <= plain - plain / WORTH).then_some((alone, steps))
     }
 
     fn general(&mut self, raw: &[u8], base: Option<Against<'_>>) -> Option<Encoded> {
@@ -273,12 +278,8 @@ impl Encoder {
         if let Some(zeros) = zeros {
             return Some(self.sparse(words, raw, None, &zeros));
         }
-        let (alone, plain) = self.sample.cost(words, raw, None);
         let base = base.filter(|_| allows_steps);
-        let steps = base.map_or(u64::MAX, |base| self.sample.cost(words, raw, Some(base)).0);
-        if alone.min(steps) > plain - plain / WORTH {
-            return None;
-        }
+        let (alone, steps) = self.costs(words, raw, base)?;
         let base = base.filter(|_| steps < alone);
         let classes = base.map_or(Classes::ONE, |_| self.classes(words, raw.len()));
         let mut bytes = begun(&mut self.next, id.filter(|_| base.is_some()), raw.len());

@@ -1,6 +1,13 @@
 //! How a chunk's bytes are stored: the codec's code, and the bytes to and from it. `docs/codec.md`
 //! tells what each is for and what it was measured to do.
 
+#![expect(
+    clippy::elidable_lifetime_names,
+    clippy::inline_always,
+    reason = "kernels are compiled for several processors, each with what it calls, by \
+              `multiversion`, which takes no lifetime without a name"
+)]
+
 mod choose;
 mod classes;
 mod dense;

@@ -4,15 +4,6 @@
 //! level's cache: where each word goes is looked up once, and what is between it and the planes is
 //! done many words at a time.
 
-#![expect(
-    clippy::elidable_lifetime_names,
-    reason = "`multiversion` takes no lifetime without a name"
-)]
-#![expect(
-    clippy::inline_always,
-    reason = "what a kernel calls is to be compiled for the same vectors"
-)]
-
 use super::classes::{Classes, MOST_CLASSES};
 use super::plane::Plane;
 use super::words::{

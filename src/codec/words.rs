@@ -5,15 +5,6 @@
 //! are nearly all alike and the low ones noise; a plane holds the bytes of one significance, so
 //! that each is coded for what it is.
 
-#![expect(
-    clippy::elidable_lifetime_names,
-    reason = "`multiversion` takes no lifetime without a name"
-)]
-#![expect(
-    clippy::inline_always,
-    reason = "what a kernel calls is to be compiled for the same vectors"
-)]
-
 use super::plane::Plane;
 use multiversion::multiversion;
 

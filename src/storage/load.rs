@@ -38,20 +38,22 @@ pub(crate) fn load_chunk_into(rows: &dyn Rows, chunk: &ChunkRef, raw: &mut [u8])
     loaded.inspect_err(|error| rows.suspects().note_chunk(id, error))
 }
 
-/// Shows the bytes of a chunk that is stored as it is, which nobody has verified.
+/// Asks about the bytes of a chunk that is stored as it is, which nobody has verified.
 pub(crate) fn peek_raw(
     rows: &dyn Rows,
     id: &ChunkId,
     row: &ChunkRow,
-    look: &mut dyn FnMut(&[u8]),
-) -> Result<()> {
+    ask: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<bool> {
     let mut buffer = STORED.take();
+    let mut answer = false;
     let shown = with_stored(rows, id, row, &mut buffer, &mut |stored| {
-        look(stored);
+        answer = ask(stored);
         Ok(())
     });
     STORED.set(buffer);
-    shown.inspect_err(|error| rows.suspects().note_chunk(*id, error))
+    let shown = shown.inspect_err(|error| rows.suspects().note_chunk(*id, error));
+    shown.map(|()| answer)
 }
 
 /// The encoded bytes of a chunk, without the ids of its bases.

@@ -141,11 +141,8 @@ impl Base {
             let raw = match store.recent().get(&id) {
                 Some(raw) => raw,
                 None => {
-                    let mut may_be = true;
-                    if row.codec == Codec::Raw.code() {
-                        peek_raw(rows, &id, &row, &mut |base| may_be = is_of_use(base))?;
-                    }
-                    if !may_be {
+                    let is_raw = row.codec == Codec::Raw.code();
+                    if is_raw && !peek_raw(rows, &id, &row, is_of_use)? {
                         return Ok(None);
                     }
                     Arc::new(load_chunk(rows, &chunk)?)

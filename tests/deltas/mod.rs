@@ -257,16 +257,19 @@ fn a_file_that_grows_and_a_table_that_is_touched_take_what_is_new() {
     assert!(store.verify(VerifyDepth::Full).unwrap().is_clean());
 }
 
+/// A state of so many turns and one, in each of which so many bytes are said.
+fn agent_state(turns: u64, bytes: usize) -> String {
+    let turn = |turn| format!("{{\"turn\": {turn}, \"said\": {:?}}}", noise(turn, bytes));
+    let turns: Vec<String> = (0..=turns).map(turn).collect();
+    format!("[{}]", turns.join(", "))
+}
+
 /// An agent's: a document that grows from turn to turn, and soon is many times what it began with.
 #[test]
 fn a_state_that_grows_is_stored_whole_once_even_where_it_leaves_its_pack() {
     let store = store();
     let job = store.job("agent").unwrap();
-    let state = |turns: u64| {
-        let turn = |turn| format!("{{\"turn\": {turn}, \"said\": {:?}}}", noise(turn, 900));
-        let turns: Vec<String> = (0..=turns).map(turn).collect();
-        format!("[{}]", turns.join(", "))
-    };
+    let state = |turns| agent_state(turns, 900);
     for turn in 0..30_u64 {
         let save = job.save(turn).document_text("state", &state(turn));
         let stored = save.commit().unwrap().stored_bytes;
@@ -286,11 +289,7 @@ fn a_state_that_grows_is_stored_whole_once_even_where_it_leaves_its_pack() {
 fn a_chain_of_states_ends_after_63_turns_and_all_of_them_load() {
     let store = store();
     let job = store.job("agent").unwrap();
-    let state = |turns: u64| {
-        let turn = |turn| format!("{{\"turn\": {turn}, \"said\": {:?}}}", noise(turn, 200));
-        let turns: Vec<String> = (0..=turns).map(turn).collect();
-        format!("[{}]", turns.join(", "))
-    };
+    let state = |turns| agent_state(turns, 200);
     let stored = |turn| {
         let save = job.save(turn).document_text("state", &state(turn));
         save.commit().unwrap().stored_bytes

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use redb::{BackendError, StorageBackend};
 
 use super::backend::Backend;
+use super::joined::{self, Joined};
 use super::overlay::Overlay;
 use super::room::{Reserve, Room};
 use super::share::Share;
@@ -31,6 +32,8 @@ pub(super) struct Condition {
     /// A sync failed: what the disk holds is unknown.
     sync_failed: AtomicBool,
     reserve: Mutex<Reserve>,
+    /// Held while a write or a sync is under way.
+    joined: Mutex<Joined>,
     standing: Standing,
     first_error: Mutex<Option<io::Error>>,
 }
@@ -41,8 +44,10 @@ impl Condition {
         ballast: u64,
         share: Arc<Share>,
     ) -> io::Result<Self> {
-        let overlay = Overlay::new(backend.as_ref())?;
+        let mut overlay = Overlay::new(backend.as_ref())?;
+        // Before that is read on: if the state is another one then, what is read of it counts not.
         let standing = Standing::new(backend.as_ref(), overlay.len(), share)?;
+        joined::settle(&mut overlay, backend.as_ref())?;
         Ok(Self {
             backend,
             overlay: RwLock::new(Some(overlay)),
@@ -50,6 +55,7 @@ impl Condition {
             broken: AtomicBool::new(false),
             sync_failed: AtomicBool::new(false),
             reserve: Mutex::new(Reserve::new(ballast)),
+            joined: Mutex::default(),
             standing,
             first_error: Mutex::new(None),
         })
@@ -125,6 +131,8 @@ impl Condition {
             return Ok(());
         };
         let released = self.standing.release(held, self.backend());
+        let released =
+            released.and_then(|()| self.joined().begin(self.backend()).map_err(|e| (e, false)));
         self.note(released.map_err(|(error, is_sync)| {
             // What is through is as after a crash at this point; nothing may follow it.
             self.sealed.store(true, Ordering::SeqCst);
@@ -202,6 +210,40 @@ impl Condition {
 
     fn reserve(&self) -> MutexGuard<'_, Reserve> {
         self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn joined(&self) -> MutexGuard<'_, Joined> {
+        self.joined.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the disk take all that was written.
+    fn sync(&self, joined: &mut Joined) -> io::Result<()> {
+        let _writing = self.standing.writing()?;
+        self.note(self.backend.sync()).inspect_err(|_| {
+            // The kernel may drop the pages that it could not write and report the next sync as a
+            // success: nothing may be believed of this file until it is opened anew.
+            self.sync_failed.store(true, Ordering::SeqCst);
+            // Nobody goes on from a state that may not be there.
+            if let Some(before) = joined.failed() {
+                let _ = self.standing.write(self.backend(), 0, &before);
+            }
+        })?;
+        if let Some(header) = joined.synced()
+            && let Err(error) = self.backend.write(0, &header)
+        {
+            // Without it, whoever opens the file next looks at some pages more.
+            tracing::debug!(%error, "that a commit is on the disk could not be noted");
+        }
+        self.standing.synced();
+        Ok(())
+    }
+
+    /// What was asked for and has waited until now is done.
+    fn sync_if_waiting(&self, joined: &mut Joined) -> io::Result<()> {
+        if joined.is_waiting() {
+            self.sync(joined)?;
+        }
+        Ok(())
     }
 
     fn overlay(&self) -> RwLockReadGuard<'_, Option<Overlay>> {
@@ -283,6 +325,7 @@ impl StorageBackend for Adapter {
             return Ok(());
         }
         condition.refuse_after_failed_sync()?;
+        condition.sync_if_waiting(&mut condition.joined())?;
         condition.note(condition.reserve().before_set_len(condition.backend(), len))?;
         let _writing = condition.standing.writing()?;
         condition.note(condition.backend.set_len(len))?;
@@ -298,14 +341,11 @@ impl StorageBackend for Adapter {
             return Ok(());
         }
         condition.refuse_after_failed_sync()?;
-        let _writing = condition.standing.writing()?;
-        condition.note(condition.backend.sync()).inspect_err(|_| {
-            // The kernel may drop the pages that it could not write and report the next sync as a
-            // success: nothing may be believed of this file until it is opened anew.
-            condition.sync_failed.store(true, Ordering::SeqCst);
-        })?;
-        condition.standing.synced();
-        Ok(())
+        let mut joined = condition.joined();
+        if joined.waits() {
+            return Ok(());
+        }
+        condition.sync(&mut joined)
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -315,12 +355,31 @@ impl StorageBackend for Adapter {
             return overlay.write(condition.backend(), offset, data);
         }
         condition.refuse_after_failed_sync()?;
+        let mut joined = condition.joined();
+        let noted = joined.noted(offset, data);
+        if noted.is_none() {
+            condition.sync_if_waiting(&mut joined)?;
+        }
         let _writing = condition.standing.writing()?;
-        let mut reserve = condition.reserve();
-        condition.note(reserve.before_write(condition.backend(), offset, data.len()))?;
-        drop(reserve);
-        let written = condition.standing.write(condition.backend(), offset, data);
-        condition.note(written)
+        let backend = condition.backend();
+        let reserved = condition
+            .reserve()
+            .before_write(backend, offset, data.len());
+        condition.note(reserved)?;
+        let written = match &noted {
+            Some(noted) => {
+                let listed = if noted.list.is_empty() {
+                    Ok(())
+                } else {
+                    backend.write(noted.list_at, &noted.list)
+                };
+                listed.and_then(|()| condition.standing.write(backend, 0, &noted.sector))
+            }
+            None => condition.standing.write(backend, offset, data),
+        };
+        condition.note(written)?;
+        joined.wrote(offset, data, noted.is_some());
+        Ok(())
     }
 
     fn close(&self) -> io::Result<()> {

@@ -236,8 +236,8 @@ impl Handle {
                 begun.map_err(|e| context.transaction("beginning to write", e))?;
             let durable = durability == Durability::Durable;
             if durable {
-                // Costs a second sync, and makes reopening after a crash independent of the size
-                // of the file and keeps damage local.
+                // Makes reopening after a crash independent of the size of the file, and keeps
+                // damage local. The second sync that it asks for may be spared: see `joined`.
                 transaction.set_quick_repair(true);
             } else {
                 transaction

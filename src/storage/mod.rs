@@ -14,6 +14,7 @@ mod file;
 mod guard;
 mod handle;
 mod header;
+mod joined;
 mod ledger;
 mod load;
 mod locks;

@@ -7,7 +7,8 @@
 //!
 //! Layout: `design.md` of redb 4.4.0 (file format 3). Numbers are little-endian.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use twox_hash::XxHash3_128;
@@ -27,6 +28,9 @@ const BRANCH: u8 = 2;
 /// Deeper trees, and longer pages, are not written for a file that fits on a disk.
 const MOST_DEPTH: usize = 24;
 const MOST_ORDER: u64 = 12;
+/// Nor are longer regions, or regions of longer pages.
+const MOST_PAGE_SIZE: u64 = 1 << 16;
+const MOST_REGION_PAGES: u64 = 1 << 20;
 
 /// Why the trees are not as they should be.
 #[derive(Debug)]
@@ -78,6 +82,9 @@ pub(super) struct Trees<'a> {
     /// So many pages are still to be looked at: a file has each once, and one in which pages lead
     /// to each other over and over would keep us for ever.
     left: Cell<u64>,
+    /// The only places that are looked at, if not all are, and the pages there.
+    only: Option<BTreeSet<u64>>,
+    seen: RefCell<BTreeMap<u64, Vec<u8>>>,
 }
 
 impl<'a> Trees<'a> {
@@ -93,8 +100,13 @@ impl<'a> Trees<'a> {
             return Err(Fault::Damaged("the header's commit slot does not match"));
         }
         let page_size = word(PAGE_SIZE).ok_or(DAMAGED)?;
-        let region_header = word(REGION_HEADER_PAGES).ok_or(DAMAGED)? * page_size;
-        let region_pages = word(REGION_PAGES).ok_or(DAMAGED)? * page_size;
+        let [header_pages, pages] = [REGION_HEADER_PAGES, REGION_PAGES].map(word);
+        let (header_pages, pages) = header_pages.zip(pages).ok_or(DAMAGED)?;
+        if page_size > MOST_PAGE_SIZE || header_pages.max(pages) > MOST_REGION_PAGES {
+            return Err(Fault::Damaged("the header's lengths are out of range"));
+        }
+        let region_header = header_pages * page_size;
+        let region_pages = pages * page_size;
         Ok(Self {
             read,
             len,
@@ -103,6 +115,8 @@ impl<'a> Trees<'a> {
             region_len: region_header + region_pages,
             slot: slot.to_vec(),
             left: Cell::new(len.checked_div(page_size).unwrap_or(0)),
+            only: None,
+            seen: RefCell::default(),
         })
     }
 
@@ -114,6 +128,28 @@ impl<'a> Trees<'a> {
                 self.walk(root, widths, 0, &mut |_| Ok(()))
             }),
         }
+    }
+
+    /// Checks the pages at these places, as far as pages at these places lead to them, and gives
+    /// them, if they have no more bytes than that: of the last state, if these are the places that
+    /// were written since the one before. What was there before leads to none of them.
+    pub(super) fn written(
+        mut self,
+        places: BTreeSet<u64>,
+        most_bytes: usize,
+    ) -> Checked<BTreeMap<u64, Vec<u8>>> {
+        self.only = Some(places);
+        self.left.set(
+            self.left
+                .get()
+                .min(most_bytes as u64 / self.page_size.max(1)),
+        );
+        for root in [DATA_ROOT, SYSTEM_ROOT] {
+            self.each_table(root, &mut |root, widths| {
+                self.walk(root, widths, 0, &mut |_| Ok(()))
+            })?;
+        }
+        Ok(self.seen.into_inner())
     }
 
     /// Walks the tree of names at this place of the slot, and shows the root of every table in it.
@@ -146,27 +182,35 @@ impl<'a> Trees<'a> {
         if depth > MOST_DEPTH {
             return Err(DAMAGED);
         }
-        let page = self.page(link.page)?;
+        let (at, len) = self.place(link.page)?;
+        if self.only.as_ref().is_some_and(|only| !only.contains(&at)) {
+            return Ok(());
+        }
+        let page = self.page(at, len)?;
         match page.first() {
             Some(&LEAF) => {
                 let leaf = Leaf::of(&page, widths).ok_or(DAMAGED)?;
                 matches(&page, leaf.end, link)?;
-                (0..leaf.pairs).try_for_each(|pair| visit(leaf.value(pair).ok_or(DAMAGED)?))
+                (0..leaf.pairs).try_for_each(|pair| visit(leaf.value(pair).ok_or(DAMAGED)?))?;
             }
             Some(&BRANCH) => {
                 let (children, end) = branch(&page, widths.0).ok_or(DAMAGED)?;
                 matches(&page, end, link)?;
                 children
                     .into_iter()
-                    .try_for_each(|child| self.walk(child, widths, depth + 1, visit))
+                    .try_for_each(|child| self.walk(child, widths, depth + 1, visit))?;
             }
-            _ => Err(DAMAGED),
+            _ => return Err(DAMAGED),
         }
+        if self.only.is_some() {
+            self.seen.borrow_mut().insert(at, page);
+        }
+        Ok(())
     }
 
-    /// A page's bytes. Its number is an index, a region and an order: the page is two to that
-    /// power times as long as the smallest.
-    fn page(&self, number: u64) -> Checked<Vec<u8>> {
+    /// Where a page lies, and its length. Its number is an index, a region and an order: the page
+    /// is two to that power times as long as the smallest.
+    fn place(&self, number: u64) -> Checked<(u64, u64)> {
         let order = number >> 59;
         if order > MOST_ORDER {
             return Err(DAMAGED);
@@ -178,7 +222,13 @@ impl<'a> Trees<'a> {
         if at.checked_add(len).is_none_or(|end| end > self.len) {
             return Err(DAMAGED);
         }
-        let left = self.left.get().checked_sub(1);
+        Ok((at, len))
+    }
+
+    /// A page's bytes.
+    fn page(&self, at: u64, len: u64) -> Checked<Vec<u8>> {
+        let pages = len.checked_div(self.page_size).unwrap_or(1);
+        let left = self.left.get().checked_sub(pages);
         self.left
             .set(left.ok_or(Fault::Damaged("its pages lead to each other"))?);
         let mut page = vec![0; usize::try_from(len).map_err(|_| DAMAGED)?];

@@ -59,9 +59,9 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Makes the disk one that skipped a sync and said that it did it: the last but `back` before
-    /// an operation returned. None if the operation needed no such sync.
-    pub(crate) fn skip_sync(&mut self, op: usize, back: usize) -> Option<()> {
+    /// Makes the disk one that skipped a sync and said that it did it: the last before an operation
+    /// returned, by which its commit is on the disk. None if the operation needed none.
+    pub(crate) fn skip_last_sync(&mut self, op: usize) -> Option<()> {
         let place = |number: usize| {
             let mut steps = self.log.iter();
             steps.position(|step| matches!(step, Step::Ack(its) if *its == number))
@@ -69,7 +69,7 @@ impl Run {
         let begun = if op == 1 { 0 } else { place(op - 1)? };
         let end = place(op)?;
         let is_sync = |at: &usize| matches!(self.log[*at], Step::Sync);
-        let at = (begun..end).rev().filter(is_sync).nth(back)?;
+        let at = (begun..end).rev().find(is_sync)?;
         self.log.remove(at);
         Some(())
     }

@@ -1,5 +1,7 @@
 //! What goes in comes out.
 
+mod cost;
+
 use std::cell::Cell;
 use std::io::{self, Read};
 use std::sync::Arc;

@@ -12,6 +12,9 @@ use ckptdb::{Backend, Medium};
 pub(crate) struct Counters {
     pub(crate) reads: AtomicU64,
     pub(crate) read_bytes: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) syncs: AtomicU64,
 }
 
 impl Counters {
@@ -21,6 +24,18 @@ impl Counters {
 
     pub(crate) fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::SeqCst)
     }
 }
 
@@ -75,12 +90,18 @@ impl Backend for CountingBackend {
         self.inner.read(offset, out)
     }
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.counters.writes.fetch_add(1, Ordering::SeqCst);
+        let bytes = data.len() as u64;
+        self.counters
+            .written_bytes
+            .fetch_add(bytes, Ordering::SeqCst);
         self.inner.write(offset, data)
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.inner.set_len(len)
     }
     fn sync(&self) -> io::Result<()> {
+        self.counters.syncs.fetch_add(1, Ordering::SeqCst);
         self.inner.sync()
     }
     fn try_lock(&self) -> io::Result<bool> {

@@ -5,5 +5,7 @@ mod media;
 mod program;
 
 pub(crate) use data::{noise, rounded, vector, walk};
-pub(crate) use media::{CountingMedium, DamagedMedium, LimitedMedium, Limits, UnreadableMedium};
+pub(crate) use media::{
+    Counters, CountingMedium, DamagedMedium, LimitedMedium, Limits, UnreadableMedium,
+};
 pub(crate) use program::ckptdb;

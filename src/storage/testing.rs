@@ -94,6 +94,8 @@ pub(crate) struct Orders {
     pub(crate) reads: Option<io::ErrorKind>,
     pub(crate) writes: Option<io::ErrorKind>,
     pub(crate) syncs: Option<io::ErrorKind>,
+    /// Writes fail like this once something has been synced.
+    pub(crate) writes_after_a_sync: Option<io::ErrorKind>,
     /// What is longer than this, or reserved beyond, finds the disk full.
     pub(crate) capacity: Option<u64>,
     /// Writes and syncs as they came: a place and a length, or none.
@@ -180,6 +182,7 @@ impl Backend for FaultyBackend {
         let mut orders = self.orders.lock().unwrap();
         obey(orders.syncs)?;
         orders.asked.push(None);
+        orders.writes = orders.writes_after_a_sync.take().or(orders.writes);
         self.memory.sync()
     }
 

@@ -291,6 +291,24 @@ fn what_failed_to_be_synced_is_not_led_to() {
 }
 
 #[test]
+fn that_a_sync_has_returned_need_not_be_written_down() {
+    let faulty = Faulty::new(Vec::new());
+    let engine = engine_in(Arc::new(faulty.clone()), |_| Ok(()));
+    put(&engine, 1, 3000);
+    put(&engine, 2, 3000);
+    faulty.order().writes_after_a_sync = Some(io::ErrorKind::Other);
+    put(&engine, 3, 3000);
+    faulty.order().writes = None;
+    assert!(faulty.order().writes_after_a_sync.is_none());
+    let left = faulty.memory.to_vec();
+    assert_eq!(left[FLAGS] & 4, 0);
+    assert_eq!(seen(left), Some([true; 3]));
+    // The handle goes on, and the next says so of both.
+    put(&engine, 4, 3000);
+    assert_eq!(faulty.memory.to_vec()[FLAGS] & 4, 4);
+}
+
+#[test]
 fn a_note_is_what_was_noted() {
     let note = Note {
         is_second: true,

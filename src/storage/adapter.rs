@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use redb::{BackendError, StorageBackend};
 
 use super::backend::Backend;
-use super::joined::{self, Joined};
+use super::joined::{self, Joined, Noted};
 use super::overlay::Overlay;
 use super::room::{Reserve, Room};
 use super::share::Share;
@@ -45,7 +45,7 @@ impl Condition {
         share: Arc<Share>,
     ) -> io::Result<Self> {
         let mut overlay = Overlay::new(backend.as_ref())?;
-        // Before that is read on: if the state is another one then, what is read of it counts not.
+        // Before more is read: what is read of a state that is not the last by then does not count.
         let standing = Standing::new(backend.as_ref(), overlay.len(), share)?;
         joined::settle(&mut overlay, backend.as_ref())?;
         Ok(Self {
@@ -223,7 +223,8 @@ impl Condition {
             // The kernel may drop the pages that it could not write and report the next sync as a
             // success: nothing may be believed of this file until it is opened anew.
             self.sync_failed.store(true, Ordering::SeqCst);
-            // Nobody goes on from a state that may not be there.
+            // Nobody goes on from a state that may not be there. If this fails too, whoever opens
+            // the file looks whether it is.
             if let Some(before) = joined.failed() {
                 let _ = self.standing.write(self.backend(), 0, &before);
             }
@@ -236,6 +237,14 @@ impl Condition {
         }
         self.standing.synced();
         Ok(())
+    }
+
+    /// Writes a header with a note, and before it the list that the note is about.
+    fn write_noted(&self, noted: &Noted) -> io::Result<()> {
+        if !noted.list.is_empty() {
+            self.backend.write(noted.list_at, &noted.list)?;
+        }
+        self.standing.write(self.backend(), 0, &noted.sector)
     }
 
     /// What was asked for and has waited until now is done.
@@ -367,14 +376,7 @@ impl StorageBackend for Adapter {
             .before_write(backend, offset, data.len());
         condition.note(reserved)?;
         let written = match &noted {
-            Some(noted) => {
-                let listed = if noted.list.is_empty() {
-                    Ok(())
-                } else {
-                    backend.write(noted.list_at, &noted.list)
-                };
-                listed.and_then(|()| condition.standing.write(backend, 0, &noted.sector))
-            }
+            Some(noted) => condition.write_noted(noted),
             None => condition.standing.write(backend, offset, data),
         };
         condition.note(written)?;

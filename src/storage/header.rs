@@ -8,7 +8,8 @@ use super::backend::Backend;
 
 /// The header, with both commit slots, at the beginning of the file (`design.md` of redb 4.4.0).
 pub(super) const HEADER_BYTES: usize = 320;
-/// What a disk writes whole or not at all, the header in it.
+/// The header is in the first of these, which most disks write whole or not at all. One that does
+/// not costs a look at the whole file.
 pub(super) const SECTOR_BYTES: usize = 512;
 const GOD_BYTE: usize = 9;
 /// Its bits: which slot is the valid one, and whether that was written after its pages were synced.
@@ -59,7 +60,7 @@ impl Root {
     }
 
     /// Whether the slot is what that says.
-    fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self) -> bool {
         let covered = self.slot.get(..SLOT_BYTES - SLOT_CHECKSUM_BYTES);
         covered.is_some_and(|covered| {
             XxHash3_128::oneshot(covered) == u128::from_le_bytes(self.checksum())
@@ -82,11 +83,7 @@ impl Root {
     /// synced; none if its slot is damaged.
     pub(super) fn before(header: &[u8; HEADER_BYTES]) -> Option<[u8; HEADER_BYTES]> {
         Self::other(header).filter(Self::is_sound)?;
-        let mut before = *header;
-        if let Some(flags) = before.get_mut(GOD_BYTE) {
-            *flags = (*flags ^ IS_SECOND) | TWO_PHASE;
-        }
-        Some(before)
+        Some(flagged(header, |flags| (flags ^ IS_SECOND) | TWO_PHASE))
     }
 
     /// A number that no other state has: from the checksum at the slot's end.
@@ -116,18 +113,18 @@ pub(super) fn is_two_phase(header: &[u8; HEADER_BYTES]) -> bool {
 
 /// The header that says so.
 pub(super) fn with_two_phase(header: &[u8; HEADER_BYTES]) -> [u8; HEADER_BYTES] {
-    let mut with = *header;
-    if let Some(flags) = with.get_mut(GOD_BYTE) {
-        *flags |= TWO_PHASE;
-    }
-    with
+    flagged(header, |flags| flags | TWO_PHASE)
 }
 
 /// The header that does not.
 pub(super) fn without_two_phase(header: &[u8; HEADER_BYTES]) -> [u8; HEADER_BYTES] {
-    let mut without = *header;
-    if let Some(flags) = without.get_mut(GOD_BYTE) {
-        *flags &= !TWO_PHASE;
+    flagged(header, |flags| flags & !TWO_PHASE)
+}
+
+fn flagged(header: &[u8; HEADER_BYTES], change: impl Fn(u8) -> u8) -> [u8; HEADER_BYTES] {
+    let mut flagged = *header;
+    if let Some(flags) = flagged.get_mut(GOD_BYTE) {
+        *flags = change(*flags);
     }
-    without
+    flagged
 }

@@ -26,6 +26,8 @@ use super::trees::{Fault, Trees};
 
 const MAGIC: &[u8; 4] = b"CKJ1";
 const NOTE_BYTES: usize = 56;
+/// The header's page is the engine's smallest.
+const HEADER_PAGE_BYTES: u64 = 4096;
 /// Two lists of places, used in turn: the one of the last state stays until the next is the last.
 /// They share no sector.
 const LIST_BYTES: usize = 3 * SECTOR_BYTES;
@@ -228,7 +230,7 @@ impl Note {
 /// which looks at the whole file.
 pub(super) fn settle(held: &mut Overlay, backend: &dyn Backend) -> io::Result<()> {
     let mut sector = [0; SECTOR_BYTES];
-    if backend.len()? < 4096 || backend.read(0, &mut sector).is_err() {
+    if held.len() < HEADER_PAGE_BYTES || backend.read(0, &mut sector).is_err() {
         // The engine says what is wrong with it.
         return Ok(());
     }

@@ -1,9 +1,10 @@
 //! The trees that the engine's header leads to, checked against the checksums that lead to them.
 //!
-//! redb 4 checks them only after a crash without quick repair. Two things can't wait for that: the
-//! page that names all tables, since a stale one in its place is an earlier state of the store with
-//! nothing to contradict it; and, before the first write, the engine's own tables, since it may
-//! panic in them while it unwinds, which ends the process.
+//! redb 4 checks them only after a crash without quick repair. Three things can't wait for that:
+//! the page that names all tables, since a stale one in its place is an earlier state of the store
+//! with nothing to contradict it; before the first write, the engine's own tables, since it may
+//! panic in them while it unwinds, which ends the process; and what a commit has written whose sync
+//! may not have returned.
 //!
 //! Layout: `design.md` of redb 4.4.0 (file format 3). Numbers are little-endian.
 
@@ -13,12 +14,11 @@ use std::io;
 
 use twox_hash::XxHash3_128;
 
-use super::header::{HEADER_BYTES, Root, SLOT_BYTES};
+use super::header::{HEADER_BYTES, Root};
 
 const PAGE_SIZE: usize = 12;
 const REGION_HEADER_PAGES: usize = 16;
 const REGION_PAGES: usize = 20;
-const SLOT_CHECKSUM: usize = SLOT_BYTES - 16;
 /// Where a slot says whether a tree has a root, and what that is.
 const DATA_ROOT: (usize, usize) = (1, 8);
 const SYSTEM_ROOT: (usize, usize) = (2, 40);
@@ -94,9 +94,7 @@ impl<'a> Trees<'a> {
         read(0, &mut header)?;
         let word = |at| number(&header, at, 4);
         let root = Root::of(&header).ok_or(DAMAGED)?;
-        let slot = root.slot();
-        let sum = slot.get(..SLOT_CHECKSUM).ok_or(DAMAGED)?;
-        if XxHash3_128::oneshot(sum) != wide(slot, SLOT_CHECKSUM).ok_or(DAMAGED)? {
+        if !root.is_sound() {
             return Err(Fault::Damaged("the header's commit slot does not match"));
         }
         let page_size = word(PAGE_SIZE).ok_or(DAMAGED)?;
@@ -113,7 +111,7 @@ impl<'a> Trees<'a> {
             page_size,
             region_header,
             region_len: region_header + region_pages,
-            slot: slot.to_vec(),
+            slot: root.slot().to_vec(),
             left: Cell::new(len.checked_div(page_size).unwrap_or(0)),
             only: None,
             seen: RefCell::default(),
@@ -355,10 +353,11 @@ fn branch(page: &[u8], key: Option<usize>) -> Option<(Vec<Link>, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::SLOTS;
+    use super::super::header::{SLOT_BYTES, SLOTS};
     use super::*;
 
     const LEAST_PAGE: usize = 4096;
+    const SLOT_CHECKSUM: usize = SLOT_BYTES - 16;
 
     fn sum(page: &[u8]) -> [u8; 16] {
         XxHash3_128::oneshot(page).to_le_bytes()

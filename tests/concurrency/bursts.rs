@@ -162,7 +162,7 @@ fn saves_of_a_burst_share_syncs_and_each_that_is_acknowledged_survives() {
     let syncs = disk.syncs.load(Ordering::SeqCst) - before;
     println!("{} saves, {syncs} syncs", THREADS * SAVES);
     assert_eq!(failures, 0);
-    // Each by itself takes two.
+    // Each by itself takes one.
     assert!(syncs < THREADS * SAVES, "{syncs} syncs");
     assert_all_there(&disk.after_power_failure(), &acknowledged);
 }

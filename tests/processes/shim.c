@@ -24,6 +24,8 @@ enum { MASK, AT, ACTION, VALUE, STICKY, CALLS, FIRED, FIRST, QUOTA, COUNTS };
 enum { KINDS = 15, UNSYNCED, WORDS };
 enum { WRITE = 1, SYNC = 2, SIZE = 4, NAME = 8, CREATE = 16, RESERVE = 32 };
 enum { COUNT, FAIL, SHORT, INTERRUPT, SLEEP, FILL };
+/* Bytes of a header, and of one with a note behind it (docs/format.md). */
+enum { HEADER = 320, SECTOR = 512 };
 
 static volatile uint64_t *word;
 static const char *folder;
@@ -173,11 +175,11 @@ ssize_t pwrite64(int fd, const void *from, size_t bytes, off64_t at)
 {
     /* That a sync has returned is written down for whoever opens the file next. It may be true without
      * that, and nobody waits for it: neither a fault nor what a sync should follow. */
-    if (at == 0 && bytes == 320 && noted == 2 && is_watched(fd)) {
+    if (at == 0 && bytes == HEADER && noted == 2 && is_watched(fd)) {
         noted = 0;
         return syscall(SYS_pwrite64, fd, from, bytes, at);
     }
-    if (at == 0 && bytes == 512 && is_watched(fd))
+    if (at == 0 && bytes == SECTOR && is_watched(fd))
         noted = 1;
     ssize_t count = allowed(fd, bytes, at);
     return count < 0 ? -1 : syscall(SYS_pwrite64, fd, from, (size_t)count, at);

@@ -41,10 +41,10 @@ fn a_small_save_takes_one_sync_and_hardly_more_writes_in_a_large_store() {
     let few = small_saves(&job, &counters, 0..300);
     let many = small_saves(&job, &counters, 300..3_000);
     // Some make the file longer.
-    for (syncs, name) in [(&few[50..], "few"), (&many[2_400..], "many")] {
-        let with_one = syncs.iter().filter(|(syncs, _)| *syncs == 1).count();
-        assert!(with_one * 20 >= syncs.len() * 19, "{name}: {with_one}");
-        assert!(syncs.iter().all(|(syncs, _)| (1..=3).contains(syncs)));
+    for (saves, name) in [(&few[50..], "few"), (&many[2_400..], "many")] {
+        let with_one = saves.iter().filter(|(syncs, _)| *syncs == 1).count();
+        assert!(with_one * 20 >= saves.len() * 19, "{name}: {with_one}");
+        assert!(saves.iter().all(|(syncs, _)| (1..=3).contains(syncs)));
     }
     let (few, many) = (median_writes(&few[50..]), median_writes(&many[2_400..]));
     println!("writes of a small save: {few} among some hundred, {many} among thousands");
@@ -76,9 +76,9 @@ fn a_save_writes_its_bytes_once_and_a_load_reads_them_once() {
         // The same once more is no chunk's bytes.
         let (written, read) = save(2);
         assert!(written + read <= 512 << 10, "{mib} MiB: {written}, {read}");
-        let path = store.resolve("model@latest").unwrap();
+        let latest = store.resolve("model@latest").unwrap();
         let before = counters.read_bytes();
-        assert!(path.read("w").unwrap() == state);
+        assert!(latest.read("w").unwrap() == state);
         let read = counters.read_bytes() - before;
         assert!(read <= most, "{mib} MiB: {read}");
     }

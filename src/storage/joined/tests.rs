@@ -46,14 +46,19 @@ fn seen(bytes: Vec<u8>) -> Option<[bool; 3]> {
     Some(seen)
 }
 
+/// A store after two commits, so that the next takes one sync.
+fn after_two() -> (Faulty, Engine) {
+    let faulty = Faulty::new(Vec::new());
+    let engine = engine_in(Arc::new(faulty.clone()), |_| Ok(()));
+    put(&engine, 1, 3000);
+    put(&engine, 2, 3000);
+    (faulty, engine)
+}
+
 /// The bytes before and after the last of three commits, with its header as it is until the
 /// sync has returned, and where it has written.
 fn committed(len: usize) -> (Vec<u8>, Vec<u8>, Vec<(u64, usize)>) {
-    let faulty = Faulty::new(Vec::new());
-    let engine = engine_in(Arc::new(faulty.clone()), |_| Ok(()));
-    for key in 1..=2 {
-        put(&engine, key, 3000);
-    }
+    let (faulty, engine) = after_two();
     let before = faulty.memory.to_vec();
     faulty.order().asked.clear();
     put(&engine, 3, len);
@@ -166,13 +171,18 @@ fn header(slots: [u8; 2]) -> [u8; HEADER_BYTES] {
     header
 }
 
-#[test]
-fn what_was_written_since_the_last_state_is_listed_whatever_was_synced_in_between() {
-    let mut joined = Joined {
+/// What is known when the state in the first slot has been synced.
+fn synced() -> Joined {
+    Joined {
         header: Some(header([5, 4])),
         pages: Some(BTreeMap::new()),
         ..Joined::default()
-    };
+    }
+}
+
+#[test]
+fn what_was_written_since_the_last_state_is_listed_whatever_was_synced_in_between() {
+    let mut joined = synced();
     joined.wrote(4096, &[1; 4096], false);
     // As when the file grows.
     assert!(!joined.waits());
@@ -208,11 +218,7 @@ fn a_sync_waits_for_a_header_only_if_the_list_takes_what_was_written() {
         (4, MOST_BYTES / 4, true),
         (5, MOST_BYTES / 4, false),
     ] {
-        let mut joined = Joined {
-            header: Some(header([5, 4])),
-            pages: Some(BTreeMap::new()),
-            ..Joined::default()
-        };
+        let mut joined = synced();
         for page in 1..=pages {
             joined.wrote((page * len) as u64, &vec![1; len], false);
         }
@@ -221,8 +227,8 @@ fn a_sync_waits_for_a_header_only_if_the_list_takes_what_was_written() {
     }
     // Where it is not known what was written before, and for a header that leads nowhere else.
     let mut unknown = Joined {
-        header: Some(header([5, 4])),
-        ..Joined::default()
+        pages: None,
+        ..synced()
     };
     unknown.wrote(0, &header([5, 6]), false);
     assert!(!unknown.waits());
@@ -277,10 +283,7 @@ fn damage_elsewhere_takes_no_commit_back_and_is_not_looked_for() {
 
 #[test]
 fn what_failed_to_be_synced_is_not_led_to() {
-    let faulty = Faulty::new(Vec::new());
-    let engine = engine_in(Arc::new(faulty.clone()), |_| Ok(()));
-    put(&engine, 1, 3000);
-    put(&engine, 2, 3000);
+    let (faulty, engine) = after_two();
     faulty.order().syncs = Some(io::ErrorKind::Other);
     let failed = engine.write(Durability::Durable, Room::Ordinary, |rows| {
         rows.put_record(TableCode::Telemetry, 3, &[7; 3000])
@@ -292,10 +295,7 @@ fn what_failed_to_be_synced_is_not_led_to() {
 
 #[test]
 fn that_a_sync_has_returned_need_not_be_written_down() {
-    let faulty = Faulty::new(Vec::new());
-    let engine = engine_in(Arc::new(faulty.clone()), |_| Ok(()));
-    put(&engine, 1, 3000);
-    put(&engine, 2, 3000);
+    let (faulty, engine) = after_two();
     faulty.order().writes_after_a_sync = Some(io::ErrorKind::Other);
     put(&engine, 3, 3000);
     faulty.order().writes = None;

@@ -1,8 +1,8 @@
-//! Measurements of space, scale and memory, each beside its reference in the same run.
+//! Measurements of space and memory, each beside its reference in the same run.
 //!
-//! `cargo bench --bench measure -- space [GIB]`, `-- scale [CHECKPOINTS]`, `-- large [GIB]`,
-//! `-- tiny`, `-- plan [CHECKPOINTS]`, `-- reopen [GIB]`. Files go to `CKPTDB_BENCH_DIR`, or the
-//! system's temporary folder, and are removed.
+//! `cargo bench --bench measure -- space [GIB]`, `-- large [GIB]`, `-- tiny`,
+//! `-- plan [CHECKPOINTS]`, `-- reopen [GIB]`. Files go to `CKPTDB_BENCH_DIR`, or the system's
+//! temporary folder, and are removed.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
@@ -13,14 +13,11 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ckptdb::policy::{Candidate, Keep, Retention, Situation};
 use ckptdb::{
-    Backend, CheckpointId, DType, Direction, Event, FileMedium, Filter, Medium, Options, Store,
-    TensorSlice, Timestamp, VerifyDepth,
+    CheckpointId, DType, Direction, Event, Filter, Store, TensorSlice, Timestamp, VerifyDepth,
 };
 
 fn main() {
@@ -35,14 +32,13 @@ fn main() {
     };
     match arguments.first().map(String::as_str) {
         Some("space") => space(number(2)),
-        Some("scale") => scale(number(100_000)),
         Some("large") => large(number(3)),
         Some("tiny") => tiny(),
         Some("plan") => plan(number(100_000)),
         Some("reopen") => reopen(number(1)),
         Some("save-until-killed") => save_until_killed(Path::new(&arguments[1])),
         // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
-        _ => println!("choose one of: space, scale, large, tiny, plan, reopen"),
+        _ => println!("choose one of: space, large, tiny, plan, reopen"),
     }
 }
 
@@ -208,132 +204,6 @@ fn space(gib: u64) {
 #[expect(clippy::cast_precision_loss, reason = "for people")]
 fn percent(found: u64, reference: u64) -> f64 {
     100.0 * (found as f64 / reference as f64 - 1.0)
-}
-
-/// A medium that counts reads.
-#[derive(Debug)]
-struct Counting(FileMedium, Arc<AtomicU64>);
-
-#[derive(Debug)]
-struct CountingBackend(Box<dyn Backend>, Arc<AtomicU64>);
-
-impl Medium for Counting {
-    fn open(&self) -> std::io::Result<Box<dyn Backend>> {
-        Ok(Box::new(CountingBackend(
-            self.0.open()?,
-            Arc::clone(&self.1),
-        )))
-    }
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Backend for CountingBackend {
-    fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
-    }
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        self.0.read(offset, out)
-    }
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        self.0.write(offset, data)
-    }
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn sync(&self) -> std::io::Result<()> {
-        self.0.sync()
-    }
-    fn try_lock(&self) -> std::io::Result<bool> {
-        self.0.try_lock()
-    }
-    fn unlock(&self) -> std::io::Result<()> {
-        self.0.unlock()
-    }
-    fn allocated(&self) -> std::io::Result<u64> {
-        self.0.allocated()
-    }
-}
-
-/// A store of so many small checkpoints in 50 jobs.
-#[expect(clippy::cast_precision_loss, reason = "synthetic metrics")]
-fn fill(path: &Path, total: u64) {
-    let store = Store::create(path).unwrap();
-    let jobs: Vec<_> = (0..50)
-        .map(|j| store.job(&format!("job/{j}")).unwrap())
-        .collect();
-    for job in &jobs {
-        job.declare_metric("score", Direction::Max).unwrap();
-    }
-    for n in 0..total {
-        let job = &jobs[usize::try_from(n % 50).unwrap()];
-        let score = ((n * 7919) % 10_007) as f64;
-        let save = job.save(n / 50).bytes("state", b"small");
-        save.metric("score", score).commit().unwrap();
-    }
-}
-
-type Query<'a> = (&'a str, &'a dyn Fn(&Store));
-
-/// Queries and opening beside the number of checkpoints: the median of warm runs, and the reads
-/// of the file that the first takes with nothing cached.
-fn scale(checkpoints: u64) {
-    let folder = folder();
-    let newest = Filter {
-        job: Some("job/7".to_owned()),
-        limit: Some(20),
-        ..Filter::default()
-    };
-    let queries: [Query<'_>; 4] = [
-        ("latest", &|store| {
-            store.job("job/7").unwrap().latest().unwrap().unwrap();
-        }),
-        ("best", &|store| {
-            store.job("job/7").unwrap().best("score").unwrap().unwrap();
-        }),
-        ("best 8", &|store| {
-            store.job("job/7").unwrap().ranking("score", 8).unwrap();
-        }),
-        ("list 20", &|store| {
-            assert!(store.list(&newest).unwrap().count() <= 20);
-        }),
-    ];
-    for total in [checkpoints / 100, checkpoints / 10, checkpoints] {
-        let path = folder.path().join(format!("{total}.ckptdb"));
-        fill(&path, total);
-        let reads = Arc::new(AtomicU64::new(0));
-        let open = || {
-            let medium = Counting(FileMedium::new(&path), Arc::clone(&reads));
-            Store::open_in(Arc::new(medium), Options::default()).unwrap()
-        };
-        let opened = median(&mut || drop(open()));
-        print!("{total:8} checkpoints: open {opened:.1?}");
-        for (name, query) in queries {
-            let store = open();
-            let before = reads.load(Ordering::Relaxed);
-            query(&store);
-            let cold = reads.load(Ordering::Relaxed) - before;
-            print!(
-                "; {name} {:.1?}, {cold} reads",
-                median(&mut || query(&store))
-            );
-        }
-        println!();
-    }
-}
-
-fn median(run: &mut dyn FnMut()) -> std::time::Duration {
-    let mut times: Vec<_> = (0..101)
-        .map(|_| {
-            let begun = Instant::now();
-            run();
-            begun.elapsed()
-        })
-        .collect();
-    times.sort_unstable();
-    times[50]
 }
 
 /// One tensor larger than the memory budget, in and out, beside a plain write and sync.

@@ -4,9 +4,10 @@
 //!
 //! `cargo bench --bench store -- [--mib=2048] [--rounds=5] [--json=FILE] [FOLDER]`. The state is
 //! noise that nothing makes shorter, in tensors of 64 MiB; a folder of nothing but safetensors
-//! files, one a checkpoint, is saved with the default codec. Files go to `CKPTDB_BENCH_DIR`, or the
-//! system's temporary folder, and are removed. What is read cold is so only for who may drop the
-//! system's caches.
+//! files, one a checkpoint, is saved with the default codec. With `--checkpoints=N` it is queries and
+//! pruning that are measured, among so many and a hundredth of them. Files go to `CKPTDB_BENCH_DIR`,
+//! or the system's temporary folder, and are removed. What is read cold is so only for who may drop
+//! the system's caches.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::unwrap_used, reason = "a benchmark stops at the first failure")]
@@ -23,21 +24,25 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ckptdb::{Checkpoint, Compression, DType, Options, Save, Store, Tensor, TensorSlice};
+use ckptdb::{Checkpoint, Compression, DType, Options, Save, Store, TensorSlice};
 use noise::noise;
 
+#[path = "store/beside.rs"]
+mod beside;
+#[path = "store/many.rs"]
+mod many;
 #[path = "support/noise.rs"]
 mod noise;
+#[path = "store/small.rs"]
+mod small;
 
 const TENSOR: usize = 64 << 20;
 /// Entries of the state of which one is loaded.
 const ENTRIES: usize = 1000;
 const ENTRY: usize = 64 << 10;
-/// Saves of a small state, and writes that they are compared with, in a round.
-const SMALL: usize = 200;
 
 /// What is measured, and what it is compared with. Ratios are of times, the reference's over ours.
-const ROWS: [(&str, &str); 16] = [
+const ROWS: [(&str, &str); 21] = [
     ("save, new", "write + fdatasync"),
     ("save, new", "safetensors + fsync"),
     ("save, 5 % changed", "write + fdatasync"),
@@ -48,6 +53,11 @@ const ROWS: [(&str, &str); 16] = [
     ("load, cold", "read, cold"),
     ("load one of 1,000", "read one of 1,000"),
     ("copy for a save beside", "memcpy"),
+    ("copy for a save beside", "memcpy, all cores"),
+    ("session: blocked, lent", "memcpy"),
+    ("session: blocked, lent", "memcpy, all cores"),
+    ("session: blocked, owned", "memcpy"),
+    ("session: to the disk, lent", "write + fdatasync"),
     ("owned buffers for a save beside", "memcpy"),
     ("save of 2 KB", "write of 4 KiB + fdatasync"),
     ("save of 2 KB, 8 at once", "save of 2 KB"),
@@ -58,47 +68,57 @@ const ROWS: [(&str, &str); 16] = [
 
 fn main() {
     let mut mib = None;
-    let (mut rounds, mut json, mut folder) = (5, None, None);
+    let (mut rounds, mut json, mut folder, mut checkpoints) = (5, None, None, None);
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
             Some(("--mib", number)) => mib = Some(number.parse().unwrap()),
             Some(("--rounds", number)) => rounds = number.parse().unwrap(),
+            Some(("--checkpoints", number)) => checkpoints = Some(number.parse().unwrap()),
             Some(("--json", file)) => json = Some(PathBuf::from(file)),
             _ if argument.starts_with("--") => {}
             _ => folder = Some(PathBuf::from(argument)),
         }
     }
-    let Some(mib): Option<usize> = mib else {
-        // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
-        println!("say --mib=N: how many MiB the state shall have");
-        return;
-    };
     let place = match std::env::var_os("CKPTDB_BENCH_DIR") {
         Some(place) => tempfile::tempdir_in(place).unwrap(),
         None => tempfile::tempdir().unwrap(),
     };
+    let table = match (mib, checkpoints) {
+        (_, Some(checkpoints)) => many::measure(place.path(), checkpoints),
+        (Some(mib), None) => states(place.path(), mib, rounds, folder.as_deref()),
+        // `cargo bench` without a choice, and `cargo test --benches`, only see that it builds.
+        (None, None) => {
+            println!("say --mib=N: how many MiB the state shall have; or --checkpoints=N");
+            return;
+        }
+    };
+    if let Some(json) = json {
+        std::fs::write(json, format!("{table:#}\n")).unwrap();
+    }
+}
+
+/// Saves and loads of a state of so many MiB, of small ones, and of a folder's series.
+fn states(place: &Path, mib: usize, rounds: usize, folder: Option<&Path>) -> serde_json::Value {
     let state = noise(1, mib << 20);
-    let series = folder.map_or_else(Vec::new, |folder| files(&folder));
+    let series = folder.map_or_else(Vec::new, files);
     let mut times = Times::default();
     for round in 0..rounds {
         // Each comes first, second and last in turn: what is written before costs the next.
         for turn in 0..3 {
             settle();
             match (round + turn) % 3 {
-                0 => plain(&mut times, place.path(), &state),
-                1 => library(&mut times, place.path(), &state),
-                _ => large(&mut times, place.path(), &state, round),
+                0 => plain(&mut times, place, &state),
+                1 => library(&mut times, place, &state),
+                _ => large(&mut times, place, &state, round),
             }
         }
         kernels(&mut times, &state);
-        small(&mut times, place.path());
-        chosen(&mut times, place.path());
-        trained(&mut times, place.path(), &series);
+        small::measure(&mut times, place);
+        chosen(&mut times, place);
+        trained(&mut times, place, &series);
     }
     times.print(state.len(), rounds);
-    if let Some(json) = json {
-        std::fs::write(json, times.json(state.len(), rounds)).unwrap();
-    }
+    times.json(state.len(), rounds)
 }
 
 fn files(folder: &Path) -> Vec<Vec<u8>> {
@@ -120,6 +140,10 @@ impl Times {
         let seconds = begun.elapsed().as_secs_f64();
         self.0.entry(what).or_default().push(seconds);
         result
+    }
+
+    fn add(&mut self, what: &'static str, time: Duration) {
+        self.0.entry(what).or_default().push(time.as_secs_f64());
     }
 
     fn median(&self, what: &str) -> Option<f64> {
@@ -146,7 +170,7 @@ impl Times {
         }
     }
 
-    fn json(&self, bytes: usize, rounds: usize) -> String {
+    fn json(&self, bytes: usize, rounds: usize) -> serde_json::Value {
         let rows = self.rows().map(|(what, seconds, reference, theirs)| {
             serde_json::json!({
                 "what": what,
@@ -157,13 +181,12 @@ impl Times {
             })
         });
         let rows: Vec<_> = rows.collect();
-        let table = serde_json::json!({
+        serde_json::json!({
             "schema": "ckptdb.bench.store/1",
             "bytes": bytes,
             "rounds": rounds,
             "rows": rows,
-        });
-        format!("{table:#}\n")
+        })
     }
 }
 
@@ -249,6 +272,17 @@ fn library(times: &mut Times, folder: &Path, state: &[u8]) {
 
 fn kernels(times: &mut Times, state: &[u8]) {
     times.take("memcpy", || std::hint::black_box(state.to_vec()));
+    times.take("memcpy, all cores", || {
+        let cores = std::thread::available_parallelism().unwrap().get();
+        let mut copy = vec![0; state.len()];
+        let part = state.len().div_ceil(cores);
+        std::thread::scope(|scope| {
+            for (to, from) in copy.chunks_mut(part).zip(state.chunks(part)) {
+                scope.spawn(|| to.copy_from_slice(from));
+            }
+        });
+        std::hint::black_box(copy)
+    });
     times.take("BLAKE3, all cores", || {
         let cores = std::thread::available_parallelism().unwrap().get();
         std::thread::scope(|scope| {
@@ -288,46 +322,9 @@ fn large(times: &mut Times, folder: &Path, state: &[u8], round: usize) {
     changed[..part].iter_mut().for_each(|byte| *byte ^= 0x55);
     times.take("save, 5 % changed", || save(&store, 3, &changed));
     drop(changed);
-    beside(times, &store, state);
+    beside::measure(times, &store, state);
     store.close();
     std::fs::remove_file(&path).unwrap();
-}
-
-/// What training waits for when it saves beside itself.
-fn beside(times: &mut Times, store: &Store, state: &[u8]) {
-    let copied = times.take("copy for a save beside", || {
-        with_tensors(store, 4, state).into_owned().unwrap()
-    });
-    drop(copied);
-    let owned: Vec<(String, Tensor)> = tensors(state)
-        .into_iter()
-        .map(|(name, _)| {
-            // Nothing of them is copied, so that their length does not matter.
-            let data = Bytes::from(vec![1; 4 << 20]);
-            let shape = vec![1 << 20];
-            let dtype = DType::F32;
-            (name, Tensor { dtype, shape, data })
-        })
-        .collect();
-    let taken = times.take("owned buffers for a save beside", || {
-        let save = store.job("bench").unwrap().save(5);
-        let put = |save: Save<'static>, (name, tensor)| save.tensor_owned(name, tensor);
-        let named = owned
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor.clone()));
-        named.fold(save, put).into_owned().unwrap()
-    });
-    drop(taken);
-    let told = |iteration| {
-        let save = with_tensors(store, iteration, state);
-        let named = tensors(state).into_iter().map(|(name, _)| name);
-        named
-            .fold(save, |save, name| save.generation(&name, 1))
-            .commit()
-            .unwrap()
-    };
-    told(6);
-    times.take("save, unchanged, told so", || told(7));
 }
 
 fn with_tensors<'s>(store: &Store, iteration: u64, state: &'s [u8]) -> Save<'s> {
@@ -340,70 +337,6 @@ fn save(store: &Store, iteration: u64, state: &[u8]) -> Checkpoint {
         .commit()
         .unwrap()
         .checkpoint
-}
-
-/// Small states: each with a commit of its own.
-fn small(times: &mut Times, folder: &Path) {
-    let plain = folder.join("plain");
-    let file = File::create(&plain).unwrap();
-    let write = |times: &mut Times, what, bytes: &[u8]| {
-        for at in 0..SMALL {
-            times.take(what, || {
-                let at = (at * bytes.len()) as u64;
-                std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
-                file.sync_data().unwrap();
-            });
-        }
-    };
-    write(times, "write of 4 KiB + fdatasync", &noise(1, 4 << 10));
-    write(times, "write of 300 KB + fdatasync", &noise(1, 300_000));
-    std::fs::remove_file(&plain).unwrap();
-    let path = folder.join("small.ckptdb");
-    let store = Store::create(&path).unwrap();
-    let saves = |times: &mut Times, what, bytes: usize| {
-        let job = store.job(&format!("of-{bytes}")).unwrap();
-        job.declare_metric("reward", ckptdb::Direction::Max)
-            .unwrap();
-        let mut state = noise(1, bytes);
-        for iteration in 0..SMALL as u64 {
-            state[..8].copy_from_slice(&iteration.to_le_bytes());
-            times.take(what, || {
-                let save = job.save(iteration).bytes("state", &state);
-                save.metric("reward", iteration as f64).commit().unwrap();
-            });
-        }
-    };
-    saves(times, "save of 2 KB", 2000);
-    saves(times, "save of 300 KB", 300_000);
-    at_once(times, &store);
-    store.close();
-    std::fs::remove_file(&path).unwrap();
-}
-
-/// Eight threads that save to one store; the time of each save of all of them together.
-fn at_once(times: &mut Times, store: &Store) {
-    const THREADS: u8 = 8;
-    let begun = Instant::now();
-    std::thread::scope(|scope| {
-        for thread in 0..THREADS {
-            scope.spawn(move || {
-                let job = store.job(&format!("at-once/{thread}")).unwrap();
-                let mut state = noise(1, 2000);
-                for iteration in 0..SMALL as u64 {
-                    state[..8].copy_from_slice(&iteration.to_le_bytes());
-                    state[8] = thread;
-                    let save = job.save(iteration).bytes("state", &state);
-                    save.metric("reward", 1.0).commit().unwrap();
-                }
-            });
-        }
-    });
-    let each = begun.elapsed().as_secs_f64() / (usize::from(THREADS) * SMALL) as f64;
-    times
-        .0
-        .entry("save of 2 KB, 8 at once")
-        .or_default()
-        .push(each);
 }
 
 /// One entry of many.

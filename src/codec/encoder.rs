@@ -175,6 +175,11 @@ impl Encoder {
         }
     }
 
+    /// How much it may cost.
+    pub(crate) const fn effort(&self) -> Compression {
+        self.effort
+    }
+
     /// Gives it a buffer for what it encodes next: fresh pages for each chunk cost more than what
     /// is written to them.
     pub(crate) fn reuse(&mut self, buffer: Vec<u8>) {

@@ -422,18 +422,107 @@ pub(super) fn encoded(
     }
 }
 
-/// Keeps a new chunk's bytes in memory for the next save, in the place of its base's; or these, if
-/// nothing will be written against it.
+/// Keeps a new chunk's bytes in memory, if the next save may be written against them, and those of
+/// its base, if a later one will be.
 pub(super) fn keep(
     recent: &Recent,
     (chunk, raw): (&NewChunk, &[u8]),
     base: Option<Base>,
     chains: Chains,
 ) {
-    let is_base = chunk.codec != Codec::Steps.code() || chains.builds_on(chunk.position);
+    let is_dense = chunk.codec == Codec::Steps.code();
+    let is_base = !is_dense || chains.builds_on(chunk.position);
+    let returns = is_dense && chains.returns_below(chunk.position);
+    let cost = match &base {
+        Some(base) if !chunk.bases.is_empty() => base.depth.saturating_add(1),
+        // It is expected to be of no use for the next one either.
+        Some(_) => 0,
+        None => u8::from(chunk.codec != Codec::Raw.code()),
+    };
     // Its bytes are given back first: what is kept of the chunk takes their place.
-    match base.map(|base| base.id) {
-        Some(base) if !is_base => recent.touch(&base),
-        base => recent.put(chunk.id, raw, base.as_ref()),
+    let base = base.map(|base| base.id);
+    match &base {
+        Some(base) if returns => recent.touch(base),
+        Some(base) if !is_base => recent.drop_followed(base),
+        _ => {}
+    }
+    if is_base {
+        let follows = base.as_ref().filter(|_| !returns);
+        recent.put(chunk.id, raw, follows, cost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(position: u8) -> ChunkId {
+        ChunkId::new([position; 32])
+    }
+
+    fn base_at(position: u8, of: u8) -> Base {
+        Base {
+            id: id(of),
+            raw: Arc::new(vec![of; 10]),
+            position,
+            depth: 1,
+            is_dense_allowed: true,
+            chain: Chain::default(),
+        }
+    }
+
+    fn chunk(position: u8, codec: Codec, bases: Vec<ChunkId>) -> NewChunk {
+        NewChunk {
+            codec: codec.code(),
+            position,
+            bases,
+            ..NewChunk::alone(id(position), &[position; 10])
+        }
+    }
+
+    /// What memory has for the next delta, whatever was kept before.
+    #[test]
+    fn of_a_chain_what_the_next_deltas_are_written_against_is_kept_and_nothing_else() {
+        let store = Store::in_memory().unwrap();
+        let chains = store.chains(Compression::Default, Some(3));
+        let recent = Recent::new(1000);
+        let mut kept = Vec::new();
+        for position in 0..9 {
+            recent.begin();
+            let (new, base) = match position {
+                0 => (chunk(0, Codec::Planes, Vec::new()), None),
+                _ => {
+                    let below = chains.base(position).unwrap();
+                    assert!(recent.get(&id(below)).is_some(), "{position}");
+                    let new = chunk(position, Codec::Steps, vec![id(below)]);
+                    (new, Some(base_at(position, below)))
+                }
+            };
+            keep(&recent, (&new, &[position; 10]), base, chains);
+            let is_kept = |number: &u8| recent.get(&id(*number)).is_some();
+            kept.push((0..9).filter(is_kept).collect::<Vec<_>>());
+        }
+        let expected: [&[u8]; 9] = [&[0], &[0, 1], &[0, 2], &[0], &[4], &[4, 5], &[4], &[7], &[]];
+        assert_eq!(kept, expected);
+    }
+
+    #[test]
+    fn what_its_base_was_of_no_use_for_gives_way_first() {
+        let store = Store::in_memory().unwrap();
+        let chains = store.chains(Compression::Default, Some(3));
+        let recent = Recent::new(20);
+        recent.begin();
+        let alone = chunk(1, Codec::Planes, Vec::new());
+        keep(&recent, (&alone, &[1; 10]), Some(base_at(1, 20)), chains);
+        let noise = chunk(2, Codec::Raw, Vec::new());
+        keep(&recent, (&noise, &[2; 10]), None, chains);
+        let delta = chunk(4, Codec::Steps, vec![id(0)]);
+        keep(&recent, (&delta, &[4; 10]), Some(base_at(4, 0)), chains);
+        let first = chunk(5, Codec::Planes, Vec::new());
+        keep(&recent, (&first, &[5; 10]), None, chains);
+        let last = chunk(6, Codec::Planes, Vec::new());
+        keep(&recent, (&last, &[6; 10]), None, chains);
+        let kept: Vec<u8> = (0..9).filter(|n| recent.get(&id(*n)).is_some()).collect();
+        assert_eq!(kept, [4, 5]);
     }
 }

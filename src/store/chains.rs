@@ -61,6 +61,15 @@ impl Chains {
         self.has(position) && below < self.depth
     }
 
+    /// Whether what a delta at this position is written against has another one after it.
+    pub(super) fn returns_below(self, position: u8) -> bool {
+        let is_below = |tree: &[u8]| {
+            let (before, after) = tree.split_at_checked(usize::from(position) + 1)?;
+            Some(after.contains(before.last()?))
+        };
+        self.tree.and_then(is_below).unwrap_or(false)
+    }
+
     /// Whether anything is written against what is at this position.
     pub(super) fn builds_on(self, position: u8) -> bool {
         self.tree.is_none_or(|tree| tree.contains(&position))
@@ -173,6 +182,23 @@ mod tests {
                 deepest = deepest.max(depths[usize::from(position)]);
             }
             assert_eq!(deepest, depth.min(8));
+        }
+    }
+
+    #[test]
+    fn what_is_below_two_deltas_is_kept_until_the_second() {
+        for depth in 0..=DEEPEST {
+            let chains = Chains::of_depth(depth);
+            for position in 0..20 {
+                let below = chains.base(position);
+                let again = (position + 1..20).any(|after| chains.base(after) == below);
+                let returns = below.is_some() && again;
+                assert_eq!(
+                    chains.returns_below(position),
+                    returns,
+                    "{depth}, {position}"
+                );
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::burst::Burst;
 use super::generations::Generations;
+use super::idle::Idle;
 use super::options::Options;
 use super::recent::Recent;
 use super::sweep::sweep;
@@ -55,6 +56,7 @@ struct Inner {
     /// Whether what a crash may have left has been looked for.
     settled: AtomicBool,
     recent: Recent,
+    idle: Idle,
     generations: Generations,
 }
 
@@ -195,6 +197,7 @@ impl Store {
                 burst: Burst::default(),
                 settled: AtomicBool::new(false),
                 recent,
+                idle: Idle::default(),
                 generations: Generations::default(),
             }),
         }
@@ -279,6 +282,11 @@ impl Store {
     /// Chunks that were saved last.
     pub(super) fn recent(&self) -> &Recent {
         &self.inner.recent
+    }
+
+    /// The encoder of the save before.
+    pub(super) fn idle(&self) -> &Idle {
+        &self.inner.idle
     }
 
     /// What callers said of entries.

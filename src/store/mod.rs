@@ -20,6 +20,7 @@ mod freed;
 mod generations;
 mod handle;
 mod heal;
+mod idle;
 mod index_rows;
 mod ingest;
 mod intake;

@@ -83,7 +83,7 @@ impl Default for Options {
             cache_bytes: 128 << 20,
             ballast_bytes: 1 << 20,
             undo_window: Duration::from_hours(1),
-            recent_bytes: 64 << 20,
+            recent_bytes: 256 << 20,
             compression: Compression::Default,
             chain_depth: 3,
             sharing: Sharing::default(),

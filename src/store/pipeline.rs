@@ -145,7 +145,7 @@ impl<'s> Worker<'s> {
     ) -> Self {
         Self {
             store,
-            encoder: Encoder::new(effort),
+            encoder: store.idle().take(effort),
             chains,
             fresh,
             spare,
@@ -288,6 +288,15 @@ impl<'s> Worker<'s> {
             }),
             None => self.encode(chunk, raw, Texture::of(DType::Bf16), None),
         }
+    }
+}
+
+impl Drop for Worker<'_> {
+    /// Leaves its encoder to the next save.
+    fn drop(&mut self) {
+        let none = Encoder::new(self.encoder.effort());
+        let idle = std::mem::replace(&mut self.encoder, none);
+        self.store.idle().give(idle);
     }
 }
 

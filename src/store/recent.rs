@@ -1,15 +1,15 @@
 //! The raw bytes of chunks that were saved last: what the next save writes its deltas against need
 //! not be read and put together again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError};
 
 use crate::id::ChunkId;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Bytes of chunks, up to a budget. Of a state that is larger, its beginning is kept: chunks of one
-/// save do not displace each other.
+/// Bytes of chunks, up to a budget. Of a state that is larger, what it would cost most to make again
+/// is kept: chunks of the last two saves displace only such as cost less.
 #[derive(Debug)]
 pub(super) struct Recent(Mutex<Kept>);
 
@@ -18,7 +18,20 @@ struct Kept {
     bytes: usize,
     /// The save that runs, or ran last.
     save: u64,
-    chunks: HashMap<ChunkId, (u64, Arc<Vec<u8>>)>,
+    /// Chunks that have been put, in all.
+    puts: u64,
+    chunks: HashMap<ChunkId, (Rank, Arc<Vec<u8>>)>,
+    ranks: BTreeMap<Rank, ChunkId>,
+}
+
+/// What goes first where there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// The last save that had the chunk.
+    save: u64,
+    cost: u8,
+    /// How many were put before: no two are equal.
+    number: u64,
 }
 
 impl Recent {
@@ -28,7 +41,9 @@ impl Recent {
             budget,
             bytes: 0,
             save: 0,
+            puts: 0,
             chunks: HashMap::new(),
+            ranks: BTreeMap::new(),
         }))
     }
 
@@ -47,42 +62,35 @@ impl Recent {
         kept.chunks.get(id).map(|(_, bytes)| Arc::clone(bytes))
     }
 
-    /// Takes note that this save has a chunk too.
+    /// Takes note that this save has a chunk too, or the next will have a use for it.
     pub(super) fn touch(&self, id: &ChunkId) {
-        let mut kept = self.kept();
-        let now = kept.save;
-        if let Some((save, _)) = kept.chunks.get_mut(id) {
-            *save = now;
-        }
+        self.kept().touch(id);
     }
 
-    /// Keeps the bytes of a chunk of this save, in the place of the one that it follows; and if
-    /// that is not enough, of what earlier saves had, the oldest first.
-    pub(super) fn put(&self, id: ChunkId, raw: &[u8], follows: Option<&ChunkId>) {
+    /// Drops the bytes of a chunk that has been followed by another, unless this save has it too.
+    pub(super) fn drop_followed(&self, id: &ChunkId) {
+        self.kept().take_followed(id);
+    }
+
+    /// Keeps the bytes of a chunk of this save, which it costs so many chunks' decoding to make
+    /// again, in the place of the one that it follows; and if that is not enough, of what earlier
+    /// saves had or costs less.
+    pub(super) fn put(&self, id: ChunkId, raw: &[u8], follows: Option<&ChunkId>, cost: u8) {
         let mut kept = self.kept();
-        let save = kept.save;
-        let mut buffer = Vec::new();
-        if let Some(before) = follows
-            && kept.chunks.get(before).is_some_and(|(of, _)| *of < save)
-            && let Some((_, bytes)) = kept.chunks.remove(before)
-        {
-            kept.bytes -= bytes.len();
-            buffer = Arc::into_inner(bytes).unwrap_or_default();
-        }
-        if let Some((of, _)) = kept.chunks.get_mut(&id) {
-            *of = save;
+        let mut buffer = follows.and_then(|before| kept.take_followed(before));
+        if kept.touch(&id) || raw.len() > kept.budget {
             return;
         }
-        if raw.len() > kept.budget {
-            return;
+        while kept.bytes + raw.len() > kept.budget {
+            let Some(least) = kept.least(cost) else {
+                return;
+            };
+            buffer = kept.take(&least);
         }
-        kept.make_room(raw.len());
-        if kept.bytes + raw.len() <= kept.budget {
-            kept.bytes += raw.len();
-            buffer.clear();
-            buffer.extend_from_slice(raw);
-            kept.chunks.insert(id, (save, Arc::new(buffer)));
-        }
+        let mut buffer = buffer.and_then(Arc::into_inner).unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(raw);
+        kept.insert(id, cost, Arc::new(buffer));
     }
 }
 
@@ -98,17 +106,59 @@ impl fmt::Debug for Kept {
 }
 
 impl Kept {
-    /// Drops chunks of earlier saves, all of the oldest at once, until there is room for so many
-    /// bytes.
-    fn make_room(&mut self, bytes: usize) {
-        while self.bytes + bytes > self.budget {
-            let oldest = self.chunks.values().map(|(save, _)| *save).min();
-            let Some(oldest) = oldest.filter(|oldest| *oldest < self.save) else {
-                return;
-            };
-            self.chunks.retain(|_, (save, _)| *save != oldest);
-            self.bytes = self.chunks.values().map(|(_, bytes)| bytes.len()).sum();
+    fn insert(&mut self, id: ChunkId, cost: u8, bytes: Arc<Vec<u8>>) {
+        let rank = Rank {
+            save: self.save,
+            cost,
+            number: self.puts,
+        };
+        self.puts += 1;
+        self.bytes += bytes.len();
+        self.ranks.insert(rank, id);
+        self.chunks.insert(id, (rank, bytes));
+    }
+
+    fn take(&mut self, id: &ChunkId) -> Option<Arc<Vec<u8>>> {
+        let (rank, bytes) = self.chunks.remove(id)?;
+        self.ranks.remove(&rank);
+        self.bytes -= bytes.len();
+        Some(bytes)
+    }
+
+    fn take_followed(&mut self, id: &ChunkId) -> Option<Arc<Vec<u8>>> {
+        let (rank, _) = self.chunks.get(id)?;
+        (rank.save < self.save).then(|| self.take(id)).flatten()
+    }
+
+    fn touch(&mut self, id: &ChunkId) -> bool {
+        let Some((rank, _)) = self.chunks.get_mut(id) else {
+            return false;
+        };
+        self.ranks.remove(rank);
+        rank.save = self.save;
+        self.ranks.insert(*rank, *id);
+        true
+    }
+
+    /// What goes for something that costs so much: what the last two saves have not had, the oldest
+    /// first; or else what costs least, if that is less.
+    fn least(&self, cost: u8) -> Option<ChunkId> {
+        let (oldest, id) = self.ranks.first_key_value()?;
+        let last = self.save.saturating_sub(1);
+        if oldest.save < last {
+            return Some(*id);
         }
+        let first_of = |save| {
+            let from = Rank {
+                save,
+                cost: 0,
+                number: 0,
+            };
+            self.ranks.range(from..).next()
+        };
+        let firsts = [last, self.save].into_iter().filter_map(first_of);
+        let (least, id) = firsts.min_by_key(|(rank, _)| rank.cost)?;
+        (least.cost < cost).then_some(*id)
     }
 }
 
@@ -116,34 +166,62 @@ impl Kept {
 mod tests {
     use super::*;
 
+    fn id(number: u8) -> ChunkId {
+        ChunkId::new([number; 32])
+    }
+
+    fn kept(recent: &Recent) -> Vec<u8> {
+        (0..=u8::MAX)
+            .filter(|number| recent.get(&id(*number)).is_some())
+            .collect()
+    }
+
     #[test]
-    fn chunks_of_a_save_displace_those_of_earlier_ones_and_never_each_other() {
+    fn what_the_last_two_saves_had_gives_way_only_to_what_costs_more() {
         let recent = Recent::new(100);
-        let id = |number: u8| ChunkId::new([number; 32]);
-        let has = |numbers: &[u8]| {
-            numbers
-                .iter()
-                .all(|number| recent.get(&id(*number)).is_some())
-        };
         recent.begin();
-        recent.put(id(1), &[1; 40], None);
-        recent.put(id(2), &[2; 40], None);
-        recent.put(id(3), &[3; 40], None);
-        assert!(has(&[1, 2]) && !has(&[3]));
+        recent.put(id(1), &[1; 40], None, 1);
+        recent.put(id(2), &[2; 40], None, 2);
+        recent.put(id(3), &[3; 40], None, 1);
+        assert_eq!(kept(&recent), [1, 2], "none costs less than the third");
+        recent.put(id(4), &[4; 40], None, 2);
+        assert_eq!(kept(&recent), [2, 4], "the first does");
         recent.begin();
-        // The first is used again; the second is what is dropped.
-        recent.put(id(1), &[1; 40], None);
-        recent.put(id(4), &[4; 50], None);
-        assert!(has(&[1, 4]) && !has(&[2]));
-        recent.put(id(5), &[5; 20], None);
-        recent.put(id(6), &[6; 101], None);
-        assert!(has(&[1, 4]) && !has(&[5]) && !has(&[6]));
-        assert_eq!(recent.get(&id(4)).as_deref(), Some(&vec![4; 50]));
-        recent.put(id(7), &[7; 10], None);
-        assert!(has(&[1, 4, 7]));
-        // What follows another takes its place, and leaves the others theirs.
+        recent.put(id(5), &[5; 40], None, 2);
+        assert_eq!(kept(&recent), [2, 4], "this save may have a use for those");
+        recent.put(id(6), &[6; 40], None, 3);
+        assert_eq!(kept(&recent), [4, 6], "the first put goes first");
+        recent.put(id(7), &[7; 101], None, 9);
+        assert_eq!(kept(&recent), [4, 6]);
+        assert_eq!(recent.get(&id(6)).as_deref(), Some(&vec![6; 40]));
         recent.begin();
-        recent.put(id(8), &[8; 50], Some(&id(4)));
-        assert!(has(&[1, 7, 8]) && !has(&[4]));
+        recent.put(id(8), &[8; 40], None, 0);
+        assert_eq!(kept(&recent), [6, 8], "two saves have not had the fourth");
+        recent.touch(&id(6));
+        recent.begin();
+        recent.begin();
+        recent.touch(&id(6));
+        recent.put(id(9), &[9; 30], None, 0);
+        assert_eq!(kept(&recent), [6, 9]);
+    }
+
+    #[test]
+    fn what_follows_another_takes_its_place() {
+        let recent = Recent::new(100);
+        recent.begin();
+        recent.put(id(1), &[1; 50], None, 1);
+        recent.put(id(2), &[2; 50], None, 1);
+        recent.begin();
+        recent.put(id(3), &[3; 50], Some(&id(2)), 0);
+        assert_eq!(kept(&recent), [1, 3]);
+        // It is of this save.
+        recent.put(id(4), &[4; 50], Some(&id(3)), 0);
+        recent.drop_followed(&id(3));
+        assert_eq!(kept(&recent), [1, 3]);
+        recent.drop_followed(&id(1));
+        recent.put(id(3), &[3; 50], None, 0);
+        recent.put(id(5), &[5; 50], None, 0);
+        assert_eq!(kept(&recent), [3, 5]);
+        assert_eq!(recent.kept().bytes, 100);
     }
 }

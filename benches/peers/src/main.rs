@@ -2,8 +2,9 @@
 //! checkpoint, in one transaction, on the disk when it returns. In turn, in the same run; medians.
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml -- [SAVES] [BYTES]`. With `large
-//! [MIB] [ROUNDS]` instead, one state of so many MiB, in rows of 1 MiB. Files go to
-//! `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are removed.
+//! [MIB] [ROUNDS]` instead, one state of so many MiB, in rows of 1 MiB; with `queries
+//! [CHECKPOINTS]`, what is latest, best and newest among so many. Files go to `CKPTDB_BENCH_DIR`, or
+//! the system's temporary folder, and are removed.
 
 #![expect(clippy::disallowed_methods, reason = "the reference is a plain file")]
 
@@ -28,6 +29,7 @@ const STATES: TableDefinition<u64, &[u8]> = TableDefinition::new("states");
 const INDEX: TableDefinition<(u64, u64), u64> = TableDefinition::new("index");
 
 mod large;
+mod queries;
 
 fn folder() -> TempDir {
     match std::env::var_os("CKPTDB_BENCH_DIR") {
@@ -38,10 +40,10 @@ fn folder() -> TempDir {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some((word, rest)) = arguments.split_first()
-        && word == "large"
-    {
-        return large::compare(rest);
+    match arguments.split_first() {
+        Some((word, rest)) if word == "large" => return large::compare(rest),
+        Some((word, rest)) if word == "queries" => return queries::compare(rest),
+        _ => {}
     }
     let mut numbers = arguments.iter().map(|text| text.parse().unwrap());
     let saves: u64 = numbers.next().unwrap_or(2000);

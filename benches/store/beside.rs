@@ -1,7 +1,7 @@
 //! What training waits for when it saves beside itself.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::hint::black_box;
 
 use bytes::Bytes;
 use ckptdb::policy::Trigger;
@@ -10,23 +10,19 @@ use ckptdb::{DType, Save, Store, Tensor};
 use safetensors::View;
 
 use super::noise::noise;
-use super::{Times, tensors, with_tensors};
+use super::{Times, settle, tensors, with_tensors};
 
-/// Saves of a session in a round: one is under way while no other is.
+/// Saves of a session in a round: each when the one before has ended.
 const SAVES: u64 = 3;
 
 pub(super) fn measure(times: &mut Times, store: &Store, state: &[u8]) {
-    prepared(times, store, state);
+    owned_buffers(times, store, state);
     session(times, store, state.len());
     told(times, store, state);
 }
 
-/// What is prepared for another thread to save.
-fn prepared(times: &mut Times, store: &Store, state: &[u8]) {
-    let copied = times.take("copy for a save beside", || {
-        with_tensors(store, 4, state).into_owned().unwrap()
-    });
-    drop(copied);
+/// What is given away for another thread to save.
+fn owned_buffers(times: &mut Times, store: &Store, state: &[u8]) {
     let owned: Vec<(String, Tensor)> = tensors(state)
         .into_iter()
         .map(|(name, _)| {
@@ -62,8 +58,9 @@ fn told(times: &mut Times, store: &Store, state: &[u8]) {
     times.take("save, unchanged, told so", || told(7));
 }
 
-/// Steps of a session of which each saves, beside what follows, a state that is new as a whole; the
-/// time of the call, and until what it saved is on the disk.
+/// Steps of a session of which each saves, beside what follows, a state that is new as a whole: the
+/// time of the call. Copies into fresh memory come before and after it in turn, since it depends on
+/// what was freed last how quickly the system has some.
 fn session(times: &mut Times, store: &Store, bytes: usize) {
     let options = SessionOptions {
         triggers: Trigger::Iterations(1.try_into().unwrap()).into(),
@@ -75,16 +72,23 @@ fn session(times: &mut Times, store: &Store, bytes: usize) {
     let mut session = store.job("session").unwrap().session(options).unwrap();
     for step in 1..=SAVES {
         let state = noise(100 + step, bytes);
-        let begun = Instant::now();
-        stepped(
-            times,
-            "session: blocked, lent",
-            &mut session,
-            step,
-            |save| save.tensors(tensors(&state)),
-        );
-        session.wait();
-        times.add("session: to the disk, lent", begun.elapsed());
+        settle();
+        for turn in 0..4 {
+            match (turn + step) % 4 {
+                0 => times.take("memcpy", || drop(black_box(state.clone()))),
+                1 => times.take("memcpy, all cores", || drop(black_box(copied(&state)))),
+                2 => drop(times.take("copy for a save beside", || {
+                    with_tensors(store, step, &state).into_owned().unwrap()
+                })),
+                _ => {
+                    let what = "session: blocked, lent";
+                    stepped(times, what, &mut session, step, |save| {
+                        save.tensors(tensors(&state))
+                    });
+                    session.wait();
+                }
+            }
+        }
     }
     let state = noise(99, bytes);
     let state: Vec<(String, Tensor)> = tensors(&state)
@@ -95,15 +99,23 @@ fn session(times: &mut Times, store: &Store, bytes: usize) {
         let put = |save: Save<'static>, (name, tensor): &(String, Tensor)| {
             save.tensor_owned(name, tensor.clone())
         };
-        stepped(
-            times,
-            "session: blocked, owned",
-            &mut session,
-            step,
-            |save| state.iter().fold(save, put),
-        );
+        let put = |save| state.iter().fold(save, put);
+        stepped(times, "session: blocked, owned", &mut session, step, put);
         session.wait();
     }
+}
+
+/// A copy by all cores.
+fn copied(state: &[u8]) -> Vec<u8> {
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let mut copy = vec![0; state.len()];
+    let part = state.len().div_ceil(cores);
+    std::thread::scope(|scope| {
+        for (to, from) in copy.chunks_mut(part).zip(state.chunks(part)) {
+            scope.spawn(|| to.copy_from_slice(from));
+        }
+    });
+    copy
 }
 
 fn stepped<'s>(

@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::shown;
 
-/// Jobs that share the checkpoints; each has some more than are pruned of a hundredth of 100,000.
+/// Jobs that share the checkpoints.
 const JOBS: u64 = 50;
-/// Checkpoints that pruning deletes.
-const PRUNED: u64 = 10;
+/// Checkpoints that a prune deletes, and prunes.
+const PRUNED: u64 = 1;
+const PRUNES: u64 = 9;
 /// Times that each query runs, for a median.
 const RUNS: usize = 101;
 
@@ -74,6 +75,8 @@ struct Cost {
 
 pub(super) fn measure(folder: &Path, checkpoints: u64) -> Value {
     let few = checkpoints / 100;
+    let least = JOBS * (PRUNED * PRUNES + 1);
+    assert!(few >= least, "--checkpoints={} at least", 100 * least);
     let [small, large] = [few, checkpoints].map(|total| costs(folder, total));
     println!("of {JOBS} jobs; medians of {RUNS} runs, and reads of the file with nothing cached");
     println!(
@@ -176,29 +179,34 @@ fn costs(folder: &Path, total: u64) -> Vec<Cost> {
     costs
 }
 
-/// What has to look at all checkpoints of a job, or of the store: for each of them.
+/// What has to look at all checkpoints, of the store or of a job.
 #[expect(clippy::cast_precision_loss, reason = "a number of checkpoints")]
 fn of_all(store: &Store, counted: &dyn Fn(&mut dyn FnMut()) -> u64, total: u64) -> [Cost; 2] {
-    let all = Filter::default();
-    let mut found = 0;
-    let mut begun = Instant::now();
-    let reads = counted(&mut || found = store.list(&all).unwrap().count());
+    let list = || {
+        let found = store.list(&Filter::default()).unwrap().count();
+        assert_eq!(found as u64, total);
+    };
+    let reads = counted(&mut || list());
+    let times = (0..PRUNES).map(|_| timed(&mut || list()));
     let list = Cost {
         what: "list, all: each",
-        seconds: begun.elapsed().as_secs_f64() / total as f64,
+        seconds: middle(times.collect()) / total as f64,
         reads,
     };
-    assert_eq!(found as u64, total);
     let job = store.job("job/7").unwrap();
-    let kept = Keep::Latest(total / JOBS - PRUNED);
-    let rules = Retention::new([kept]).unwrap();
-    let reads = counted(&mut || {
-        begun = Instant::now();
-        assert_eq!(job.prune(&rules).unwrap().deleted, PRUNED);
-    });
+    let mut left = total / JOBS;
+    let mut times = Vec::new();
+    let mut prune = || {
+        left -= PRUNED;
+        let rules = Retention::new([Keep::Latest(left)]).unwrap();
+        let prune = || assert_eq!(job.prune(&rules).unwrap().deleted, PRUNED);
+        times.push(timed(&mut || prune()));
+    };
+    let reads = counted(&mut || prune());
+    (1..PRUNES).for_each(|_| prune());
     let prune = Cost {
-        what: "prune 10, of all of a job: each of these",
-        seconds: begun.elapsed().as_secs_f64() / (total / JOBS) as f64,
+        what: "prune a job of its oldest",
+        seconds: middle(times),
         reads,
     };
     [list, prune]
@@ -211,7 +219,10 @@ fn timed(run: &mut dyn FnMut()) -> Duration {
 }
 
 fn median(run: &mut dyn FnMut() -> Duration) -> f64 {
-    let mut times: Vec<_> = (0..RUNS).map(|_| run()).collect();
+    middle((0..RUNS).map(|_| run()).collect())
+}
+
+fn middle(mut times: Vec<Duration>) -> f64 {
     times.sort_unstable();
-    times[RUNS / 2].as_secs_f64()
+    times[times.len() / 2].as_secs_f64()
 }

@@ -12,41 +12,35 @@ use super::noise::noise;
 /// Saves of a small state, and writes that they are compared with, in a round.
 const SMALL: usize = 200;
 
-/// Each with a commit of its own.
+/// Each with a commit of its own, and a plain write and sync of as many bytes in turn.
 pub(super) fn measure(times: &mut Times, folder: &Path) {
     let plain = folder.join("plain");
     let file = File::create(&plain).unwrap();
-    let write = |times: &mut Times, what, bytes: &[u8]| {
-        for at in 0..SMALL {
-            times.take(what, || {
-                let at = (at * bytes.len()) as u64;
-                std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
-                file.sync_data().unwrap();
-            });
-        }
-    };
-    write(times, "write of 4 KiB + fdatasync", &noise(1, 4 << 10));
-    write(times, "write of 300 KB + fdatasync", &noise(1, 300_000));
-    std::fs::remove_file(&plain).unwrap();
     let path = folder.join("small.ckptdb");
     let store = Store::create(&path).unwrap();
-    let saves = |times: &mut Times, what, bytes: usize| {
+    let mut saves = |ours, theirs, bytes: usize| {
         let job = store.job(&format!("of-{bytes}")).unwrap();
         job.declare_metric("reward", ckptdb::Direction::Max)
             .unwrap();
         let mut state = noise(1, bytes);
         for iteration in 0..SMALL as u64 {
             state[..8].copy_from_slice(&iteration.to_le_bytes());
-            times.take(what, || {
+            times.take(ours, || {
                 let save = job.save(iteration).bytes("state", &state);
                 save.metric("reward", iteration as f64).commit().unwrap();
             });
+            times.take(theirs, || {
+                let at = iteration * bytes as u64;
+                std::os::unix::fs::FileExt::write_all_at(&file, &state, at).unwrap();
+                file.sync_data().unwrap();
+            });
         }
     };
-    saves(times, "save of 2 KB", 2000);
-    saves(times, "save of 300 KB", 300_000);
+    saves("save of 2 KB", "write of 2 KB + fdatasync", 2000);
+    saves("save of 300 KB", "write of 300 KB + fdatasync", 300_000);
     at_once(times, &store);
     store.close();
+    std::fs::remove_file(&plain).unwrap();
     std::fs::remove_file(&path).unwrap();
 }
 

@@ -17,6 +17,9 @@ pub struct Step {
     /// A metric showed that training broke: load this checkpoint and go on from there. Nothing was
     /// saved. None of its newer ones is on the job's line any more.
     pub rolled_back: Option<Resumed>,
+    /// What saves in the background have done since the last step, with what each took. That of
+    /// this step, if it was waited for, is in `save`.
+    pub saved: Vec<Saved>,
     /// What went wrong since the last step, in the background included. Nothing of it stops the
     /// training.
     pub problems: Vec<Problem>,

@@ -10,7 +10,7 @@ use super::start::{Saver, Session};
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::policy::Call;
-use crate::store::{Checkpoint, Outcome, Save};
+use crate::store::{Checkpoint, Outcome, Save, Saved};
 use crate::telemetry::Batch;
 
 /// What a training loop has to be saved, as [`Session::run`] needs it.
@@ -35,6 +35,8 @@ pub struct Finished {
     pub stop: Option<Stop>,
     /// What became of its last save.
     pub save: SaveState,
+    /// As in [`Step::saved`](super::Step::saved).
+    pub saved: Vec<Saved>,
     /// What went wrong since the last step.
     pub problems: Vec<Problem>,
 }
@@ -187,6 +189,7 @@ impl Session {
             outcome,
             stop,
             save,
+            saved: std::mem::take(&mut self.saved),
             problems: std::mem::take(&mut self.problems),
         }
     }

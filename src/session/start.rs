@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::id::CheckpointId;
 use crate::platform::{Clock, io_error};
 use crate::policy::{Call, Past, Trigger, Triggers};
-use crate::store::{Job, Resumed, Standing};
+use crate::store::{Job, Resumed, Saved, Standing};
 use crate::telemetry::Batch;
 
 /// A training loop's handle on a job.
@@ -84,6 +84,8 @@ pub struct Session {
     pub(super) saver: Saver,
     pub(super) overlap: Overlap,
     pub(super) watch: Option<Watch>,
+    /// What saves in the background have done, for the next step to tell.
+    pub(super) saved: Vec<Saved>,
     pub(super) problems: Vec<Problem>,
     pub(super) calls: Vec<Call>,
     /// What became of the last save that is known of, and of which iteration it was.
@@ -195,6 +197,7 @@ impl Job {
             saver,
             overlap: options.background.unwrap_or(Overlap::Wait),
             watch: options.spike.map(Watch::new),
+            saved: Vec::new(),
             problems: Vec::new(),
             calls: Vec::new(),
             settled: None,

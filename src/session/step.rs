@@ -113,6 +113,7 @@ impl Session {
             once();
         }
         if let Some(panic) = panic {
+            self.saved.splice(0..0, step.saved);
             self.problems.splice(0..0, step.problems);
             resume_unwind(panic.0);
         }
@@ -134,6 +135,7 @@ impl Session {
             save: SaveState::NotDue,
             stop,
             rolled_back: None,
+            saved: Vec::new(),
             problems: Vec::new(),
         };
         step.rolled_back = self.guard(iteration, metrics);
@@ -165,6 +167,7 @@ impl Session {
             step.save = self.known(iteration, step.save);
         }
         self.flush_telemetry(iteration);
+        step.saved = std::mem::take(&mut self.saved);
         step.problems = std::mem::take(&mut self.problems);
         step
     }
@@ -412,7 +415,9 @@ impl Session {
             _ => Vec::new(),
         };
         for report in reports {
-            self.settle(report);
+            if let SaveState::Saved(saved) = self.settle(report) {
+                self.saved.push(*saved);
+            }
         }
     }
 
@@ -457,7 +462,10 @@ impl Session {
     /// What became of a save that was queued, after waiting for it.
     pub(super) fn known(&mut self, iteration: u64, state: SaveState) -> SaveState {
         match (state, self.settled.take()) {
-            (SaveState::Queued, Some((of, settled))) if of == iteration => settled,
+            (SaveState::Queued, Some((of, settled))) if of == iteration => {
+                self.saved.retain(|saved| saved.checkpoint.iteration != of);
+                settled
+            }
             (state, _) => state,
         }
     }

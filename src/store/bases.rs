@@ -433,11 +433,12 @@ pub(super) fn keep(
     let is_dense = chunk.codec == Codec::Steps.code();
     let is_base = !is_dense || chains.builds_on(chunk.position);
     let returns = is_dense && chains.returns_below(chunk.position);
+    // Where planes by themselves are shorter than steps from a base, the next are likely to be.
+    let is_alone = |base: &Base| base.is_dense_allowed && chunk.codec == Codec::Planes.code();
     let cost = match &base {
         Some(base) if !chunk.bases.is_empty() => base.depth.saturating_add(1),
-        // It is expected to be of no use for the next one either.
-        Some(_) => 0,
-        None => u8::from(chunk.codec != Codec::Raw.code()),
+        Some(base) if is_alone(base) => 0,
+        _ => u8::from(chunk.codec != Codec::Raw.code()),
     };
     // Its bytes are given back first: what is kept of the chunk takes their place.
     let base = base.map(|base| base.id);
@@ -518,8 +519,13 @@ mod tests {
         keep(&recent, (&noise, &[2; 10]), None, chains);
         let delta = chunk(4, Codec::Steps, vec![id(0)]);
         keep(&recent, (&delta, &[4; 10]), Some(base_at(4, 0)), chains);
+        // Not by its own choice: the chain is as long as it may be.
+        let refused = Base {
+            is_dense_allowed: false,
+            ..base_at(5, 21)
+        };
         let first = chunk(5, Codec::Planes, Vec::new());
-        keep(&recent, (&first, &[5; 10]), None, chains);
+        keep(&recent, (&first, &[5; 10]), Some(refused), chains);
         let last = chunk(6, Codec::Planes, Vec::new());
         keep(&recent, (&last, &[6; 10]), None, chains);
         let kept: Vec<u8> = (0..9).filter(|n| recent.get(&id(*n)).is_some()).collect();

@@ -50,7 +50,8 @@ pub struct Options {
     /// apart.
     pub undo_window: Duration,
     /// Bytes of the entries saved last that are kept in memory: the next save, which stores what
-    /// has changed since, need not read those. 0 for none.
+    /// has changed since, need not read and decode those. For all of them it takes up to two
+    /// states; with less, what it costs most to make again is kept. 0 for none.
     pub recent_bytes: usize,
     /// How entries are encoded.
     pub compression: Compression,
@@ -83,7 +84,7 @@ impl Default for Options {
             cache_bytes: 128 << 20,
             ballast_bytes: 1 << 20,
             undo_window: Duration::from_hours(1),
-            recent_bytes: 256 << 20,
+            recent_bytes: 64 << 20,
             compression: Compression::Default,
             chain_depth: 3,
             sharing: Sharing::default(),

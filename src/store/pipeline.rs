@@ -292,8 +292,11 @@ impl<'s> Worker<'s> {
 }
 
 impl Drop for Worker<'_> {
-    /// Leaves its encoder to the next save.
+    /// Leaves its encoder to the next save, unless nobody knows what state it is in.
     fn drop(&mut self) {
+        if thread::panicking() {
+            return;
+        }
         let none = Encoder::new(self.encoder.effort());
         let idle = std::mem::replace(&mut self.encoder, none);
         self.store.idle().give(idle);

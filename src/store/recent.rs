@@ -8,8 +8,12 @@ use std::sync::{Arc, PoisonError};
 use crate::id::ChunkId;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Bytes of chunks, up to a budget. Of a state that is larger, what it would cost most to make again
-/// is kept: chunks of the last two saves displace only such as cost less.
+/// What so many saves have not had gives way to anything else, the oldest first: a base may be
+/// needed again three saves later, and jobs take turns in a store.
+const AGED: u64 = 16;
+
+/// Bytes of chunks, up to a budget. Of a state that is larger, what it would cost most to make
+/// again is kept: a chunk takes the place only of what is old, or costs less.
 #[derive(Debug)]
 pub(super) struct Recent(Mutex<Kept>);
 
@@ -62,7 +66,7 @@ impl Recent {
         kept.chunks.get(id).map(|(_, bytes)| Arc::clone(bytes))
     }
 
-    /// Takes note that this save has a chunk too, or the next will have a use for it.
+    /// Takes note that this save has a chunk too, or a later one will have a use for it.
     pub(super) fn touch(&self, id: &ChunkId) {
         self.kept().touch(id);
     }
@@ -73,8 +77,8 @@ impl Recent {
     }
 
     /// Keeps the bytes of a chunk of this save, which it costs so many chunks' decoding to make
-    /// again, in the place of the one that it follows; and if that is not enough, of what earlier
-    /// saves had or costs less.
+    /// again, in the place of the one that it follows; and if that is not enough, of what is old or
+    /// costs less.
     pub(super) fn put(&self, id: ChunkId, raw: &[u8], follows: Option<&ChunkId>, cost: u8) {
         let mut kept = self.kept();
         let mut buffer = follows.and_then(|before| kept.take_followed(before));
@@ -87,7 +91,14 @@ impl Recent {
             };
             buffer = kept.take(&least);
         }
-        let mut buffer = buffer.and_then(Arc::into_inner).unwrap_or_default();
+        let buffer = buffer.and_then(Arc::into_inner);
+        // What is kept is counted by its length.
+        let fits = |buffer: &Vec<u8>| buffer.capacity() == raw.len();
+        let mut buffer = buffer.filter(fits).unwrap_or_else(|| {
+            let mut exact = Vec::new();
+            exact.reserve_exact(raw.len());
+            exact
+        });
         buffer.clear();
         buffer.extend_from_slice(raw);
         kept.insert(id, cost, Arc::new(buffer));
@@ -140,25 +151,26 @@ impl Kept {
         true
     }
 
-    /// What goes for something that costs so much: what the last two saves have not had, the oldest
-    /// first; or else what costs least, if that is less.
+    /// What goes for something that costs so much: what is old; or else what costs least, if that
+    /// is less. Of such, what this save has been through already, and of that the last: the next
+    /// save comes there last.
     fn least(&self, cost: u8) -> Option<ChunkId> {
         let (oldest, id) = self.ranks.first_key_value()?;
-        let last = self.save.saturating_sub(1);
-        if oldest.save < last {
+        if oldest.save + AGED <= self.save {
             return Some(*id);
         }
-        let first_of = |save| {
-            let from = Rank {
-                save,
-                cost: 0,
-                number: 0,
-            };
-            self.ranks.range(from..).next()
-        };
-        let firsts = [last, self.save].into_iter().filter_map(first_of);
-        let (least, id) = firsts.min_by_key(|(rank, _)| rank.cost)?;
-        (least.cost < cost).then_some(*id)
+        let saves = (oldest.save..=self.save).rev();
+        let least = saves.filter_map(|save| self.cheapest_of(save));
+        let (least, id) = least.min_by_key(|(rank, _)| rank.cost)?;
+        (least.cost < cost).then_some(id)
+    }
+
+    /// The last of what costs least of a save's chunks.
+    fn cheapest_of(&self, save: u64) -> Option<(Rank, ChunkId)> {
+        let at = |cost, number| Rank { save, cost, number };
+        let (first, _) = self.ranks.range(at(0, 0)..=at(u8::MAX, u64::MAX)).next()?;
+        let last = self.ranks.range(..=at(first.cost, u64::MAX)).next_back()?;
+        Some((*last.0, *last.1))
     }
 }
 
@@ -177,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_last_two_saves_had_gives_way_only_to_what_costs_more() {
+    fn what_is_not_old_gives_way_only_to_what_costs_more() {
         let recent = Recent::new(100);
         recent.begin();
         recent.put(id(1), &[1; 40], None, 1);
@@ -190,19 +202,67 @@ mod tests {
         recent.put(id(5), &[5; 40], None, 2);
         assert_eq!(kept(&recent), [2, 4], "this save may have a use for those");
         recent.put(id(6), &[6; 40], None, 3);
-        assert_eq!(kept(&recent), [4, 6], "the first put goes first");
+        assert_eq!(
+            kept(&recent),
+            [2, 6],
+            "the next one comes to the last put last"
+        );
         recent.put(id(7), &[7; 101], None, 9);
-        assert_eq!(kept(&recent), [4, 6]);
+        assert_eq!(kept(&recent), [2, 6]);
         assert_eq!(recent.get(&id(6)).as_deref(), Some(&vec![6; 40]));
-        recent.begin();
-        recent.put(id(8), &[8; 40], None, 0);
-        assert_eq!(kept(&recent), [6, 8], "two saves have not had the fourth");
+        (1..AGED).for_each(|_| recent.begin());
         recent.touch(&id(6));
-        recent.begin();
-        recent.begin();
+        recent.put(id(8), &[8; 40], None, 0);
+        assert_eq!(
+            kept(&recent),
+            [6, 8],
+            "sixteen saves have not had the second"
+        );
+        (0..AGED).for_each(|_| recent.begin());
         recent.touch(&id(6));
         recent.put(id(9), &[9; 30], None, 0);
         assert_eq!(kept(&recent), [6, 9]);
+    }
+
+    /// Of a state that is larger than the budget, what is kept is still there when its turn comes,
+    /// whatever deltas of this save cost more than the bases that it has not come to yet.
+    #[test]
+    fn a_save_does_not_displace_what_it_has_not_come_to_yet() {
+        let recent = Recent::new(40);
+        recent.begin();
+        (0..8).for_each(|place| recent.put(id(place), &[0; 10], None, 1));
+        assert_eq!(kept(&recent), [0, 1, 2, 3]);
+        recent.begin();
+        let mut hits = 0;
+        for place in 0..8 {
+            if recent.get(&id(place)).is_some() {
+                recent.touch(&id(place));
+                hits += 1;
+            }
+            recent.put(id(100 + place), &[0; 10], None, 2);
+        }
+        assert_eq!(hits, 4);
+        assert_eq!(kept(&recent), [100, 101, 102, 103]);
+    }
+
+    #[test]
+    fn buffers_take_as_much_memory_as_is_counted() {
+        let recent = Recent::new(10_000);
+        let held = |recent: &Recent| -> usize {
+            let kept = recent.kept();
+            kept.chunks.values().map(|(_, b)| b.capacity()).sum()
+        };
+        for (number, bytes) in [900, 1000, 100, 5000, 4999, 700, 60, 3000]
+            .iter()
+            .enumerate()
+        {
+            recent.begin();
+            let number = u8::try_from(number).unwrap();
+            let before = id(number.wrapping_sub(1));
+            recent.put(id(number), &vec![0; *bytes], Some(&before), 1);
+            assert_eq!(held(&recent), *bytes);
+            assert_eq!(recent.kept().bytes, *bytes);
+        }
     }
 
     #[test]

@@ -278,3 +278,70 @@ fn a_save_that_is_skipped_since_another_one_runs_asks_for_no_bytes() {
     session.wait();
     assert_eq!(job.list().unwrap().count(), 1);
 }
+
+/// Of saves that wait for one that runs, the newest is done; what is left out is told, and what the
+/// trainer waited for, at the steps after.
+#[test]
+fn the_save_that_waits_is_replaced_by_the_next_and_each_reports_when_it_is_done() {
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    let (go_on, word) = std::sync::mpsc::channel::<()>();
+    let word = Mutex::new(word);
+    let mut session = job
+        .session(SessionOptions {
+            hooks: vec![after_save("slow", move |_| {
+                let _ = word.lock().unwrap().recv();
+                Ok(())
+            })],
+            background: Some(Overlap::Replace),
+            hook_limit: Duration::from_mins(1),
+            ..every(1)
+        })
+        .unwrap();
+    let mut told = Vec::new();
+    for iteration in 1..=4 {
+        let loss = metric("loss", 1.0);
+        let step = session.step(iteration, &loss, |save| state(save, iteration));
+        assert!(matches!(step.save, SaveState::Queued), "{step:?}");
+        assert!(step.saved.is_empty(), "{step:?}");
+        told.extend(step.problems);
+        if iteration == 1 {
+            // It is under way, so that it is no more the one that waits.
+            while iterations(&store, "NQ").is_empty() {
+                std::thread::yield_now();
+            }
+        }
+    }
+    let skipped: Vec<_> = told
+        .iter()
+        .map(|told| (told.iteration, told.kind))
+        .collect();
+    let expected = [(2, ProblemKind::Skipped), (3, ProblemKind::Skipped)];
+    assert_eq!(skipped, expected);
+    drop(go_on);
+    session.wait();
+    assert_eq!(iterations(&store, "NQ"), [1, 4]);
+    let step = session.step(5, &none(), |save| state(save, 5));
+    let saved: Vec<_> = step
+        .saved
+        .iter()
+        .map(|saved| saved.checkpoint.iteration)
+        .collect();
+    assert_eq!(saved, [1, 4]);
+    assert!(step.saved.iter().all(|saved| saved.logical_bytes > 0));
+    // The second waited for the hook of the first.
+    assert!(step.saved[1].times.queued >= step.saved[0].times.queued);
+    let finished = session.finish(6, &none(), |save| state(save, 6));
+    let SaveState::Saved(last) = &finished.save else {
+        panic!("{finished:?}")
+    };
+    assert_eq!(last.checkpoint.iteration, 6);
+    let before: Vec<_> = finished
+        .saved
+        .iter()
+        .map(|saved| saved.checkpoint.iteration)
+        .collect();
+    assert_eq!(before, [5], "the last is told once");
+    let points = job.telemetry().unwrap().points("loss", 0..=10).unwrap();
+    assert_eq!(points.len(), 4, "points of what is left out are kept");
+}

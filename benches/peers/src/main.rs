@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml -- [SAVES] [BYTES]`. With `large
 //! [MIB] [ROUNDS]` instead, one state of so many MiB, in rows of 1 MiB; with `queries
-//! [CHECKPOINTS]`, what is latest, best and newest among so many. Files go to `CKPTDB_BENCH_DIR`, or
-//! the system's temporary folder, and are removed.
+//! [CHECKPOINTS]`, what is latest, best and newest among so many. Files go to
+//! `CKPTDB_BENCH_DIR`, or the system's temporary folder, and are removed.
 
 #![expect(clippy::disallowed_methods, reason = "the reference is a plain file")]
 

@@ -350,6 +350,8 @@ pub(super) fn with_pipeline<'s, 'e, T>(
     let here = Box::new(worker());
     thread::scope(|scope| {
         let start = || {
+            // Bounded by bytes and not by number: `Beside::next` waits where too many are on
+            // their way.
             let (tasks, to_do) = unbounded();
             let (is_done, done) = unbounded();
             let mut started = 0;

@@ -5,7 +5,8 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::str::FromStr;
 
 use crate::{
-    durable, forbidden, forked, mounted, newfiles, quota, sharing, signals, stories, sweep, worker,
+    durable, exits, forbidden, forked, mounted, newfiles, quota, sharing, signals, stories, sweep,
+    worker,
 };
 
 /// Says which of the roles below the process has. Without it, it is nobody's child.
@@ -37,6 +38,7 @@ const ROLES: &[(&str, fn())] = &[
     ("market", signals::run_market),
     ("after", signals::run_after),
     ("deaf", signals::run_deaf),
+    ("exiter", exits::run),
     ("sharer", sharing::run_sharer),
     ("onlooker", sharing::run_onlooker),
     ("pruner", sharing::run_pruner),

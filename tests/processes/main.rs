@@ -16,6 +16,7 @@
 mod child;
 mod content;
 mod durable;
+mod exits;
 mod forbidden;
 mod forked;
 mod model;

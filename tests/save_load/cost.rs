@@ -83,3 +83,35 @@ fn a_save_writes_its_bytes_once_and_a_load_reads_them_once() {
         assert!(read <= most, "{mib} MiB: {read}");
     }
 }
+
+#[test]
+fn an_entry_of_many_is_read_without_the_others() {
+    const ENTRIES: u64 = 200;
+    const BYTES: usize = 64 << 10;
+    let (medium, counters) = CountingMedium::new(Arc::new(MemoryMedium::default()));
+    let options = || Options {
+        compression: Compression::None,
+        ..Options::default()
+    };
+    let name = |number| format!("layer.{number:04}");
+    let store = Store::create_in(medium.clone(), options()).unwrap();
+    let states: Vec<Vec<u8>> = (0..ENTRIES).map(|seed| noise(seed, BYTES)).collect();
+    let tensors = (0..ENTRIES).zip(&states).map(|(number, state)| {
+        let tensor = TensorSlice::new(DType::U8, &[BYTES], state).unwrap();
+        (name(number), tensor)
+    });
+    let save = store.job("model").unwrap().save(1).tensors(tensors);
+    save.commit().unwrap();
+    store.close();
+    // With nothing in the page cache.
+    let store = Store::open_in(medium, options()).unwrap();
+    let latest = store.resolve("model@latest").unwrap();
+    for number in [0, 77, ENTRIES - 1] {
+        let before = counters.read_bytes();
+        let wanted = &states[usize::try_from(number).unwrap()];
+        assert!(latest.read(&name(number)).unwrap() == **wanted);
+        let read = counters.read_bytes() - before;
+        let most = BYTES as u64 + (128 << 10);
+        assert!(read <= most, "{number}: {read} for {BYTES}");
+    }
+}

@@ -35,7 +35,8 @@ pub struct Finished {
     pub stop: Option<Stop>,
     /// What became of its last save.
     pub save: SaveState,
-    /// As in [`Step::saved`](super::Step::saved).
+    /// As in [`Step::saved`](super::Step::saved): of what was saved since the last step. Of
+    /// [`Session::run`], whose steps nobody sees, hooks tell the rest.
     pub saved: Vec<Saved>,
     /// What went wrong since the last step.
     pub problems: Vec<Problem>,
@@ -137,6 +138,7 @@ impl Session {
             if let Some(stop) = step.stop {
                 let mut finished = self.interrupt(iteration, stop);
                 finished.save = step.save;
+                finished.saved.splice(0..0, step.saved);
                 return Ok(finished);
             }
             match step.rolled_back {
@@ -201,9 +203,7 @@ impl Session {
             Saver::Here(worker) => Some(*worker),
             Saver::Beside(background) => {
                 let (worker, reports) = background.finish();
-                for report in reports {
-                    self.settle(report);
-                }
+                self.take_in(reports);
                 worker
             }
             Saver::Closed => None,

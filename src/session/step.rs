@@ -414,6 +414,11 @@ impl Session {
             Saver::Beside(background) => background.reports(),
             _ => Vec::new(),
         };
+        self.take_in(reports);
+    }
+
+    /// Takes note of what became of these, for the next step to tell.
+    pub(super) fn take_in(&mut self, reports: Vec<Report>) {
         for report in reports {
             if let SaveState::Saved(saved) = self.settle(report) {
                 self.saved.push(*saved);
@@ -463,7 +468,10 @@ impl Session {
     pub(super) fn known(&mut self, iteration: u64, state: SaveState) -> SaveState {
         match (state, self.settled.take()) {
             (SaveState::Queued, Some((of, settled))) if of == iteration => {
-                self.saved.retain(|saved| saved.checkpoint.iteration != of);
+                if matches!(settled, SaveState::Saved(_)) {
+                    // It was taken note of last.
+                    self.saved.pop();
+                }
                 settled
             }
             (state, _) => state,

@@ -225,7 +225,7 @@ mod tests {
     }
 
     /// Of a state that is larger than the budget, what is kept is still there when its turn comes,
-    /// whatever deltas of this save cost more than the bases that it has not come to yet.
+    /// though each delta of this save costs more than the bases that it has not come to yet.
     #[test]
     fn a_save_does_not_displace_what_it_has_not_come_to_yet() {
         let recent = Recent::new(40);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ckptdb::session::{
-    Draft, Hook, HookResult, Overlap, ProblemKind, SaveState, SessionOptions, after_save,
+    Draft, Hook, HookResult, Overlap, ProblemKind, SaveState, SessionOptions, Stop, after_save,
     before_save, on_failure,
 };
 
@@ -283,7 +283,7 @@ fn a_save_that_is_skipped_since_another_one_runs_asks_for_no_bytes() {
 /// trainer waited for, at the steps after.
 #[test]
 fn the_save_that_waits_is_replaced_by_the_next_and_each_reports_when_it_is_done() {
-    let (store, _, _) = store();
+    let (store, clock, _) = store();
     let job = store.job("NQ").unwrap();
     let (go_on, word) = std::sync::mpsc::channel::<()>();
     let word = Mutex::new(word);
@@ -318,6 +318,7 @@ fn the_save_that_waits_is_replaced_by_the_next_and_each_reports_when_it_is_done(
         .collect();
     let expected = [(2, ProblemKind::Skipped), (3, ProblemKind::Skipped)];
     assert_eq!(skipped, expected);
+    clock.advance(Duration::from_secs(1));
     drop(go_on);
     session.wait();
     assert_eq!(iterations(&store, "NQ"), [1, 4]);
@@ -330,18 +331,34 @@ fn the_save_that_waits_is_replaced_by_the_next_and_each_reports_when_it_is_done(
     assert_eq!(saved, [1, 4]);
     assert!(step.saved.iter().all(|saved| saved.logical_bytes > 0));
     // The second waited for the hook of the first.
-    assert!(step.saved[1].times.queued >= step.saved[0].times.queued);
-    let finished = session.finish(6, &none(), |save| state(save, 6));
+    let queued: Vec<_> = step.saved.iter().map(|saved| saved.times.queued).collect();
+    assert_eq!(queued, [Duration::ZERO, Duration::from_secs(1)]);
+    // The end saves the same iteration again, and tells of both.
+    let finished = session.finish(5, &none(), |save| state(save, 5));
     let SaveState::Saved(last) = &finished.save else {
         panic!("{finished:?}")
     };
-    assert_eq!(last.checkpoint.iteration, 6);
+    assert_eq!(last.checkpoint.iteration, 5);
     let before: Vec<_> = finished
         .saved
         .iter()
         .map(|saved| saved.checkpoint.iteration)
         .collect();
-    assert_eq!(before, [5], "the last is told once");
+    assert_eq!(before, [5]);
     let points = job.telemetry().unwrap().points("loss", 0..=10).unwrap();
     assert_eq!(points.len(), 4, "points of what is left out are kept");
+}
+
+#[test]
+fn who_is_interrupted_is_told_of_the_save_that_was_under_way() {
+    let (store, _, _) = store();
+    let job = store.job("NQ").unwrap();
+    let options = SessionOptions {
+        background: Some(Overlap::Wait),
+        ..every(1)
+    };
+    let mut session = job.session(options).unwrap();
+    session.step(1, &none(), |save| state(save, 1));
+    let finished = session.interrupt(1, Stop::Asked);
+    assert_eq!(finished.saved.len(), 1);
 }

@@ -54,8 +54,6 @@ impl Global {
                 Sharing::default()
             },
             monitor: self.monitor.clone(),
-            // A command that saves ends before the next save.
-            recent_bytes: 0,
             ..Options::default()
         }
     }

@@ -13,9 +13,8 @@ use super::shown;
 
 /// Jobs that share the checkpoints.
 const JOBS: u64 = 50;
-/// Checkpoints that a prune deletes, and prunes.
-const PRUNED: u64 = 1;
-const PRUNES: u64 = 9;
+/// Prunes, each of one checkpoint, and lists of all, for a median.
+const FEW_RUNS: u64 = 9;
 /// Times that each query runs, for a median.
 const RUNS: usize = 101;
 
@@ -75,7 +74,7 @@ struct Cost {
 
 pub(super) fn measure(folder: &Path, checkpoints: u64) -> Value {
     let few = checkpoints / 100;
-    let least = JOBS * (PRUNED * PRUNES + 1);
+    let least = JOBS * (FEW_RUNS + 1);
     assert!(few >= least, "--checkpoints={} at least", 100 * least);
     let [small, large] = [few, checkpoints].map(|total| costs(folder, total));
     println!("of {JOBS} jobs; medians of {RUNS} runs, and reads of the file with nothing cached");
@@ -187,7 +186,7 @@ fn of_all(store: &Store, counted: &dyn Fn(&mut dyn FnMut()) -> u64, total: u64) 
         assert_eq!(found as u64, total);
     };
     let reads = counted(&mut || list());
-    let times = (0..PRUNES).map(|_| timed(&mut || list()));
+    let times = (0..FEW_RUNS).map(|_| timed(&mut || list()));
     let list = Cost {
         what: "list, all: each",
         seconds: middle(times.collect()) / total as f64,
@@ -197,13 +196,13 @@ fn of_all(store: &Store, counted: &dyn Fn(&mut dyn FnMut()) -> u64, total: u64) 
     let mut left = total / JOBS;
     let mut times = Vec::new();
     let mut prune = || {
-        left -= PRUNED;
+        left -= 1;
         let rules = Retention::new([Keep::Latest(left)]).unwrap();
-        let prune = || assert_eq!(job.prune(&rules).unwrap().deleted, PRUNED);
+        let prune = || assert_eq!(job.prune(&rules).unwrap().deleted, 1);
         times.push(timed(&mut || prune()));
     };
     let reads = counted(&mut || prune());
-    (1..PRUNES).for_each(|_| prune());
+    (1..FEW_RUNS).for_each(|_| prune());
     let prune = Cost {
         what: "prune a job of its oldest",
         seconds: middle(times),

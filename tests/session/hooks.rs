@@ -1,12 +1,14 @@
 //! Hooks that do their work, and hooks that fail, panic and sleep: no save is lost by one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ckptdb::Job;
 use ckptdb::session::{
-    Draft, Hook, HookResult, Overlap, ProblemKind, SaveState, SessionOptions, Stop, after_save,
-    before_save, on_failure,
+    Draft, Hook, HookResult, Overlap, ProblemKind, SaveState, Session, SessionOptions, Stop,
+    after_save, before_save, on_failure,
 };
 
 use super::{every, iterations, metric, none, state, store};
@@ -223,6 +225,22 @@ fn what_a_hook_puts_in_the_place_of_an_entry_has_not_its_generation() {
     }
 }
 
+/// A session that saves at each step, beside what follows; its saves last until the sender is gone.
+fn held(job: &Job, overlap: Overlap) -> (Session, Sender<()>) {
+    let (go_on, word) = channel();
+    let word = Mutex::new(word);
+    let options = SessionOptions {
+        hooks: vec![after_save("slow", move |_| {
+            let _ = word.lock().unwrap().recv();
+            Ok(())
+        })],
+        background: Some(overlap),
+        hook_limit: Duration::from_mins(1),
+        ..every(1)
+    };
+    (job.session(options).unwrap(), go_on)
+}
+
 #[test]
 fn a_save_that_is_skipped_since_another_one_runs_asks_for_no_bytes() {
     /// Counts how often its bytes are asked for.
@@ -247,19 +265,7 @@ fn a_save_that_is_skipped_since_another_one_runs_asks_for_no_bytes() {
     }
     let (store, _, _) = store();
     let job = store.job("NQ").unwrap();
-    let (go_on, word) = std::sync::mpsc::channel::<()>();
-    let word = Mutex::new(word);
-    let mut session = job
-        .session(SessionOptions {
-            hooks: vec![after_save("slow", move |_| {
-                let _ = word.lock().unwrap().recv();
-                Ok(())
-            })],
-            background: Some(Overlap::Skip),
-            hook_limit: Duration::from_mins(1),
-            ..every(1)
-        })
-        .unwrap();
+    let (mut session, go_on) = held(&job, Overlap::Skip);
     let asked = Arc::new(AtomicU64::new(0));
     let mut step = |iteration| {
         let view = Counted(Arc::clone(&asked));
@@ -285,19 +291,7 @@ fn a_save_that_is_skipped_since_another_one_runs_asks_for_no_bytes() {
 fn the_save_that_waits_is_replaced_by_the_next_and_each_reports_when_it_is_done() {
     let (store, clock, _) = store();
     let job = store.job("NQ").unwrap();
-    let (go_on, word) = std::sync::mpsc::channel::<()>();
-    let word = Mutex::new(word);
-    let mut session = job
-        .session(SessionOptions {
-            hooks: vec![after_save("slow", move |_| {
-                let _ = word.lock().unwrap().recv();
-                Ok(())
-            })],
-            background: Some(Overlap::Replace),
-            hook_limit: Duration::from_mins(1),
-            ..every(1)
-        })
-        .unwrap();
+    let (mut session, go_on) = held(&job, Overlap::Replace);
     let mut told = Vec::new();
     for iteration in 1..=4 {
         let loss = metric("loss", 1.0);

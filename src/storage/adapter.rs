@@ -334,11 +334,20 @@ impl StorageBackend for Adapter {
             return Ok(());
         }
         condition.refuse_after_failed_sync()?;
-        condition.sync_if_waiting(&mut condition.joined())?;
+        // Held until the end: no write comes between, and none is taken for synced.
+        let mut joined = condition.joined();
+        condition.sync_if_waiting(&mut joined)?;
         condition.note(condition.reserve().before_set_len(condition.backend(), len))?;
-        let _writing = condition.standing.writing()?;
+        let standing = &condition.standing;
+        // The engine cuts the file once all of the shorter state has been synced. Where the disk
+        // has not got the cut yet, the file is longer than its state needs, which harms nobody.
+        let stays_settled = standing.is_settled() && len < condition.backend.len()?;
+        let _writing = standing.writing()?;
         condition.note(condition.backend.set_len(len))?;
-        condition.standing.resized(len);
+        standing.resized(len);
+        if stays_settled {
+            standing.synced();
+        }
         Ok(())
     }
 

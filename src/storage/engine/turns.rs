@@ -355,6 +355,36 @@ mod tests {
         }
     }
 
+    /// The engine cuts a file that is half empty behind the last sync of a commit. Nothing of that
+    /// is unknown to the handle, and what callers said of their entries is still to be believed.
+    #[test]
+    fn after_a_commit_that_makes_the_file_shorter_a_handle_goes_on_as_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let one = watched(file.path()).0;
+        put(&one, 0..60, 100_000);
+        let len = || file.path().metadata().unwrap().len();
+        let mut cuts = 0;
+        for key in (0..60).rev() {
+            let before = len();
+            assert!(!one.begin_turn().unwrap(), "opened anew for {key}");
+            one.write(Durability::Durable, Room::Ordinary, |rows| {
+                rows.remove_record(TableCode::Telemetry, key)
+            })
+            .unwrap();
+            one.end_turn(false);
+            cuts += u32::from(len() < before);
+            let seen = opened(file.path());
+            assert_eq!(record(&seen, key), None);
+            assert_eq!(record(&seen, 0).is_some(), key > 0);
+        }
+        assert!(cuts > 2, "{cuts}");
+        // What was cut off may be another's by the next turn.
+        put(&opened(file.path()), 0..60, 100_000);
+        assert!(one.begin_turn().unwrap());
+        one.end_turn(false);
+        assert!((0..60).all(|key| record(&one, key).unwrap().len() == 100_000));
+    }
+
     #[test]
     fn what_could_not_be_made_durable_in_its_turn_never_is() {
         let file = tempfile::NamedTempFile::new().unwrap();

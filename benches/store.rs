@@ -42,7 +42,7 @@ const ENTRIES: usize = 1000;
 const ENTRY: usize = 64 << 10;
 
 /// What is measured, and what it is compared with. Ratios are of times, the reference's over ours.
-const ROWS: [(&str, &str); 20] = [
+const ROWS: [(&str, &str); 21] = [
     ("save, new", "write + fdatasync"),
     ("save, new", "safetensors + fsync"),
     ("save, 5 % changed", "write + fdatasync"),
@@ -63,6 +63,7 @@ const ROWS: [(&str, &str); 20] = [
     ("save of 300 KB", "write of 300 KB + fdatasync"),
     ("series, default codec", "series, write + fdatasync"),
     ("series, load", "series, safetensors"),
+    ("series, load, cold", "series, safetensors, cold"),
 ];
 
 fn main() {
@@ -365,6 +366,7 @@ fn trained(times: &mut Times, folder: &Path, series: &[Vec<u8>], round: usize) {
     };
     let store = Store::create_with(&path, options).unwrap();
     let job = store.job("series").unwrap();
+    let mut saves = Vec::new();
     for (iteration, bytes) in (0..).zip(series) {
         let parsed = safetensors::SafeTensors::deserialize(bytes).unwrap();
         let write = |times: &mut Times| {
@@ -390,8 +392,25 @@ fn trained(times: &mut Times, folder: &Path, series: &[Vec<u8>], round: usize) {
         for (name, (_, data)) in &loaded {
             assert!(shown[name].data() == &**data, "{name}");
         }
+        saves.push(saved.checkpoint);
     }
-    drop(job);
+    // By themselves: the next save would have to read from the disk what it is written against.
+    for (number, (bytes, checkpoint)) in series.iter().zip(&saves).enumerate() {
+        write_plainly(&plain, &[bytes]);
+        for turn in 0..2 {
+            if !drop_caches() {
+                break;
+            }
+            if (number + round + turn).is_multiple_of(2) {
+                times.take("series, safetensors, cold", || load_safetensors(&plain));
+            } else {
+                let load = || std::hint::black_box(checkpoint.load().unwrap());
+                times.take("series, load, cold", load);
+            }
+        }
+        std::fs::remove_file(&plain).unwrap();
+    }
+    drop((job, saves));
     store.close();
     std::fs::remove_file(&path).unwrap();
 }

@@ -32,7 +32,7 @@ pub(super) struct Condition {
     /// A sync failed: what the disk holds is unknown.
     sync_failed: AtomicBool,
     reserve: Mutex<Reserve>,
-    /// Held while a write or a sync is under way.
+    /// Held while a write, a sync or a change of the length is under way.
     joined: Mutex<Joined>,
     standing: Standing,
     first_error: Mutex<Option<io::Error>>,
@@ -229,13 +229,17 @@ impl Condition {
                 let _ = self.standing.write(self.backend(), 0, &before);
             }
         })?;
+        let makes_a_state = joined.leads();
         if let Some(header) = joined.synced()
             && let Err(error) = self.backend.write(0, &header)
         {
             // Without it, whoever opens the file next looks at some pages more.
             tracing::debug!(%error, "that a commit is on the disk could not be noted");
         }
-        self.standing.synced();
+        // A sync in the midst of a change, as when the file grows, covers pages that no state has.
+        if makes_a_state {
+            self.standing.settled();
+        }
         Ok(())
     }
 
@@ -334,19 +338,21 @@ impl StorageBackend for Adapter {
             return Ok(());
         }
         condition.refuse_after_failed_sync()?;
-        // Held until the end: no write comes between, and none is taken for synced.
+        // Held until the end: no write comes between that would be taken for synced.
         let mut joined = condition.joined();
         condition.sync_if_waiting(&mut joined)?;
         condition.note(condition.reserve().before_set_len(condition.backend(), len))?;
         let standing = &condition.standing;
-        // The engine cuts the file once all of the shorter state has been synced. Where the disk
-        // has not got the cut yet, the file is longer than its state needs, which harms nobody.
-        let stays_settled = standing.is_settled() && len < condition.backend.len()?;
+        // At the end of a commit the engine cuts the file once the shorter state has been synced.
+        // Where the disk has not got the cut yet, the file is longer than that needs, which harms
+        // nobody.
+        let before = condition.note(condition.backend.len())?;
+        let stays_settled = standing.is_settled() && len < before;
         let _writing = standing.writing()?;
         condition.note(condition.backend.set_len(len))?;
         standing.resized(len);
         if stays_settled {
-            standing.synced();
+            standing.settled();
         }
         Ok(())
     }

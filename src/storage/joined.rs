@@ -152,6 +152,11 @@ impl Joined {
         };
     }
 
+    /// Whether the header leads to a state that has not been synced.
+    pub(super) fn leads(&self) -> bool {
+        matches!(self.stage, Stage::Leading { .. })
+    }
+
     /// All that was written is on the disk. What the header is to be now, if it has a note.
     pub(super) fn synced(&mut self) -> Option<[u8; HEADER_BYTES]> {
         let stage = std::mem::take(&mut self.stage);

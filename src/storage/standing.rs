@@ -20,7 +20,7 @@ pub(super) struct Standing {
     known_len: AtomicU64,
     /// How many let writes through, where the store is shared.
     writers: RwLock<u32>,
-    /// Whether all that was written here has been synced.
+    /// Whether all that was written here is of a state that was published, and synced.
     is_settled: AtomicBool,
     /// Another handle has published a later state while this one read.
     is_overtaken: AtomicBool,
@@ -134,13 +134,13 @@ impl Standing {
         self.known_len.store(len, Ordering::SeqCst);
     }
 
-    /// All that was written is on the disk.
-    pub(super) fn synced(&self) {
+    /// All that was written is of the state that was published last, and the disk has that.
+    pub(super) fn settled(&self) {
         self.is_settled.store(true, Ordering::SeqCst);
     }
 
-    /// Whether nothing was written here since the last sync. What was may lie in pages that the
-    /// last state does not lead to, and that others use in their turns.
+    /// Whether nothing was written here since the last state was published and synced. What was may
+    /// lie in pages that this does not lead to, and that others use in their turns.
     pub(super) fn is_settled(&self) -> bool {
         self.is_settled.load(Ordering::SeqCst)
     }

@@ -91,6 +91,8 @@ impl Background {
         elapsed: &dyn Fn() -> Duration,
     ) -> Handed {
         let began = elapsed();
+        // Given back behind the lock, which each step of the training takes.
+        let mut replaced = None;
         let mut state = self.shared.lock();
         let is_replaceable = |state: &State| {
             let waits = state.queued.as_ref();
@@ -107,7 +109,8 @@ impl Background {
                 while !is_replaceable(&state) {
                     state = self.shared.wait(state);
                 }
-                if let Some((mut old, _)) = state.queued.take() {
+                replaced = state.queued.take();
+                if let Some((old, _)) = &mut replaced {
                     let points = std::mem::take(&mut old.telemetry);
                     order.telemetry.put_before(points);
                     answer = Handed::Replaced(old.iteration);
@@ -119,6 +122,8 @@ impl Background {
         order.waited += elapsed().saturating_sub(began);
         state.queued = Some((order, save.handed_over()));
         self.shared.changed.notify_all();
+        drop(state);
+        drop(replaced);
         answer
     }
 
@@ -186,8 +191,10 @@ fn work(shared: &Shared, mut worker: Worker) -> Worker {
             // Whatever happens, nobody waits for it for ever.
             let report = caught(perform).unwrap_or_else(|panic| {
                 let why = format!("saving panicked: {}", panic.said());
-                Report::failed(known, Error::invalid("a save", why))
+                Report::failed(known, Error::invalid("a save", why), &worker.hooks)
             });
+            // To give back gigabytes takes a while, in which training may ask how far it is.
+            drop(save);
             state = shared.lock();
             state.busy = false;
             state.reports.push(report);

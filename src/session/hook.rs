@@ -262,6 +262,14 @@ impl Hooks {
         answers
     }
 
+    /// Tells every hook of a save that failed, or was left out, and then notes that.
+    pub(super) fn failed(&self, problem: Problem, problems: &mut Vec<Problem>) {
+        let call = |hook: &mut dyn Hook, problem: &mut Problem| hook.on_failure(problem);
+        let of = (problem.iteration, When::Failure);
+        self.call(of, &problem, problems, call);
+        problems.push(problem);
+    }
+
     /// Calls every hook before a save, each with what the ones before it have left.
     pub(super) fn before<'s>(
         &self,

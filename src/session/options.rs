@@ -74,7 +74,8 @@ impl Default for SessionOptions {
 }
 
 /// What becomes of a save that only its turn asks for (its one event is `periodic`) while another
-/// one runs. Training always waits to save anything else.
+/// one runs. Training always waits to save anything else. What is lent is copied before that: in
+/// memory are the copy that is being saved, and the new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlap {
     /// Training waits for the running one.
@@ -82,6 +83,7 @@ pub enum Overlap {
     /// It is left out.
     Skip,
     /// It waits in the place of one that waits already: the newest state is the one that is saved.
+    /// While it is copied, three copies are in memory.
     Replace,
 }
 

@@ -46,12 +46,29 @@ pub struct Finished {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError<E> {
-    /// The loop's own error. The state was saved before, with event `interrupt`.
-    #[error("the training failed: {0}")]
-    Training(E),
+    /// The loop's own error. The state was saved after it, with event `interrupt`, unless
+    /// `finished` says why not.
+    #[error("the training failed: {error}{}", unsaved(finished))]
+    Training {
+        /// What the loop returned.
+        error: E,
+        /// How the session ended.
+        finished: Box<Finished>,
+    },
     /// A checkpoint could not be loaded into the state.
     #[error("the state could not be loaded")]
     Load(#[source] Error),
+}
+
+/// What is to be added to an error's text if the last save failed.
+fn unsaved(finished: &Finished) -> String {
+    let is_why =
+        |problem: &&Problem| matches!(problem.kind, ProblemKind::SaveFailed | ProblemKind::LowDisk);
+    match (&finished.save, finished.problems.iter().rfind(is_why)) {
+        (SaveState::Saved(_), _) => String::new(),
+        (_, Some(problem)) => format!("; its state is not saved: {}", problem.message),
+        (_, None) => "; its state is not saved".to_owned(),
+    }
 }
 
 impl Session {
@@ -124,8 +141,10 @@ impl Session {
             match caught(|| body(state, iteration)) {
                 Ok(Ok(measured)) => metrics = measured,
                 Ok(Err(error)) => {
-                    self.fail(iteration, &error.to_string(), |save| state.save(save));
-                    return Err(RunError::Training(error));
+                    let reason = error.to_string();
+                    let finished = self.fail(iteration, &reason, |save| state.save(save));
+                    let finished = Box::new(finished);
+                    return Err(RunError::Training { error, finished });
                 }
                 Err(panic) => {
                     let reason = format!("panic: {}", panic.said());

@@ -234,7 +234,8 @@ impl Session {
         run: &mut dyn FnMut(),
     ) -> SaveState {
         let mut events = events.clone();
-        events.append(&mut self.owed_events);
+        let owed = std::mem::take(&mut self.owed_events);
+        events.extend(owed.iter().cloned());
         if !must && self.owed.is_some() && !self.is_retry_due() {
             self.owe(events);
             return SaveState::LeftOut;
@@ -270,6 +271,8 @@ impl Session {
         let draft = Draft::new(self.job.name(), iteration, events, metrics, entries);
         let (save, veto) = self.hooks.before(draft, save, &mut self.problems);
         if let Some((hook, reason)) = veto.filter(|_| !must) {
+            // What failed before is still to be saved.
+            self.owed_events = owed;
             return SaveState::Vetoed(hook, reason);
         }
         let pending = self.telemetry.as_mut().map(std::mem::take);
@@ -399,7 +402,8 @@ impl Session {
     /// A save that failed before anybody took it.
     fn not_handed_over(&mut self, mut order: Order, error: Error) -> SaveState {
         self.keep_points(std::mem::take(&mut order.telemetry));
-        self.settle(Report::failed(order, error))
+        let report = Report::failed(order, error, &self.hooks);
+        self.settle(report)
     }
 
     fn keep_points(&mut self, points: Batch) {

@@ -51,15 +51,18 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Of a save that failed before anybody took it, or in a way that nobody thought of.
-    pub(super) fn failed(order: Order, error: Error) -> Self {
+    /// Of a save that failed before anybody took it, or in a way that nobody thought of. Hooks are
+    /// told.
+    pub(super) fn failed(order: Order, error: Error, hooks: &Hooks) -> Self {
         let message = failed_message(&error);
+        let mut problems = Vec::new();
         let problem = Problem::new(order.iteration, ProblemKind::SaveFailed, message);
+        hooks.failed(problem, &mut problems);
         Self {
             cost: order.blocked,
             order,
             result: Err(Refusal::Failed(error)),
-            problems: vec![problem],
+            problems,
         }
     }
 }
@@ -136,14 +139,7 @@ impl Worker {
                     Refusal::Failed(error) => (ProblemKind::SaveFailed, failed_message(error)),
                 };
                 let problem = Problem::new(order.iteration, kind, message);
-                let call = |hook: &mut dyn Hook, value: &mut Problem| hook.on_failure(value);
-                self.hooks.call(
-                    (order.iteration, When::Failure),
-                    &problem,
-                    &mut problems,
-                    call,
-                );
-                problems.push(problem);
+                self.hooks.failed(problem, &mut problems);
                 Err(refusal)
             }
         };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ckptdb::policy::{Keep, Retention};
 use ckptdb::session::{
-    Hook, HookResult, LowDisk, MinFree, OnLowDisk, Overlap, ProblemKind, SaveState, SessionOptions,
-    When,
+    Hook, HookResult, LowDisk, MinFree, OnLowDisk, Overlap, ProblemKind, RunError, SaveState,
+    SessionOptions, When, on_failure,
 };
 use ckptdb::{Medium, VerifyDepth};
 
@@ -189,17 +189,76 @@ fn a_panic_in_what_is_saved_is_a_problem_and_not_the_end() {
             4
         }
     }
-    let (store, clock, _) = super::store();
-    let job = store.job("NQ").unwrap();
-    let mut session = job.session(every(1)).unwrap();
-    let step = session.step(1, &none(), |save| save.tensor("w", &Bad));
-    assert!(matches!(step.save, SaveState::Failed), "{step:?}");
-    assert!(step.problems[0].message.contains("the device is gone"));
-    clock.advance(Duration::from_secs(1));
-    let step = session.step(2, &none(), |save| state(save, 2));
-    assert!(matches!(step.save, SaveState::Saved(_)), "{step:?}");
-    drop(session);
-    assert_eq!(store.verify(VerifyDepth::Full).unwrap().damage, []);
+    for background in [None, Some(Overlap::Wait)] {
+        let (store, clock, _) = super::store();
+        let job = store.job("NQ").unwrap();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (hook, options) = listening(&told);
+        let options = SessionOptions {
+            background,
+            hooks: vec![hook],
+            ..options
+        };
+        let mut session = job.session(options).unwrap();
+        let step = session.step(1, &none(), |save| save.tensor("w", &Bad));
+        assert!(matches!(step.save, SaveState::Failed), "{step:?}");
+        assert!(step.problems[0].message.contains("the device is gone"));
+        assert_eq!(*told.lock().unwrap(), [step.problems[0].to_string()]);
+        clock.advance(Duration::from_secs(1));
+        session.step(2, &none(), |save| state(save, 2));
+        drop(session);
+        assert_eq!(iterations(&store, "NQ"), [2]);
+        assert_eq!(store.verify(VerifyDepth::Full).unwrap().damage, []);
+    }
+}
+
+/// A hook that remembers what failed, and options to save at each step.
+fn listening(told: &Arc<Mutex<Vec<String>>>) -> (Box<dyn Hook>, SessionOptions) {
+    let told = Arc::clone(told);
+    let hook = on_failure("listener", move |problem| {
+        told.lock().unwrap().push(problem.to_string());
+        Ok(())
+    });
+    (hook, every(1))
+}
+
+/// A state of which nothing can be saved.
+struct Nameless;
+
+impl ckptdb::session::State for Nameless {
+    fn save<'s>(&'s self, save: ckptdb::Save<'s>) -> ckptdb::Save<'s> {
+        save.bytes("", b"")
+    }
+
+    fn load(&mut self, _: &ckptdb::Checkpoint) -> ckptdb::Result<()> {
+        Ok(())
+    }
+}
+
+/// The loop's own error is no reason to be silent about the state that could not be saved after it.
+#[test]
+fn a_last_save_that_fails_after_the_training_failed_is_told() {
+    for background in [None, Some(Overlap::Wait)] {
+        let (store, _, _) = super::store();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (hook, options) = listening(&told);
+        let options = SessionOptions {
+            background,
+            hooks: vec![hook],
+            ..options
+        };
+        let session = store.job("NQ").unwrap().session(options).unwrap();
+        let failed = session.run(&mut Nameless, 10, |_, _| Err("the market is closed"));
+        let text = failed.as_ref().unwrap_err().to_string();
+        let begins = "the training failed: the market is closed; its state is not saved: the save";
+        assert!(text.starts_with(begins), "{text}");
+        let Err(RunError::Training { error, finished }) = failed else {
+            panic!("{text}");
+        };
+        assert_eq!(error, "the market is closed");
+        assert!(matches!(finished.save, SaveState::Failed));
+        assert_eq!(*told.lock().unwrap(), [finished.problems[0].to_string()]);
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ckptdb::Event;
 use ckptdb::policy::{Keep, Retention, Trigger};
-use ckptdb::session::{MinFree, OnLowDisk, Overlap, SaveState, SessionOptions};
+use ckptdb::session::{Draft, MinFree, OnLowDisk, Overlap, SaveState, SessionOptions, before_save};
 
 use super::{every, iterations, limited, metric, none, state, store};
 
@@ -84,6 +84,12 @@ fn the_reason_of_a_save_that_failed_is_the_next_ones() {
                 part: 1.0,
             },
             on_low_disk: OnLowDisk::Refuse,
+            hooks: vec![before_save("hours", |draft: &mut Draft| {
+                if draft.iteration == 4 {
+                    draft.veto("the market is closed");
+                }
+                Ok(())
+            })],
             ..every(1000)
         })
         .unwrap();
@@ -100,13 +106,15 @@ fn the_reason_of_a_save_that_failed_is_the_next_ones() {
     );
     medium.limits.set_capacity(u64::MAX);
     clock.advance(Duration::from_secs(1));
-    session.step(4, &metric("loss", 0.5), |save| state(save, 4));
+    let step = session.step(4, &metric("loss", 0.5), |save| state(save, 4));
+    assert!(matches!(step.save, SaveState::Vetoed(..)), "{step:?}");
+    session.step(5, &metric("loss", 0.5), |save| state(save, 5));
     let head = job.latest().unwrap().unwrap();
-    assert_eq!(head.iteration, 4);
+    assert_eq!(head.iteration, 5);
     for event in [Event::PhaseEnd, Event::PhaseBoundary("warmup".into())] {
         assert!(head.events.contains(&event), "{:?}", head.events);
     }
     drop(session);
     let points = job.telemetry().unwrap().points("loss", 0..=9).unwrap();
-    assert_eq!(points.len(), 3);
+    assert_eq!(points.len(), 4);
 }

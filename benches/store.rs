@@ -366,7 +366,6 @@ fn trained(times: &mut Times, folder: &Path, series: &[Vec<u8>], round: usize) {
     };
     let store = Store::create_with(&path, options).unwrap();
     let job = store.job("series").unwrap();
-    let mut saves = Vec::new();
     for (iteration, bytes) in (0..).zip(series) {
         let parsed = safetensors::SafeTensors::deserialize(bytes).unwrap();
         let write = |times: &mut Times| {
@@ -392,25 +391,40 @@ fn trained(times: &mut Times, folder: &Path, series: &[Vec<u8>], round: usize) {
         for (name, (_, data)) in &loaded {
             assert!(shown[name].data() == &**data, "{name}");
         }
-        saves.push(saved.checkpoint);
     }
-    // By themselves: the next save would have to read from the disk what it is written against.
-    for (number, (bytes, checkpoint)) in series.iter().zip(&saves).enumerate() {
-        write_plainly(&plain, &[bytes]);
+    drop(job);
+    store.close();
+    trained_cold(times, (&plain, &path), series, round);
+    std::fs::remove_file(&path).unwrap();
+}
+
+/// The same checkpoints out of files that nothing is known of, the system's cache as little as the
+/// engine's; not between the saves, which would have to read from the disk what they are written
+/// against.
+fn trained_cold(
+    times: &mut Times,
+    (plain, path): (&Path, &Path),
+    series: &[Vec<u8>],
+    round: usize,
+) {
+    for (number, bytes) in series.iter().enumerate() {
+        write_plainly(plain, &[bytes]);
+        settle();
+        let store = Store::open(path).unwrap();
+        let checkpoint = store.resolve(&format!("series@{number}")).unwrap();
         for turn in 0..2 {
             if !drop_caches() {
                 break;
             }
             if (number + round + turn).is_multiple_of(2) {
-                times.take("series, safetensors, cold", || load_safetensors(&plain));
+                times.take("series, safetensors, cold", || load_safetensors(plain));
             } else {
-                let load = || std::hint::black_box(checkpoint.load().unwrap());
+                let load = || drop(std::hint::black_box(checkpoint.load().unwrap()));
                 times.take("series, load, cold", load);
             }
         }
-        std::fs::remove_file(&plain).unwrap();
+        drop(checkpoint);
+        store.close();
+        std::fs::remove_file(plain).unwrap();
     }
-    drop((job, saves));
-    store.close();
-    std::fs::remove_file(&path).unwrap();
 }

@@ -81,17 +81,23 @@ impl Recent {
     /// costs less.
     pub(super) fn put(&self, id: ChunkId, raw: &[u8], follows: Option<&ChunkId>, cost: u8) {
         let mut kept = self.kept();
-        let mut buffer = follows.and_then(|before| kept.take_followed(before));
+        let buffer = follows.and_then(|before| kept.take_followed(before));
         if kept.touch(&id) || raw.len() > kept.budget {
             return;
         }
+        let mut taken = Vec::new();
         while kept.bytes + raw.len() > kept.budget {
             let Some(least) = kept.least(cost) else {
+                // Several together are not enough: none goes for nothing.
+                for (id, rank, bytes) in taken {
+                    kept.put_in(id, rank, bytes);
+                }
                 return;
             };
-            buffer = kept.take(&least);
+            taken.extend(kept.take(&least).map(|(rank, bytes)| (least, rank, bytes)));
         }
-        let buffer = buffer.and_then(Arc::into_inner);
+        let last = taken.pop().map(|(_, _, bytes)| bytes);
+        let buffer = last.or(buffer).and_then(Arc::into_inner);
         // What is kept is counted by its length.
         let fits = |buffer: &Vec<u8>| buffer.capacity() == raw.len();
         let mut buffer = buffer.filter(fits).unwrap_or_else(|| {
@@ -124,21 +130,29 @@ impl Kept {
             number: self.puts,
         };
         self.puts += 1;
+        self.put_in(id, rank, bytes);
+    }
+
+    fn put_in(&mut self, id: ChunkId, rank: Rank, bytes: Arc<Vec<u8>>) {
         self.bytes += bytes.len();
         self.ranks.insert(rank, id);
         self.chunks.insert(id, (rank, bytes));
     }
 
-    fn take(&mut self, id: &ChunkId) -> Option<Arc<Vec<u8>>> {
+    fn take(&mut self, id: &ChunkId) -> Option<(Rank, Arc<Vec<u8>>)> {
         let (rank, bytes) = self.chunks.remove(id)?;
         self.ranks.remove(&rank);
         self.bytes -= bytes.len();
-        Some(bytes)
+        Some((rank, bytes))
     }
 
     fn take_followed(&mut self, id: &ChunkId) -> Option<Arc<Vec<u8>>> {
         let (rank, _) = self.chunks.get(id)?;
-        (rank.save < self.save).then(|| self.take(id)).flatten()
+        let is_before = rank.save < self.save;
+        is_before
+            .then(|| self.take(id))
+            .flatten()
+            .map(|(_, bytes)| bytes)
     }
 
     fn touch(&mut self, id: &ChunkId) -> bool {
@@ -222,6 +236,19 @@ mod tests {
         recent.touch(&id(6));
         recent.put(id(9), &[9; 30], None, 0);
         assert_eq!(kept(&recent), [6, 9]);
+    }
+
+    #[test]
+    fn nothing_goes_for_what_does_not_fit_in_its_place() {
+        let recent = Recent::new(300);
+        recent.begin();
+        recent.put(id(1), &[1; 100], None, 1);
+        recent.put(id(2), &[2; 200], None, 3);
+        recent.put(id(3), &[3; 250], None, 2);
+        assert_eq!(kept(&recent), [1, 2]);
+        assert_eq!(recent.kept().bytes, 300);
+        recent.put(id(4), &[4; 100], None, 2);
+        assert_eq!(kept(&recent), [2, 4]);
     }
 
     /// Of a state that is larger than the budget, what is kept is still there when its turn comes,

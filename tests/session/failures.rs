@@ -193,12 +193,7 @@ fn a_panic_in_what_is_saved_is_a_problem_and_not_the_end() {
         let (store, clock, _) = super::store();
         let job = store.job("NQ").unwrap();
         let told = Arc::new(Mutex::new(Vec::new()));
-        let (hook, options) = listening(&told);
-        let options = SessionOptions {
-            background,
-            hooks: vec![hook],
-            ..options
-        };
+        let options = listening(&told, background);
         let mut session = job.session(options).unwrap();
         let step = session.step(1, &none(), |save| save.tensor("w", &Bad));
         assert!(matches!(step.save, SaveState::Failed), "{step:?}");
@@ -212,14 +207,18 @@ fn a_panic_in_what_is_saved_is_a_problem_and_not_the_end() {
     }
 }
 
-/// A hook that remembers what failed, and options to save at each step.
-fn listening(told: &Arc<Mutex<Vec<String>>>) -> (Box<dyn Hook>, SessionOptions) {
+/// Options to save at each step, with a hook that remembers what failed.
+fn listening(told: &Arc<Mutex<Vec<String>>>, background: Option<Overlap>) -> SessionOptions {
     let told = Arc::clone(told);
     let hook = on_failure("listener", move |problem| {
         told.lock().unwrap().push(problem.to_string());
         Ok(())
     });
-    (hook, every(1))
+    SessionOptions {
+        background,
+        hooks: vec![hook],
+        ..every(1)
+    }
 }
 
 /// A state of which nothing can be saved.
@@ -241,12 +240,7 @@ fn a_last_save_that_fails_after_the_training_failed_is_told() {
     for background in [None, Some(Overlap::Wait)] {
         let (store, _, _) = super::store();
         let told = Arc::new(Mutex::new(Vec::new()));
-        let (hook, options) = listening(&told);
-        let options = SessionOptions {
-            background,
-            hooks: vec![hook],
-            ..options
-        };
+        let options = listening(&told, background);
         let session = store.job("NQ").unwrap().session(options).unwrap();
         let failed = session.run(&mut Nameless, 10, |_, _| Err("the market is closed"));
         let text = failed.as_ref().unwrap_err().to_string();

@@ -271,8 +271,8 @@ impl Session {
         let draft = Draft::new(self.job.name(), iteration, events, metrics, entries);
         let (save, veto) = self.hooks.before(draft, save, &mut self.problems);
         if let Some((hook, reason)) = veto.filter(|_| !must) {
-            // What failed before is still to be saved.
-            self.owed_events = owed;
+            // What failed before, or while this waited, is still to be saved.
+            self.owed_events.extend(owed);
             return SaveState::Vetoed(hook, reason);
         }
         let pending = self.telemetry.as_mut().map(std::mem::take);

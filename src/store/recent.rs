@@ -97,6 +97,7 @@ impl Recent {
             taken.extend(kept.take(&least).map(|(rank, bytes)| (least, rank, bytes)));
         }
         let last = taken.pop().map(|(_, _, bytes)| bytes);
+        drop(taken);
         let buffer = last.or(buffer).and_then(Arc::into_inner);
         // What is kept is counted by its length.
         let fits = |buffer: &Vec<u8>| buffer.capacity() == raw.len();

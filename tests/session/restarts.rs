@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use ckptdb::Event;
 use ckptdb::policy::{Keep, Retention, Trigger};
-use ckptdb::session::{Draft, MinFree, OnLowDisk, Overlap, SaveState, SessionOptions, before_save};
+use ckptdb::session::{
+    Draft, MinFree, OnLowDisk, Overlap, SaveState, SessionOptions, before_save, on_failure,
+};
 
 use super::{every, iterations, limited, metric, none, state, store};
 
@@ -117,4 +119,48 @@ fn the_reason_of_a_save_that_failed_is_the_next_ones() {
     drop(session);
     let points = job.telemetry().unwrap().points("loss", 0..=9).unwrap();
     assert_eq!(points.len(), 4);
+}
+
+#[test]
+fn the_reason_of_a_save_that_fails_while_a_vetoed_one_waits_for_it_is_the_next_ones() {
+    let (store, clock, medium) = limited();
+    let job = store.job("NQ").unwrap();
+    for iteration in [1, 2] {
+        state(job.save(iteration), iteration).commit().unwrap();
+    }
+    // Only the first save names the checkpoint that it continues: the second waits for it.
+    let resumed = job.resume_at("NQ@1").unwrap();
+    let options = SessionOptions {
+        background: Some(Overlap::Wait),
+        min_free: MinFree {
+            bytes: 1 << 20,
+            part: 1.0,
+        },
+        on_low_disk: OnLowDisk::Refuse,
+        hooks: vec![
+            before_save("hours", |draft: &mut Draft| {
+                if draft.iteration == 4 {
+                    draft.veto("the market is closed");
+                }
+                Ok(())
+            }),
+            on_failure("slow", |_| {
+                std::thread::sleep(Duration::from_millis(200));
+                Ok(())
+            }),
+        ],
+        ..every(1)
+    };
+    let mut session = job.session_from(Some(resumed), options).unwrap();
+    medium.limits.set_capacity(1);
+    session.phase_end();
+    session.step(3, &none(), |save| state(save, 3));
+    session.step(4, &none(), |save| state(save, 4));
+    medium.limits.set_capacity(u64::MAX);
+    clock.advance(Duration::from_secs(10));
+    session.step(5, &none(), |save| state(save, 5));
+    session.wait();
+    let head = job.latest().unwrap().unwrap();
+    assert_eq!(head.iteration, 5);
+    assert!(head.events.contains(&Event::PhaseEnd), "{:?}", head.events);
 }

@@ -398,24 +398,24 @@ fn trained(times: &mut Times, folder: &Path, series: &[Vec<u8>], round: usize) {
     std::fs::remove_file(&path).unwrap();
 }
 
-/// The same checkpoints out of files that nothing is known of, the system's cache as little as the
-/// engine's; not between the saves, which would have to read from the disk what they are written
-/// against.
+/// The same checkpoints, of which neither the system's cache nor the engine's has anything; not
+/// between the saves, which would have to read from the disk what they are written against.
 fn trained_cold(
     times: &mut Times,
     (plain, path): (&Path, &Path),
     series: &[Vec<u8>],
     round: usize,
 ) {
+    if !drop_caches() {
+        return;
+    }
     for (number, bytes) in series.iter().enumerate() {
         write_plainly(plain, &[bytes]);
         settle();
         let store = Store::open(path).unwrap();
         let checkpoint = store.resolve(&format!("series@{number}")).unwrap();
         for turn in 0..2 {
-            if !drop_caches() {
-                break;
-            }
+            drop_caches();
             if (number + round + turn).is_multiple_of(2) {
                 times.take("series, safetensors, cold", || load_safetensors(plain));
             } else {

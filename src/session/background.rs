@@ -91,7 +91,7 @@ impl Background {
         elapsed: &dyn Fn() -> Duration,
     ) -> Handed {
         let began = elapsed();
-        // Given back behind the lock, which each step of the training takes.
+        // Its memory is given back after the lock, which each step of the training takes.
         let mut replaced = None;
         let mut state = self.shared.lock();
         let is_replaceable = |state: &State| {

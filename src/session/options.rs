@@ -74,16 +74,15 @@ impl Default for SessionOptions {
 }
 
 /// What becomes of a save that only its turn asks for (its one event is `periodic`) while another
-/// one runs. Training always waits to save anything else. What is lent is copied before that: in
-/// memory are the copy that is being saved, and the new one.
+/// one runs. Training always waits to save anything else. What is lent is copied before it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlap {
-    /// Training waits for the running one.
+    /// Training waits for the running one: two copies are in memory.
     Wait,
     /// It is left out.
     Skip,
     /// It waits in the place of one that waits already: the newest state is the one that is saved.
-    /// While it is copied, three copies are in memory.
+    /// Three copies are in memory: the running one's, that of what waits, and the one that is made.
     Replace,
 }
 

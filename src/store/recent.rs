@@ -149,11 +149,10 @@ impl Kept {
 
     fn take_followed(&mut self, id: &ChunkId) -> Option<Arc<Vec<u8>>> {
         let (rank, _) = self.chunks.get(id)?;
-        let is_before = rank.save < self.save;
-        is_before
-            .then(|| self.take(id))
-            .flatten()
-            .map(|(_, bytes)| bytes)
+        if rank.save == self.save {
+            return None;
+        }
+        self.take(id).map(|(_, bytes)| bytes)
     }
 
     fn touch(&mut self, id: &ChunkId) -> bool {

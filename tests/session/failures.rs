@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use ckptdb::policy::{Keep, Retention};
 use ckptdb::session::{
-    Hook, HookResult, LowDisk, MinFree, OnLowDisk, Overlap, ProblemKind, RunError, SaveState,
-    SessionOptions, When, on_failure,
+    Hook, HookResult, LowDisk, MinFree, Overlap, ProblemKind, RunError, SaveState, SessionOptions,
+    When, on_failure,
 };
 use ckptdb::{Medium, VerifyDepth};
 
-use super::{every, iterations, limited, metric, none, state};
+use super::{every, iterations, limited, metric, none, refusing, state};
 use crate::support::{LimitedMedium, noise};
 
 /// A hook that remembers what it was told.
@@ -40,13 +40,8 @@ fn below_the_limit_saves_are_left_out_and_resume_by_themselves() {
     let job = store.job("NQ").unwrap();
     let mut session = job
         .session(SessionOptions {
-            min_free: MinFree {
-                bytes: 1 << 20,
-                part: 1.0,
-            },
-            on_low_disk: OnLowDisk::Refuse,
             hooks: vec![Box::new(Low(Arc::clone(&lows)))],
-            ..every(1)
+            ..refusing(1)
         })
         .unwrap();
     let step = session.step(1, &metric("loss", 1.0), |save| state(save, 1));

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ckptdb::policy::Trigger;
-use ckptdb::session::{MinFree, SessionOptions};
+use ckptdb::session::{MinFree, OnLowDisk, SessionOptions};
 use ckptdb::{ManualClock, Medium, MemoryMedium, Options, Save, Store};
 
 use crate::support::LimitedMedium;
@@ -53,6 +53,18 @@ fn every(iterations: u64) -> SessionOptions {
         min_free: MinFree::NONE,
         signals: false,
         ..SessionOptions::default()
+    }
+}
+
+/// The same, where saves are left out while less than 1 MiB of the disk is free.
+fn refusing(iterations: u64) -> SessionOptions {
+    SessionOptions {
+        min_free: MinFree {
+            bytes: 1 << 20,
+            part: 1.0,
+        },
+        on_low_disk: OnLowDisk::Refuse,
+        ..every(iterations)
     }
 }
 

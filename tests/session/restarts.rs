@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use ckptdb::Event;
 use ckptdb::policy::{Keep, Retention, Trigger};
-use ckptdb::session::{
-    Draft, MinFree, OnLowDisk, Overlap, SaveState, SessionOptions, before_save, on_failure,
-};
+use ckptdb::session::{Draft, Hook, Overlap, SaveState, SessionOptions, before_save, on_failure};
 
-use super::{every, iterations, limited, metric, none, state, store};
+use super::{every, iterations, limited, metric, none, refusing, state, store};
 
 #[test]
 fn what_a_session_goes_on_from_stays_though_it_is_not_the_head() {
@@ -75,24 +73,24 @@ fn a_save_has_to_be_measured_in_every_session() {
     }
 }
 
+/// A hook that lets nothing be saved at this iteration.
+fn closed_at(iteration: u64) -> Box<dyn Hook> {
+    before_save("hours", move |draft: &mut Draft| {
+        if draft.iteration == iteration {
+            draft.veto("the market is closed");
+        }
+        Ok(())
+    })
+}
+
 #[test]
 fn the_reason_of_a_save_that_failed_is_the_next_ones() {
     let (store, clock, medium) = limited();
     let job = store.job("NQ").unwrap();
     let mut session = job
         .session(SessionOptions {
-            min_free: MinFree {
-                bytes: 1 << 20,
-                part: 1.0,
-            },
-            on_low_disk: OnLowDisk::Refuse,
-            hooks: vec![before_save("hours", |draft: &mut Draft| {
-                if draft.iteration == 4 {
-                    draft.veto("the market is closed");
-                }
-                Ok(())
-            })],
-            ..every(1000)
+            hooks: vec![closed_at(4)],
+            ..refusing(1000)
         })
         .unwrap();
     session.step(1, &none(), |save| state(save, 1));
@@ -132,24 +130,14 @@ fn the_reason_of_a_save_that_fails_while_a_vetoed_one_waits_for_it_is_the_next_o
     let resumed = job.resume_at("NQ@1").unwrap();
     let options = SessionOptions {
         background: Some(Overlap::Wait),
-        min_free: MinFree {
-            bytes: 1 << 20,
-            part: 1.0,
-        },
-        on_low_disk: OnLowDisk::Refuse,
         hooks: vec![
-            before_save("hours", |draft: &mut Draft| {
-                if draft.iteration == 4 {
-                    draft.veto("the market is closed");
-                }
-                Ok(())
-            }),
+            closed_at(4),
             on_failure("slow", |_| {
                 std::thread::sleep(Duration::from_millis(200));
                 Ok(())
             }),
         ],
-        ..every(1)
+        ..refusing(1)
     };
     let mut session = job.session_from(Some(resumed), options).unwrap();
     medium.limits.set_capacity(1);

@@ -58,6 +58,10 @@ fn told(times: &mut Times, store: &Store, state: &[u8]) {
     times.take("save, unchanged, told so", || told(7));
 }
 
+/// Each comes once at each place, and once right after each other: what was freed last makes a
+/// difference.
+const ORDERS: [[u8; 4]; 4] = [[0, 1, 3, 2], [1, 2, 0, 3], [2, 3, 1, 0], [3, 0, 2, 1]];
+
 /// Steps of a session of which each saves, beside what follows, a state that is new as a whole: the
 /// time of the call. Copies into fresh memory come before and after it in turn, since it depends on
 /// what was freed last how quickly the system has some.
@@ -73,14 +77,8 @@ fn session(times: &mut Times, store: &Store, bytes: usize) {
     for step in 1..=SAVES {
         let state = noise(100 + step, bytes);
         settle();
-        for turn in 0..4 {
-            // Forwards and backwards in turn: none comes always behind the same.
-            let turn = if step.is_multiple_of(2) {
-                3 - turn
-            } else {
-                turn
-            };
-            match (turn + step) % 4 {
+        for what in ORDERS[(step % 4) as usize] {
+            match what {
                 0 => drop(times.take("memcpy", || black_box(state.clone()))),
                 1 => drop(times.take("memcpy, all cores", || black_box(copied(&state)))),
                 2 => drop(times.take("copy for a save beside", || {

@@ -91,8 +91,6 @@ impl Background {
         elapsed: &dyn Fn() -> Duration,
     ) -> Handed {
         let began = elapsed();
-        // Its memory is given back after the lock, which each step of the training takes.
-        let mut replaced = None;
         let mut state = self.shared.lock();
         let is_replaceable = |state: &State| {
             let waits = state.queued.as_ref();
@@ -109,8 +107,12 @@ impl Background {
                 while !is_replaceable(&state) {
                     state = self.shared.wait(state);
                 }
-                replaced = state.queued.take();
-                if let Some((old, _)) = &mut replaced {
+                let replaced = state.queued.take();
+                if let Some((mut old, save)) = replaced {
+                    // Off the lock, which each step of the training takes.
+                    drop(state);
+                    drop(save);
+                    state = self.shared.lock();
                     let points = std::mem::take(&mut old.telemetry);
                     order.telemetry.put_before(points);
                     answer = Handed::Replaced(old.iteration);
@@ -122,8 +124,6 @@ impl Background {
         order.waited += elapsed().saturating_sub(began);
         state.queued = Some((order, save.handed_over()));
         self.shared.changed.notify_all();
-        drop(state);
-        drop(replaced);
         answer
     }
 

@@ -82,7 +82,8 @@ pub enum Overlap {
     /// It is left out.
     Skip,
     /// It waits in the place of one that waits already: the newest state is the one that is saved.
-    /// Three copies are in memory: the running one's, that of what waits, and the one that is made.
+    /// Up to three copies are in memory: the running one's, that of what waits, and the one that is
+    /// made.
     Replace,
 }
 

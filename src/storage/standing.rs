@@ -20,7 +20,7 @@ pub(super) struct Standing {
     known_len: AtomicU64,
     /// How many let writes through, where the store is shared.
     writers: RwLock<u32>,
-    /// Whether all that was written here is of a state that was published, and synced.
+    /// Whether nothing that was written here waits for a state that leads to it, or for a sync.
     is_settled: AtomicBool,
     /// Another handle has published a later state while this one read.
     is_overtaken: AtomicBool,
@@ -134,7 +134,7 @@ impl Standing {
         self.known_len.store(len, Ordering::SeqCst);
     }
 
-    /// All that was written is of the state that was published last, and the disk has that.
+    /// Nothing that was written waits for a state that leads to it, or for a sync.
     pub(super) fn settled(&self) {
         self.is_settled.store(true, Ordering::SeqCst);
     }

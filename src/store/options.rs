@@ -117,8 +117,9 @@ impl Options {
     /// the caller's: the page cache, the entries saved last, and what is in hand, which are chunks
     /// on their way and the buffers of each thread.
     ///
-    /// The working memory of zstd's higher levels is not counted: 11 MiB for each thread that
-    /// compresses documents or files against those before, 50 with [`Compression::Max`].
+    /// The working memory of zstd's higher levels is counted in part only, within 8 MiB of buffers
+    /// for each thread: 12 MiB where it compresses documents or files against those before, 51 with
+    /// [`Compression::Max`].
     pub fn memory_bytes(&self) -> usize {
         self.cache_bytes + self.recent_bytes + in_hand(self.threads)
     }
